@@ -1,0 +1,32 @@
+PYTHON ?= python3
+VENV ?= .venv
+READY := $(VENV)/.ready
+# `dagster job execute` announces its successor `dg launch` on every call.
+QUIET := PYTHONWARNINGS="ignore:Function"
+# Dagster reads .env, too.
+-include .env
+
+.PHONY: setup demo test lint ui
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# The config puts the demo on the sample and the local target, whatever the environment and .env say.
+demo: setup
+	$(QUIET) $(VENV)/bin/dagster job execute -m isles_assets -j build -c demo.yaml
+	$(VENV)/bin/python -m isles_assets.summary $(or $(ISLES_DATA_DIR),data)/hub/hugging-science/isles24-stroke
+
+test: setup
+	$(VENV)/bin/python -m pytest
+
+lint: setup
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+
+ui: setup
+	$(VENV)/bin/dagster dev

@@ -1,0 +1,1 @@
+"""What is published: tables, the manifest, the shards and the card. Nothing here imports Dagster."""

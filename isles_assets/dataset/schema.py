@@ -1,0 +1,66 @@
+"""The published columns: which config holds what, and the Arrow types. Derived from the release's tables."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from isles_assets.release.clinical import VARIABLES, Kind, Variable
+from isles_assets.release.volumes import BY_COLUMN, VOLUMES, Volume
+
+SPLIT = "train"
+SUBJECT_COLUMN = "subject_id"
+NIFTI = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+"""The storage type of `datasets.Nifti()`; with `large_binary` the library would yield plain dicts."""
+
+LARGEST_VALUE = 2**31 - 1024
+"""Bytes that one Parquet value may have: a page's size is an int32, and a page is a little more than its value."""
+
+_ARROW = {Kind.WHOLE: pa.int16(), Kind.NUMBER: pa.float64(), Kind.MINUTES: pa.float64(), Kind.LEVEL: pa.string()}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One config of the dataset: one row a subject, one file a subject below `folder` of the repo."""
+
+    name: str
+    folder: str
+    volumes: tuple[Volume, ...]
+    clinical: tuple[Variable, ...]
+    description: str
+
+    def path(self, subject: str) -> str:
+        """Path in the repo of the file that holds `subject`."""
+        return f"{self.folder}/{SPLIT}/{subject}.parquet"
+
+    @property
+    def pattern(self) -> str:
+        """Glob over the repo that matches this config's files and no others."""
+        return self.path("*")
+
+
+CONFIGS: tuple[Config, ...] = (
+    Config(
+        "default", "data", tuple(v for v in VOLUMES if v.column != "ctp_ncct"), VARIABLES,
+        "17 volumes and the clinical variables",
+    ),
+    Config(
+        "ctp_ncct", "ctp_ncct", (BY_COLUMN["ctp_ncct"],), (),
+        "the CT perfusion series on the NCCT grid, apart because it is three quarters of all bytes",
+    ),
+)  # fmt: skip
+
+
+def clinical_fields() -> list[pa.Field]:
+    """The 33 clinical columns in file order."""
+    return [pa.field(variable.column, _ARROW[variable.kind]) for variable in VARIABLES]
+
+
+def clinical_schema() -> pa.Schema:
+    """The clinical table: the subject and 33 columns."""
+    return pa.schema([pa.field(SUBJECT_COLUMN, pa.string()), *clinical_fields()])
+
+
+def shard_schema(config: Config) -> pa.Schema:
+    """A shard's columns, without the Hugging Face metadata that `features.annotate` adds."""
+    volumes = [pa.field(volume.column, NIFTI) for volume in config.volumes]
+    return pa.schema([pa.field(SUBJECT_COLUMN, pa.string()), *volumes, *(clinical_fields() if config.clinical else [])])

@@ -1,0 +1,73 @@
+"""Parquet tables between assets: written whole, the same bytes for the same content."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.schema import SUBJECT_COLUMN, clinical_schema
+from isles_assets.files import written_whole
+from isles_assets.findings import Finding, Refusal
+from isles_assets.release.tree import Entry, Fault, Inventory
+from isles_assets.release.workbooks import ClinicalRow, Value
+
+RAW_TREE_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string()),
+        pa.field("size", pa.int64()),
+        pa.field("mtime_ns", pa.int64()),
+        pa.field("fault", pa.string()),
+    ]
+)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write `table` to `path`, whole or not at all."""
+    with written_whole(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_table(path: Path, asset: str) -> pa.Table:
+    """The table that `asset` wrote. Raises `Refusal` naming the command that makes it."""
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        problem = "does not exist yet"
+    except (pa.ArrowInvalid, OSError) as error:
+        problem = f"cannot be read: {error}"
+    raise Refusal(
+        f"`{asset}` has to be materialized first.",
+        [Finding("", str(path), problem, f"dagster asset materialize -m isles_assets --select {asset}")],
+    )
+
+
+def write_inventory(folder: DataFolder, inventory: Inventory) -> pa.Table:
+    """One row a file: path, size (bytes), modification time (ns), what is wrong with it if anything."""
+    table = pa.Table.from_pylist([asdict(entry) for entry in inventory.values()], RAW_TREE_SCHEMA)
+    write_table(folder.raw_tree, table)
+    return table
+
+
+def read_inventory(folder: DataFolder) -> Inventory:
+    """The inventory as `raw_tree` wrote it."""
+    rows = read_table(folder.raw_tree, "raw_tree").cast(RAW_TREE_SCHEMA).to_pylist()
+    return {row["path"]: Entry(**row | {"fault": row["fault"] and Fault(row["fault"])}) for row in rows}
+
+
+def clinical_table(rows: Iterable[ClinicalRow]) -> pa.Table:
+    """One row a subject, sorted by id: the id and the 33 variables."""
+    records = [{SUBJECT_COLUMN: row.subject, **row.values} for row in sorted(rows, key=lambda row: row.subject)]
+    return pa.Table.from_pylist(records, clinical_schema())
+
+
+def read_clinical_table(folder: DataFolder) -> pa.Table:
+    """The clinical table as `clinical_table` wrote it."""
+    return read_table(folder.clinical, "clinical_table")
+
+
+def clinical_values(table: pa.Table) -> dict[str, dict[str, Value]]:
+    """The values by subject and column."""
+    return {row.pop(SUBJECT_COLUMN): row for row in table.to_pylist()}

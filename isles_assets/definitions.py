@@ -1,0 +1,25 @@
+"""The Dagster code location: assets, checks, jobs and settings put together; no logic."""
+
+import dagster as dg
+
+from isles_assets.graph import assets
+from isles_assets.graph.checks import CHECKS
+from isles_assets.graph.jobs import build
+from isles_assets.graph.resources import Settings, settings_from_environment
+
+
+def build_defs(settings: Settings) -> dg.Definitions:
+    """The code location with `settings`.
+
+    Steps run in the run's own process: they are few, and the work inside one is spread over processes already.
+    """
+    return dg.Definitions(
+        assets=dg.load_assets_from_modules([assets]),
+        asset_checks=CHECKS,
+        jobs=[build],
+        resources={"settings": settings},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs(settings_from_environment())

@@ -1,0 +1,100 @@
+"""Files that appear whole or not at all, and their digests."""
+
+import errno
+import hashlib
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from isles_assets.findings import Finding, Refusal
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to; on success its file is synced and renamed to `path`.
+
+    On an exception the temporary file is removed and `path` is as before. A process that is killed leaves the
+    temporary file behind, which `sweep` removes. Raises `Refusal` where the disk is full or does not let write.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = temporary_beside(path)
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name in the same folder for what is to become `path`; it says which process is at work on it."""
+    return path.with_name(f".{path.name}{_owner_suffix(os.getpid())}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files and folders that killed processes of this machine left in `folder`."""
+    host = _owner_suffix("*")
+    for leftover in folder.glob(f".*{host}"):
+        owner = leftover.name.removesuffix(".tmp").rpartition("-")[2]
+        if owner.isdigit() and not _alive(int(owner)):
+            if leftover.is_dir():
+                shutil.rmtree(leftover, ignore_errors=True)
+            else:
+                leftover.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write at `path` into a `Refusal` that says what to do."""
+    mends = {
+        errno.ENOSPC: ("the disk is full", "free space, or set ISLES_DATA_DIR to a larger disk; then run again"),
+        errno.EDQUOT: ("the disk quota is used up", "free space, or set ISLES_DATA_DIR elsewhere; then run again"),
+        errno.EFBIG: ("the file would be larger than this system allows", "raise the file size limit; then run again"),
+        errno.EROFS: ("the file system is read-only", "set ISLES_DATA_DIR to a folder that can be written to"),
+        errno.EACCES: ("writing is not permitted", "set ISLES_DATA_DIR to a folder that can be written to"),
+        errno.EPERM: ("writing is not permitted", "set ISLES_DATA_DIR to a folder that can be written to"),
+        errno.ENOTDIR: ("a file stands where a folder is needed", "set ISLES_DATA_DIR to a folder"),
+        errno.EEXIST: ("a file stands where a folder is needed", "set ISLES_DATA_DIR to a folder"),
+    }
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in mends:
+            raise
+        raise Refusal("Nothing was written.", [Finding("", str(path), *mends[error.errno])]) from error
+
+
+def _owner_suffix(process: int | str) -> str:
+    return f".{socket.gethostname()}-{process}.tmp"
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,143 @@
+"""The assets, in the order of the graph. Each hands over through files of the data folder."""
+
+import warnings
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from isles_assets.dataset import manifest, tables
+from isles_assets.dataset.features import annotated_schema
+from isles_assets.dataset.schema import CONFIGS
+from isles_assets.dataset.shard import build_shard, shard_state
+from isles_assets.findings import Refusal
+from isles_assets.graph import reporting
+from isles_assets.graph.outcomes import each_partition_for_itself
+from isles_assets.graph.partitions import partitions_per_run, subjects
+from isles_assets.graph.reporting import Progress, refusals_reported
+from isles_assets.graph.resources import Settings
+from isles_assets.guard import keep_release_from_sample, publication_of
+from isles_assets.release.clinical import VARIABLES
+from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.tree import take_inventory
+from isles_assets.release.workbooks import read_clinical_rows
+from isles_assets.sample.tree import make_sample
+from isles_assets.workers import each_in_processes
+
+RELEASE_GROUP, DATASET_GROUP = "release", "dataset"
+
+
+@dg.asset(group_name=RELEASE_GROUP, kinds={"nifti", "parquet"})
+def raw_tree(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
+    """The extracted release, inventoried: path, size and modification time of every file.
+
+    With `ISLES_RAW_ROOT` unset a synthetic sample of all 149 subjects is made, once, and used.
+    """
+    with refusals_reported():
+        if settings.uses_sample:
+            keep_release_from_sample(settings.folder)
+            context.log.warning(f"No raw_root is set: using the SYNTHETIC sample in {settings.tree}")
+            if not settings.tree.exists():
+                make_sample(settings.tree, workers=settings.processes)
+        inventory = take_inventory(settings.tree)
+        table = tables.write_inventory(settings.folder, inventory)
+    context.log.info(f"Found {len(inventory)} files in {settings.tree}")
+    return dg.MaterializeResult(metadata=reporting.of_raw_tree(settings, inventory, table))
+
+
+@dg.asset(deps=[raw_tree], group_name=RELEASE_GROUP, kinds={"excel", "parquet"})
+def clinical_table(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
+    """The clinical workbooks as one typed table: a row a subject, 33 variables, missing is null."""
+    with refusals_reported():
+        in_tree = {entry.subject for entry in tables.read_inventory(settings.folder).values()}
+        rows = read_clinical_rows(settings.tree, [subject for subject in SUBJECT_IDS if subject in in_tree])
+        table = tables.clinical_table(rows)
+        tables.write_table(settings.folder.clinical, table)
+    context.log.info(f"Read {len(VARIABLES)} clinical variables of {len(rows)} subjects")
+    return dg.MaterializeResult(metadata=reporting.of_clinical_table(settings, rows, table))
+
+
+@dg.asset(deps=[raw_tree, clinical_table], group_name=RELEASE_GROUP, kinds={"nifti", "parquet"})
+def subject_manifest(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
+    """One row a subject: its 18 volumes with path, size, shape, spacing, dtype and affine, and its clinical values.
+
+    Made from file attributes and headers; no voxel is read.
+    """
+    with refusals_reported():
+        inventory = tables.read_inventory(settings.folder)
+        clinical = tables.clinical_values(tables.read_clinical_table(settings.folder))
+        rows = [manifest.survey_subject(settings.tree, inventory, s, values) for s, values in clinical.items()]
+        table = manifest.manifest_table(rows)
+        tables.write_table(settings.folder.manifest, table)
+    context.log.info(f"Surveyed {sum(len(row.volumes) for row in rows)} volumes of {len(rows)} subjects")
+    return dg.MaterializeResult(metadata=reporting.of_subject_manifest(settings, rows, table))
+
+
+with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):  # for backfill_policy
+
+    @dg.asset(
+        deps=[subject_manifest],
+        partitions_def=subjects,
+        backfill_policy=partitions_per_run(),
+        group_name=DATASET_GROUP,
+        kinds={"parquet"},
+    )
+    def subject_shard(context: dg.AssetExecutionContext, settings: Settings) -> None:
+        """A subject's row as Parquet, one file a config: the release's bytes, every volume read and verified.
+
+        A subject that cannot be packed does not stop the others.
+        """
+        with refusals_reported():
+            rows = manifest.read_manifest(settings.folder)
+        schemas = {config.name: annotated_schema(config) for config in CONFIGS}
+        work = {}
+        with each_partition_for_itself(context) as outcomes:
+            for key in context.partition_keys:
+                if key not in rows:
+                    outcomes.fail(key, Refusal(f"{key} is not in the manifest; see the checks of subject_manifest."))
+                elif record := shard_state(settings.folder, rows[key]).record:
+                    outcomes.succeed(key, reporting.of_shard(settings, rows[key], record, written=False))
+                else:
+                    work[key] = (settings.tree, settings.folder, rows[key], schemas)
+            context.log.info(f"{len(outcomes.succeeded)} subjects are up to date, {len(work)} to do")
+            progress = Progress(len(work), context.log.info)
+            for key, built in each_in_processes(build_shard, work, settings.processes):
+                if isinstance(built, Exception):
+                    outcomes.fail(key, built)
+                else:
+                    outcomes.succeed(key, reporting.of_shard(settings, rows[key], built, written=True))
+                    progress.advance(built.size)
+
+
+class PublishConfig(dg.Config):
+    """How to publish."""
+
+    dry_run: bool = Field(False, description="Do all but the publishing, and say what would be published.")
+
+
+@dg.asset(
+    deps=[dg.AssetDep(subject_shard, partition_mapping=dg.AllPartitionMapping()), subject_manifest],
+    output_required=False,
+    group_name=DATASET_GROUP,
+    kinds={"huggingface"},
+)
+def hub_dataset(
+    context: dg.AssetExecutionContext, config: PublishConfig, settings: Settings
+) -> Iterator[dg.MaterializeResult]:
+    """The published dataset: the shards of all 149 subjects and the card, all or nothing.
+
+    Refuses by itself, before the target is touched, if a blocking property does not hold or a shard is missing
+    or stale, because checks stop what is downstream in their own run only. A dry run materializes nothing.
+    """
+    with refusals_reported():
+        target = settings.target
+        publication = publication_of(settings.tree, settings.folder, settings.hub_repo)
+        context.log.info(f"Found {len(publication.subjects)} subjects")
+        if config.dry_run:
+            facts = reporting.of_publication(settings, publication)
+            context.log_event(dg.AssetObservation(context.asset_key, metadata=facts))
+            context.log.info("Dry run complete. Dataset built but not pushed.")
+            return
+        published = target.publish(publication)
+    context.log.info(f"{'Published' if published.changed else 'Nothing has changed:'} {published.url}")
+    yield dg.MaterializeResult(metadata=reporting.of_publication(settings, publication, published))

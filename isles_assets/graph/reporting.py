@@ -1,0 +1,217 @@
+"""How facts and findings look in Dagster: metadata, check results, failures and progress."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from isles_assets.dataset.manifest import SubjectManifest
+from isles_assets.dataset.publication import Publication
+from isles_assets.dataset.schema import CONFIGS, SUBJECT_COLUMN
+from isles_assets.dataset.shard import ShardRecord
+from isles_assets.findings import Finding, Refusal, fatal, summarize
+from isles_assets.graph.resources import Settings
+from isles_assets.hub.target import Published
+from isles_assets.markdown import markdown_table
+from isles_assets.release.clinical import VARIABLES
+from isles_assets.release.record import RELEASE
+from isles_assets.release.tree import Inventory
+from isles_assets.release.volumes import BY_COLUMN, VOLUMES, Content
+from isles_assets.release.workbooks import ClinicalRow
+from isles_assets.sample import SYNTHETIC_MARK
+
+Metadata = dict[str, dg.MetadataValue]
+
+_DESCRIPTIONS = {v.column: v.description for v in VOLUMES} | {v.column: v.description for v in VARIABLES}
+_MOST_IN_UI = 200
+_PREVIEW_ROWS = 10
+_CLINICAL_PREVIEW = (SUBJECT_COLUMN, "center", "sex", "age", "nihss_admission", "onset_to_door_min", "mrs_3month")
+
+
+@contextmanager
+def refusals_reported() -> Iterator[None]:
+    """Let a `Refusal` fail the step with its words, and its findings as a table, and no retry."""
+    try:
+        yield
+    except Refusal as refusal:
+        raise dg.Failure(str(refusal), metadata=of_findings(refusal.findings), allow_retries=False) from refusal
+
+
+def check_result(findings: Sequence[Finding], severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
+    """Passed if nothing fatal was found; the offenders are in the metadata either way."""
+    bad = fatal(findings)
+    return dg.AssetCheckResult(
+        passed=not bad,
+        severity=severity,
+        description="\n".join(summarize(bad or findings)) or None,
+        metadata=of_findings(findings),
+    )
+
+
+def of_findings(findings: Sequence[Finding]) -> Metadata:
+    """Number of offenders and a table of them, at most 200 lines."""
+    if not findings:
+        return {}
+    records = [
+        dg.TableRecord(
+            {
+                "subject": finding.subject,
+                "path": finding.path,
+                "problem": finding.problem,
+                "mend": finding.mend,
+                "level": "error" if finding.fatal else "note",
+            }
+        )
+        for finding in findings[:_MOST_IN_UI]
+    ]
+    return {"offenders": dg.MetadataValue.int(len(findings)), "findings": dg.MetadataValue.table(records)}
+
+
+def of_raw_tree(settings: Settings, inventory: Inventory, table: pa.Table) -> Metadata:
+    """Counts and bytes of the tree, and where it lies."""
+    return {
+        **_of_table(settings.folder.raw_tree, table, table.select(["path", "size"])),
+        **_of_bytes(sum(entry.size for entry in inventory.values())),
+        "subjects": dg.MetadataValue.int(len({entry.subject for entry in inventory.values()} - {""})),
+        "files": dg.MetadataValue.int(len(inventory)),
+        "tree": dg.MetadataValue.path(settings.tree),
+        "source": dg.MetadataValue.text(SYNTHETIC_MARK if settings.uses_sample else "ISLES_RAW_ROOT"),
+        "release": dg.MetadataValue.url(RELEASE.url),
+    }
+
+
+def of_clinical_table(settings: Settings, rows: Sequence[ClinicalRow], table: pa.Table) -> Metadata:
+    """The table, what is missing in it, and the workbooks that hold a row more than once."""
+    missing = {name: table.column(name).null_count for name in table.column_names}
+    return {
+        **_of_table(settings.folder.clinical, table, table.select(_CLINICAL_PREVIEW)),
+        "missing values": dg.MetadataValue.json({name: count for name, count in missing.items() if count}),
+        "identical rows taken once": dg.MetadataValue.json([path for row in rows for path in row.repeated]),
+    }
+
+
+def of_subject_manifest(settings: Settings, rows: Sequence[SubjectManifest], table: pa.Table) -> Metadata:
+    """The table, counts and bytes of the volumes, and what cannot be read."""
+    volumes = [facts for row in rows for facts in row.volumes.values() if facts]
+    ncct = pa.table({SUBJECT_COLUMN: table.column(SUBJECT_COLUMN)})
+    for fact in ("shape", "spacing", "dtype"):
+        ncct = ncct.append_column(f"ncct {fact}", pc.struct_field(table.column("ncct"), fact))
+    return {
+        **_of_table(settings.folder.manifest, table, ncct),
+        **_of_bytes(sum(facts.size for facts in volumes)),
+        "volumes": dg.MetadataValue.int(len(volumes)),
+        "unreadable volumes": dg.MetadataValue.json([facts.path for facts in volumes if facts.fault]),
+        "synthetic subjects": dg.MetadataValue.int(sum(row.synthetic for row in rows)),
+    }
+
+
+def of_shard(settings: Settings, subject: SubjectManifest, record: ShardRecord, *, written: bool) -> Metadata:
+    """The facts of one subject's shards: files, bytes, what the masks mark, each source's digest."""
+    masks = {c: s for c, s in record.sources.items() if BY_COLUMN[c].content in (Content.MASK, Content.LABELS)}
+    ncct = subject.volumes["ncct"]
+    assert ncct and ncct.shape and ncct.spacing
+    sources = markdown_table(
+        ("column", "bytes", "non-finite voxels", "sha256"),
+        [(column, s.size, s.non_finite, f"`{s.sha256}`") for column, s in record.sources.items()],
+    )
+    return {
+        **_of_bytes(record.size),
+        **{f"file {c.name}": dg.MetadataValue.path(settings.folder.shard(c, record.subject)) for c in CONFIGS},
+        "written": dg.MetadataValue.bool(written),
+        "synthetic": dg.MetadataValue.bool(record.synthetic),
+        "ncct grid": dg.MetadataValue.text(
+            f"{'x'.join(map(str, ncct.shape))} voxels of {'x'.join(f'{mm:g}' for mm in ncct.spacing)} mm"
+        ),
+        **{f"{column} voxels": dg.MetadataValue.int(source.marked) for column, source in masks.items()},
+        "lesion_mask ml": dg.MetadataValue.float(masks["lesion_mask"].marked_ml),
+        "cow_mask labels": dg.MetadataValue.json(masks["cow_mask"].labels),
+        "non-finite voxels": dg.MetadataValue.int(sum(source.non_finite for source in record.sources.values())),
+        "sources": dg.MetadataValue.md(sources),
+    }
+
+
+def of_publication(settings: Settings, publication: Publication, published: Published | None = None) -> Metadata:
+    """What is published where; without `published`, what would be."""
+    configs = markdown_table(
+        ("config", "files", "bytes"),
+        [
+            (
+                config.name,
+                len(publication.records),
+                sum(r.files[config.name].size for r in publication.records.values()),
+            )
+            for config in CONFIGS
+        ],
+    )
+    facts: Metadata = {
+        **_of_bytes(publication.size),
+        "repo": dg.MetadataValue.text(publication.repo),
+        "subjects": dg.MetadataValue.int(len(publication.subjects)),
+        "files": dg.MetadataValue.int(len(publication.files)),
+        "configs": dg.MetadataValue.md(configs),
+        "digest": dg.MetadataValue.text(publication.digest),
+        "synthetic": dg.MetadataValue.bool(publication.synthetic),
+    }
+    if published is None:
+        return facts
+    load = f'load_dataset("{settings.target.location}", split="train", streaming=True)'
+    return {
+        **facts,
+        "url": dg.MetadataValue.path(published.url),
+        "revision": dg.MetadataValue.text(published.revision),
+        "changed": dg.MetadataValue.bool(published.changed),
+        "load": dg.MetadataValue.md(f"```python\n{load}\n```"),
+    }
+
+
+def _of_table(path: Path, table: pa.Table, preview: pa.Table) -> Metadata:
+    """Row count, column schema, the file, and the first rows of `preview`."""
+    columns = [dg.TableColumn(field.name, str(field.type), _DESCRIPTIONS.get(field.name)) for field in table.schema]
+    rows = zip(*preview.slice(0, _PREVIEW_ROWS).to_pydict().values(), strict=True)
+    return {
+        "dagster/row_count": dg.MetadataValue.int(table.num_rows),
+        "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns)),
+        "file": dg.MetadataValue.path(path),
+        "preview": dg.MetadataValue.md(markdown_table(preview.column_names, rows)),
+    }
+
+
+def _of_bytes(size: int) -> Metadata:
+    return {"bytes": dg.MetadataValue.int(size), "size": dg.MetadataValue.text(readable_bytes(size))}
+
+
+def readable_bytes(size: float) -> str:
+    """`size` with a decimal unit: 1500 -> `1.5 kB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+class Progress:
+    """Says how far a long loop is, every few seconds and at its end."""
+
+    def __init__(self, total: int, say: Callable[[str], None], every: float = 5.0):
+        self._total, self._say, self._every = total, say, every
+        self._done, self._bytes = 0, 0
+        self._start = self._said = time.monotonic()
+
+    def advance(self, size: int) -> None:
+        """One more is done, of `size` bytes."""
+        self._done += 1
+        self._bytes += size
+        now = time.monotonic()
+        if now - self._said < self._every and self._done < self._total:
+            return
+        self._said = now
+        rate = self._bytes / max(now - self._start, 1e-9)
+        left = (self._total - self._done) * (now - self._start) / self._done
+        self._say(
+            f"{self._done} of {self._total} subjects, {readable_bytes(self._bytes)}, {readable_bytes(rate)}/s, "
+            f"about {left:.0f} s left"
+        )

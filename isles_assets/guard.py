@@ -1,0 +1,94 @@
+"""What must hold before anything is published, whatever ran before and whichever checks were skipped."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.manifest import read_manifest
+from isles_assets.dataset.publication import Publication, assemble
+from isles_assets.dataset.shard import ShardRecord, shard_state
+from isles_assets.dataset.tables import clinical_table, clinical_values
+from isles_assets.findings import Finding, Refusal, fatal, name_some
+from isles_assets.properties import PROPERTIES, Evidence
+from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.workbooks import read_clinical_rows
+
+_MATERIALIZE = "dagster asset materialize -m isles_assets --select"
+BUILD = "dagster job execute -m isles_assets -j build"
+
+
+def publication_of(root: Path, folder: DataFolder, repo: str) -> Publication:
+    """The publication of all 149 subjects from the shards that are there.
+
+    Raises `Refusal` if a blocking property does not hold of the tree as it is now, if a table is out of date, or
+    if any shard is missing or stale. Nothing is written, no volume is read.
+    """
+    evidence = Evidence(root, folder, fresh_tree=True)
+    broken = [finding for prop in PROPERTIES if prop.blocking for finding in fatal(prop.find(evidence))]
+    broken = broken or list(_out_of_date(evidence))
+    records, unfit = _shards(evidence)
+    reasons = []
+    if broken:
+        reasons.append(f"{len(broken)} problems in the tree and its tables")
+    if unfit:
+        subjects = name_some([finding.subject for finding in unfit])
+        reasons.append(f"{len(unfit)} of {len(SUBJECT_IDS)} shards missing or stale: {subjects}")
+    if reasons:
+        raise Refusal(f"Not published: {'; '.join(reasons)}.", [*broken, *unfit])
+    return assemble(folder, repo, records)
+
+
+def recorded_publication(folder: DataFolder, repo: str) -> Publication:
+    """The publication of the shards that are up to date with the manifest, without a look at the tree.
+
+    Raises `Refusal` if any is missing or stale.
+    """
+    records, unfit = _shards(Evidence(Path(), folder))
+    if unfit:
+        raise Refusal(f"{len(unfit)} of {len(SUBJECT_IDS)} shards are missing or stale.", unfit)
+    return assemble(folder, repo, records)
+
+
+def keep_release_from_sample(folder: DataFolder) -> None:
+    """Raise `Refusal` if `folder` holds the manifest of a real tree, whose shards a sample would replace."""
+    if folder.manifest.exists() and not all(row.synthetic for row in read_manifest(folder).values()):
+        mend = "set ISLES_RAW_ROOT to the release's tree, or ISLES_DATA_DIR to another folder for the sample"
+        finding = Finding("", str(folder.root), "holds tables and shards of a real release", mend)
+        raise Refusal("The sample was not used.", [finding])
+
+
+def _out_of_date(evidence: Evidence) -> Iterator[Finding]:
+    """Tables that no longer say what the tree holds."""
+    recorded = Evidence(evidence.root, evidence.folder).inventory
+    refresh = f"{_MATERIALIZE} raw_tree,clinical_table,subject_manifest"
+    for path in sorted(recorded.keys() | evidence.inventory.keys()):
+        now, then = evidence.inventory.get(path), recorded.get(path)
+        if now != then:
+            subject = (now or recorded[path]).subject
+            yield Finding(subject, path, "has changed since raw_tree was materialized", refresh)
+    current = clinical_table(read_clinical_rows(evidence.root, SUBJECT_IDS))
+    if not current.equals(evidence.clinical):
+        yield Finding("", "", "clinical_table is not what the workbooks say now", refresh)
+    values = clinical_values(current)
+    for subject, row in evidence.manifest.items():
+        for facts in row.volumes.values():
+            entry = evidence.inventory.get(facts.path) if facts else None
+            if facts and entry and (facts.size, facts.mtime_ns) != (entry.size, entry.mtime_ns):
+                yield Finding(subject, facts.path, "has changed since subject_manifest was materialized", refresh)
+        if row.clinical != values.get(subject):
+            yield Finding(subject, "", "has other clinical values than in subject_manifest", refresh)
+
+
+def _shards(evidence: Evidence) -> tuple[dict[str, ShardRecord], list[Finding]]:
+    """The records of all shards that are up to date, and a finding for each subject without."""
+    records: dict[str, ShardRecord] = {}
+    stale: dict[str, str] = {}
+    for subject in SUBJECT_IDS:
+        row = evidence.manifest.get(subject)
+        state = shard_state(evidence.folder, row) if row else None
+        if state and state.record:
+            records[subject] = state.record
+        else:
+            stale[subject] = state.reason if state else "is not in the manifest"
+    mend = BUILD if len(stale) > 10 else f"{_MATERIALIZE} subject_shard --partition {{}}"
+    return records, [Finding(subject, "", reason, mend.format(subject)) for subject, reason in stale.items()]

@@ -1,0 +1,120 @@
+"""The local target: a folder laid out exactly as the Hub repo.
+
+`hub/<owner>/<name>` is a link to the folder of one revision, `hub/<owner>/.<name>/<revision>`. A publication
+builds a new revision beside it and then replaces the link, which is atomic: a reader sees the old dataset or
+the new one. Shards are hard links to the finished files, which are only ever replaced, never written to, so that
+a publication takes no disk; across file systems they are copied.
+"""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils._validators import validate_repo_id
+
+from isles_assets.dataset.publication import CARD, Publication
+from isles_assets.files import explained, sha256_of, sync_folder
+from isles_assets.findings import Finding, Refusal
+from isles_assets.hub.target import Published, StoredFile
+
+
+@dataclass(frozen=True)
+class LocalHub:
+    """The repo `repo` below the folder `root`."""
+
+    root: Path
+    repo: str
+
+    def __post_init__(self) -> None:
+        try:
+            validate_repo_id(self.repo)
+        except HFValidationError as error:
+            raise _no_repo(self.repo, str(error)) from error
+        if self.repo.count("/") != 1:
+            raise _no_repo(self.repo, "has no owner")
+
+    @property
+    def folder(self) -> Path:
+        """The repo as a user sees it."""
+        return self.root / self.repo
+
+    @property
+    def location(self) -> str:
+        return str(self.folder)
+
+    @property
+    def _revisions(self) -> Path:
+        return self.folder.with_name(f".{self.folder.name}")
+
+    def publish(self, publication: Publication) -> Published:
+        """Make the folder hold `publication`; nothing is done where it does already."""
+        revision = publication.digest[:40]
+        target = self._revisions / revision
+        with explained(self.folder):
+            if self.folder.exists() and not self.folder.is_symlink():
+                mend = "move it away; isles-assets puts a link of that name there"
+                raise Refusal("Not published.", [Finding("", str(self.folder), "is a folder of somebody else's", mend)])
+            if self.folder.is_symlink() and self.folder.resolve() == target.resolve() and target.is_dir():
+                return Published(self.location, revision, changed=False)
+            self._revisions.mkdir(parents=True, exist_ok=True)
+            self._remove_all_but({self.folder.resolve().name} if self.folder.is_symlink() else set())
+            staging = self._revisions / f"{revision}.staging"
+            try:
+                for file in publication.files:
+                    _place(file.source, staging / file.path)
+                staging.rename(target)
+            except BaseException:
+                shutil.rmtree(staging, ignore_errors=True)
+                raise
+            sync_folder(self._revisions)
+            self._switch_to(target)
+            self._remove_all_but({revision})
+        return Published(self.location, revision, changed=True)
+
+    def stored(self) -> Mapping[str, StoredFile]:
+        """Every file of the folder, read in full for its digest."""
+        if not self.folder.exists():
+            return {}
+        folder = self.folder.resolve()
+        return {
+            path.relative_to(folder).as_posix(): StoredFile(path.stat().st_size, sha256_of(path))
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
+
+    def card(self) -> str:
+        try:
+            return (self.folder / CARD).read_text()
+        except FileNotFoundError as error:
+            mend = "dagster asset materialize -m isles_assets --select hub_dataset"
+            raise Refusal("Nothing is published.", [Finding("", self.location, "holds no card", mend)]) from error
+
+    def _switch_to(self, target: Path) -> None:
+        link = self.folder.with_name(f".{self.folder.name}.link")
+        link.unlink(missing_ok=True)
+        link.symlink_to(target.relative_to(self.folder.parent))
+        link.rename(self.folder)
+        sync_folder(self.folder.parent)
+
+    def _remove_all_but(self, kept: set[str]) -> None:
+        for revision in self._revisions.iterdir():
+            if revision.name not in kept:
+                shutil.rmtree(revision)
+
+
+def _place(source: Path | bytes, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(source, bytes):
+        path.write_bytes(source)
+        return
+    try:
+        path.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, path)
+
+
+def _no_repo(repo: str, problem: str) -> Refusal:
+    mend = "set ISLES_HUB_REPO to <owner>/<name>, e.g. hugging-science/isles24-stroke"
+    return Refusal("The repo cannot be used.", [Finding("", repo or "ISLES_HUB_REPO", problem, mend)])

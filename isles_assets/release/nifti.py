@@ -1,0 +1,264 @@
+"""Reading the release's NIfTI files: the header alone, or the whole file once with everything it must satisfy.
+
+Both stream: memory is a few MB whatever the volume. Intensities are never converted; only masks are scaled, by
+the header's slope and intercept, because their stored integers need not be 0 and 1.
+"""
+
+import gzip
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import nibabel as nib
+import numpy as np
+from isal import igzip, isal_zlib
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from isles_assets.release.volumes import Content
+
+_CHUNK = 1 << 20
+_MASK_TOLERANCE = 1e-3
+_TEXT_FIELDS = ("data_type", "db_name", "descrip", "aux_file", "intent_name")
+_ISAL_ERROR = cast(type[Exception], isal_zlib.error)
+_BROKEN = (
+    EOFError,
+    gzip.BadGzipFile,
+    _ISAL_ERROR,
+    HeaderDataError,
+    WrapStructError,
+    ValueError,
+)
+
+
+class NiftiError(Exception):
+    """The file is not a volume that can be published; the message says why."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a header says: `shape` in voxels, `spacing` in mm, `affine` 4 x 4 row by row in mm (voxel to RAS+).
+
+    `dtype` is the stored type's numpy name, `text` every free-text field and extension that is not empty as
+    (field, text), `data_offset` the position of the first voxel in the uncompressed file.
+    """
+
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    affine: tuple[float, ...]
+    dtype: str
+    slope: float
+    intercept: float
+    qform_code: int
+    sform_code: int
+    text: tuple[tuple[str, str], ...]
+    data_offset: int
+
+    @property
+    def frames(self) -> int:
+        """Number of 3-D volumes: the product of all axes beyond the third."""
+        return prod(self.shape[3:])
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in millilitres."""
+        return voxel_ml(self.affine)
+
+
+def voxel_ml(affine: tuple[float, ...]) -> float:
+    """Volume in millilitres of a voxel under `affine`, 16 numbers row by row in mm."""
+    return float(abs(np.linalg.det(np.reshape(affine, (4, 4))[:3, :3]))) / 1000
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What reading a whole file showed.
+
+    `sha256` and `size` are of the file as it lies on disk. `non_finite` counts NaN and infinite voxels.
+    `labels` are the distinct values of a mask other than 0 and `marked` the number of voxels holding one; both
+    are empty for other contents.
+    """
+
+    header: Header
+    sha256: str
+    size: int
+    non_finite: int
+    marked: int
+    labels: tuple[int, ...]
+
+
+def read_header(path: Path) -> Header:
+    """The header of a `.nii.gz` file; only its first kilobytes are read.
+
+    Raises `NiftiError` if it is not gzip, not NIfTI-1 in one file, or cut short; `OSError` as the system says.
+    """
+    try:
+        with path.open("rb") as file:
+            return _parse(_decompressed(file))
+    except _BROKEN as error:
+        raise NiftiError(_reason(error)) from error
+
+
+def inspect(path: Path, content: Content) -> Inspection:
+    """Read all of a `.nii.gz` file once: digest, gzip CRC and length, data length, and the voxels' validity.
+
+    Raises `NiftiError` for a damaged file, for data longer or shorter than the header says, for a binary mask
+    holding anything but 0 and 1 after scaling, and for a label mask holding a fraction or a negative number.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            hashing = _HashingReader(file)
+            stream = _decompressed(hashing)
+            header = _parse(stream)
+            voxels = _Voxels(header, content)
+            for chunk in _data(stream, header):
+                voxels.add(chunk)
+            hashing.drain()
+    except _BROKEN as error:
+        raise NiftiError(_reason(error)) from error
+    return Inspection(
+        header, hashing.digest.hexdigest(), hashing.size, voxels.non_finite, voxels.marked, tuple(sorted(voxels.labels))
+    )
+
+
+class _HashingReader(io.RawIOBase):
+    """A readable file whose bytes are digested as they pass."""
+
+    def __init__(self, file: io.RawIOBase):
+        self._file = file
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._file.readinto(buffer) or 0
+        self.digest.update(memoryview(buffer)[:count])
+        self.size += count
+        return count
+
+    def drain(self) -> None:
+        while self.read(_CHUNK):
+            pass
+
+
+class _Voxels:
+    """Counts of the voxels seen so far."""
+
+    def __init__(self, header: Header, content: Content):
+        self._dtype = np.dtype(header.dtype)
+        self._header = header
+        self._content = content
+        self.non_finite = 0
+        self.marked = 0
+        self.labels: set[int] = set()
+
+    def add(self, chunk: memoryview) -> None:
+        """Take the next voxels; `chunk` holds whole voxels."""
+        stored = np.frombuffer(chunk, self._dtype)
+        if self._dtype.kind in "fc":
+            self.non_finite += stored.size - int(np.count_nonzero(np.isfinite(stored)))
+        if self._content in (Content.MASK, Content.LABELS):
+            self._add_mask(stored)
+
+    def _add_mask(self, stored: np.ndarray) -> None:
+        values = np.unique(stored) if stored.any() else np.zeros(1, self._dtype)
+        for value in values:
+            scaled = float(value) * self._header.slope + self._header.intercept
+            label = round(scaled) if np.isfinite(scaled) else -1
+            highest = 1 if self._content is Content.MASK else np.inf
+            if abs(scaled - label) > _MASK_TOLERANCE or not 0 <= label <= highest:
+                wanted = "0 and 1" if self._content is Content.MASK else "whole numbers from 0"
+                raise NiftiError(f"holds {scaled:g} after scaling where a {self._content} holds {wanted}")
+            if label:
+                self.labels.add(label)
+                self.marked += int(np.count_nonzero(stored == value))
+
+
+def _decompressed(file: BinaryIO | io.RawIOBase) -> BinaryIO:
+    return cast(BinaryIO, igzip.IGzipFile(fileobj=file, mode="rb"))
+
+
+def _parse(stream: BinaryIO) -> Header:
+    start = stream.read(4)
+    if start in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c"):
+        raise NiftiError("is NIfTI-2, which the datasets library cannot decode")
+    block = start + stream.read(348)
+    if len(block) < 352:
+        raise NiftiError(f"ends after {len(block)} bytes, inside the NIfTI header")
+    header = nib.Nifti1Header.from_fileobj(io.BytesIO(block[:348]))
+    if bytes(header["magic"])[:3] != b"n+1":
+        raise NiftiError("is not a NIfTI-1 file: the header's magic is missing")
+    offset = int(header["vox_offset"])
+    if offset < len(block):
+        raise NiftiError(f"says that its data starts at byte {offset}, inside the header")
+    rest = stream.read(offset - len(block))
+    if len(rest) < offset - len(block):
+        raise NiftiError("ends before its data starts")
+    extensions = nib.nifti1.Nifti1Extensions()
+    if block[348]:
+        extensions = nib.nifti1.Nifti1Extensions.from_fileobj(io.BytesIO(rest), len(rest), header.endianness == ">")
+    slope, intercept = header.get_slope_inter()
+    dtype = header.get_data_dtype()
+    if dtype.fields is not None or dtype.kind not in "iufc":
+        raise NiftiError(f"stores voxels of type {dtype}, which is not numeric")
+    shape = tuple(int(n) for n in header.get_data_shape())
+    if not shape or min(shape) < 1:
+        raise NiftiError(f"has shape {shape}")
+    return Header(
+        shape=shape,
+        spacing=tuple(float(mm) for mm in header.get_zooms()[:3]),
+        affine=tuple(float(x) for x in header.get_best_affine().ravel()),
+        dtype=dtype.str,
+        slope=1.0 if slope is None else float(slope),
+        intercept=0.0 if intercept is None else float(intercept),
+        qform_code=int(header["qform_code"]),
+        sform_code=int(header["sform_code"]),
+        text=tuple(_text(header, extensions)),
+        data_offset=offset,
+    )
+
+
+def _text(header: nib.Nifti1Header, extensions: nib.nifti1.Nifti1Extensions) -> Iterator[tuple[str, str]]:
+    for field in _TEXT_FIELDS:
+        if text := _printable(bytes(header[field])):
+            yield field, text
+    for extension in extensions:
+        yield f"extension {extension.get_code()}", _printable(extension.content_bytes)
+
+
+def _printable(raw: bytes) -> str:
+    return raw.strip(b"\0 \r\n\t").decode("latin-1").encode("unicode_escape").decode("ascii")
+
+
+def _data(stream: BinaryIO, header: Header) -> Iterator[memoryview]:
+    """The voxels in order, in pieces of whole voxels; checks that there are as many as the header says."""
+    left = prod(header.shape) * np.dtype(header.dtype).itemsize
+    buffer = memoryview(bytearray(min(_CHUNK, left)))
+    while left:
+        piece = buffer[: min(len(buffer), left)]
+        filled = 0
+        while filled < len(piece):
+            count = stream.readinto(piece[filled:])  # type: ignore[attr-defined]
+            if not count:
+                raise NiftiError(f"ends {left - filled} bytes before the end of the data that its header promises")
+            filled += count
+        yield piece
+        left -= filled
+    if stream.read(1):
+        raise NiftiError("holds more data than its header promises")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, NiftiError):
+        return str(error)
+    if isinstance(error, EOFError):
+        return "is cut short: the gzip stream has no end"
+    if isinstance(error, gzip.BadGzipFile | _ISAL_ERROR):
+        return f"is not a sound gzip file: {error}"
+    return f"has an invalid NIfTI header: {error}"

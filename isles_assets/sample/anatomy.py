@@ -1,0 +1,80 @@
+"""Who the synthetic subjects are: head, infarct and vessels, drawn once per (seed, subject)."""
+
+from dataclasses import dataclass, replace
+from zlib import crc32
+
+import numpy as np
+
+from isles_assets.release.peculiarities import EMPTY_LESION, TINY_LESION
+from isles_assets.release.subjects import subject_id
+
+CENTRE_2 = frozenset(map(subject_id, range(133, 183)))
+"""Subjects of centre 2; all others are of centre 1 (fact sheet, section 1)."""
+
+
+@dataclass(frozen=True)
+class Ellipsoid:
+    """An axis-aligned ellipsoid in head coordinates: `centre` and semi-axes in mm."""
+
+    centre: tuple[float, float, float]
+    semi: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One head, in head coordinates: mm from its middle, x right, y anterior, z superior.
+
+    `head` are the semi-axes of the scalp, `side` is +1 for a right-sided stroke and -1 for a left-sided one,
+    `absent` the circle segments (labels) that this subject lacks. `lesion` is None where the phantom shall draw none.
+    """
+
+    head: tuple[float, float, float]
+    side: int
+    fold_phase: float
+    ventricle_scale: float
+    territory_scale: float
+    lesion: Ellipsoid | None
+    occluded: bool
+    absent: frozenset[int]
+
+    def without_lesion(self) -> "Anatomy":
+        """The same head before its infarct."""
+        return replace(self, lesion=None)
+
+
+def stream(seed: int, subject: str, purpose: str) -> np.random.Generator:
+    """The random stream of one purpose: the same for the same arguments, whatever else was drawn before."""
+    return np.random.default_rng([seed, crc32(f"{subject}/{purpose}".encode())])
+
+
+def centre(subject: str) -> int:
+    """The code of the centre that the subject was treated in, 1 or 2."""
+    return 2 if subject in CENTRE_2 else 1
+
+
+def draw_anatomy(subject: str, seed: int, side: int | None = None) -> Anatomy:
+    """The head of `subject`; `side` overrides the drawn one (for a lesion that is given from outside)."""
+    rng = stream(seed, subject, "anatomy")
+    drawn_side = int(rng.choice((-1, 1)))
+    side = side or drawn_side
+    # Median and spread like the release's lesions, but never so small that a coarse grid could miss it.
+    radius = float(np.clip(13 * np.exp(0.45 * rng.standard_normal()), 10, 32))
+    stretch = rng.uniform((0.95, 1.0, 0.95), (1.1, 1.4, 1.1))
+    place = rng.uniform((34, -8, 2), (44, 14, 16))
+    lesion = Ellipsoid(
+        (side * float(place[0]), float(place[1]), float(place[2])),
+        (radius * float(stretch[0]), radius * float(stretch[1]), radius * float(stretch[2])),
+    )
+    # Labels as in phantom.CIRCLE: what real circles lack most often.
+    communicating = (8, 9, 10)
+    far_anterior = 12 if side > 0 else 11
+    return Anatomy(
+        head=(float(rng.uniform(67, 74)), float(rng.uniform(82, 92)), float(rng.uniform(72, 80))),
+        side=side,
+        fold_phase=float(rng.uniform(0, 2 * np.pi)),
+        ventricle_scale=float(rng.uniform(0.75, 1.35)),
+        territory_scale=float(rng.uniform(0.85, 1.05)),
+        lesion=None if subject in EMPTY_LESION.subjects + TINY_LESION.subjects else lesion,
+        occluded=bool(rng.random() < 0.7),
+        absent=frozenset(label for label in (*communicating, far_anterior) if rng.random() < 0.3),
+    )

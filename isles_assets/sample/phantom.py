@@ -1,0 +1,434 @@
+"""An analytic head with a stroke, as the 18 volumes of a subject.
+
+The head is rasterized once per grid into tissue labels; each volume is then a table look-up on the labels plus
+noise. Volumes come as flat blocks in file order (x fastest), so that a CTP of several GB needs no more memory than
+its labels (one byte a voxel of one frame) and one block.
+"""
+
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+from nibabel.affines import apply_affine
+from numpy.typing import NDArray
+
+from isles_assets.release.peculiarities import NON_FINITE_MTT, TINY_LESION
+from isles_assets.release.volumes import Content, Grid, Volume
+from isles_assets.sample.anatomy import Anatomy, Ellipsoid, draw_anatomy, stream
+from isles_assets.sample.grids import Geometry, Lattice, Matrix, draw_geometry
+
+BLOCK = 1 << 19
+"""Most voxels in one block."""
+
+Labels = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Block = NDArray[Any]
+
+
+class Tissue(IntEnum):
+    """What a voxel shows; a deficit is 2 above its healthy tissue, an infarct 4 above."""
+
+    OUTSIDE = 0  # of the scanned slab: no data
+    AIR = 1
+    SCALP = 2
+    SKULL = 3
+    CSF = 4
+    GREY = 5
+    WHITE = 6
+    GREY_DEFICIT = 7
+    WHITE_DEFICIT = 8
+    GREY_LESION = 9
+    WHITE_LESION = 10
+    ARTERY = 11
+    VEIN = 12
+    CLOT = 13
+
+
+_TO_DEFICIT = Tissue.GREY_DEFICIT - Tissue.GREY
+_TO_LESION = Tissue.GREY_LESION - Tissue.GREY_DEFICIT
+
+
+class Look(NamedTuple):
+    """How a tissue looks: HU on NCCT and CTA, MRI signal, the four maps; the bolus' peak (HU) and arrival (s)."""
+
+    ncct: float
+    cta: float
+    dwi: float
+    adc: float
+    cbf: float
+    cbv: float
+    mtt: float
+    tmax: float
+    peak: float
+    arrival: float
+
+
+TMAX_BACKGROUND = -30.0
+
+_LOOKS = {
+    Tissue.OUTSIDE:       Look(0, 0, 0, 0, 0, 0, 0, TMAX_BACKGROUND, 0, 0),
+    Tissue.AIR:           Look(-1000, -1000, 0, 0, 0, 0, 0, TMAX_BACKGROUND, 0, 0),
+    Tissue.SCALP:         Look(15, 25, 60, 350, 0, 0, 0, TMAX_BACKGROUND, 4, 8),
+    Tissue.SKULL:         Look(900, 900, 15, 120, 0, 0, 0, TMAX_BACKGROUND, 0, 0),
+    Tissue.CSF:           Look(8, 9, 90, 2900, 4, 0.5, 6.5, 2, 1, 8),
+    Tissue.GREY:          Look(37, 44, 320, 830, 62, 4.2, 4.1, 1.3, 14, 6),
+    Tissue.WHITE:         Look(28, 31, 250, 740, 26, 2.1, 5, 2, 6, 7),
+    Tissue.GREY_DEFICIT:  Look(35, 40, 330, 820, 24, 3.9, 10, 8, 9, 14),
+    Tissue.WHITE_DEFICIT: Look(26.5, 29, 260, 730, 11, 1.9, 11, 9, 4, 15),
+    Tissue.GREY_LESION:   Look(32, 34, 780, 440, 9, 1.2, 13, 13, 3, 18),
+    Tissue.WHITE_LESION:  Look(24, 25, 700, 410, 5, 0.8, 14, 14, 2, 18),
+    Tissue.ARTERY:        Look(42, 300, 120, 900, 105, 12, 2.8, 0.4, 260, 4),
+    Tissue.VEIN:          Look(45, 190, 120, 900, 90, 11, 4, 2.5, 200, 10),
+    Tissue.CLOT:          Look(65, 68, 200, 800, 8, 1, 12, 12, 0, 0),
+}  # fmt: skip
+
+_LOOK_TABLE = Look(*np.array([_LOOKS[tissue] for tissue in Tissue], dtype=np.float32).T)
+"""The same by column: each field an array (tissues,), indexed by label."""
+
+_HU_NOISE = {"ncct": 3.0, "cta": 6.0, "ctp": 7.0}
+_RELATIVE_NOISE = 0.12
+_FINEST = {Content.MAP: 1 / 64, Content.MRI: 1 / 2}
+"""Values are rounded to multiples of this: full float noise would not compress like the release."""
+
+_RIGHT_SIDE = {
+    "PCA": ((0, -12, -14), (14, -16, -12), (22, -42, -4)),
+    "ICA": ((14, 0, -38), (12, 6, -12)),
+    "MCA": ((12, 6, -12), (30, 8, -9), (46, 13, -2), (52, 2, 16), (50, -22, 28)),
+    "Pcom": ((12, 6, -12), (12, -14, -12)),
+    "ACA": ((12, 6, -12), (3, 18, -10), (2, 34, 6), (2, 26, 34)),
+}
+_RADIUS_MM = {"BA": 1.9, "PCA": 1.4, "ICA": 2.3, "MCA": 1.7, "Pcom": 0.9, "Acom": 0.9, "ACA": 1.3}
+_CLOT_RADIUS_MM, _CLOT_EXTENT = 2.3, (0.12, 0.28)
+
+
+def _mirrored(path: tuple[tuple[float, float, float], ...]) -> NDArray[np.float64]:
+    return np.array(path) * (-1, 1, 1)
+
+
+def _right(name: str) -> tuple[str, NDArray[np.float64]]:
+    return name, np.array(_RIGHT_SIDE[name], dtype=float)
+
+
+def _left(name: str) -> tuple[str, NDArray[np.float64]]:
+    return name, _mirrored(_RIGHT_SIDE[name])
+
+
+CIRCLE: dict[int, tuple[str, NDArray[np.float64]]] = {
+    1: ("BA", np.array([(0, -12, -38), (0, -12, -14)], dtype=float)),
+    2: _right("PCA"),
+    3: _left("PCA"),
+    4: _right("ICA"),
+    5: _right("MCA"),
+    6: _left("ICA"),
+    7: _left("MCA"),
+    8: _right("Pcom"),
+    9: _left("Pcom"),
+    10: ("Acom", np.array([(3, 18, -10), (-3, 18, -10)], dtype=float)),
+    11: _right("ACA"),
+    12: _left("ACA"),
+}
+"""The circle of Willis by label (TopCoW's numbers): kind of segment and course (points, 3) in head mm."""
+
+RIGHT_MCA, LEFT_MCA = 5, 7
+
+
+class Phantom:
+    """The 18 volumes of one subject.
+
+    `ncct` and `lesion` (same shape) replace the drawn NCCT grid and lesion, for a mask given from outside. Equal
+    arguments give equal volumes, in whatever order they are asked for.
+    """
+
+    def __init__(
+        self,
+        subject: str,
+        seed: int,
+        *,
+        release_scale: bool = False,
+        ncct: Lattice | None = None,
+        lesion: Mask | None = None,
+    ):
+        self.geometry = draw_geometry(subject, seed, release_scale=release_scale, ncct=ncct)
+        side = None if lesion is None else _side(self.geometry, lesion)
+        anatomy = draw_anatomy(subject, seed, side)
+        self._seed, self._subject = seed, subject
+        self._non_finite_mtt = subject in NON_FINITE_MTT.subjects
+
+        on_ncct = anatomy if lesion is None else anatomy.without_lesion()
+        labels = _tissues(on_ncct, self.geometry.head, self.geometry.ncct)
+        self._segments, self._occlusion = _vessels(anatomy, self.geometry.head, self.geometry.ncct)
+        if lesion is None and subject in TINY_LESION.subjects:
+            lesion = _three_voxels(anatomy, self.geometry)
+        if lesion is None:
+            lesion = (labels == Tissue.GREY_LESION) | (labels == Tissue.WHITE_LESION)
+        else:
+            _infarct(labels, lesion)
+        self._lesion = lesion
+        _add_vessels(labels, anatomy, self._segments, self._occlusion)
+        self._labels = labels
+        self._in_slab = _slab(labels, self.geometry)
+        self._native_cta = _native_labels(anatomy, self.geometry.head, self.geometry.cta)
+        self._native_ctp = _native_labels(anatomy, self.geometry.head, self.geometry.ctp)
+        self._pool = stream(seed, subject, "noise").standard_normal(
+            2 * min(BLOCK, max(lattice.voxels for lattice in (self.geometry.ncct, self.geometry.cta))),
+            dtype=np.float32,
+        )
+
+    def lattice(self, volume: Volume) -> Lattice:
+        """The grid that the volume's header shall state."""
+        if volume.grid is Grid.NCCT:
+            return self.geometry.ncct
+        if volume.column == "cta":
+            return self.geometry.cta.moved(self.geometry.cta_shift)
+        return self.geometry.ctp.moved(self.geometry.ctp_shift)
+
+    def shape(self, volume: Volume) -> tuple[int, ...]:
+        """(x, y, z), or (x, y, z, frame) of a time series."""
+        shape = self.lattice(volume).shape
+        return (*shape, len(self.geometry.seconds)) if volume.dimensions == 4 else shape
+
+    def blocks(self, volume: Volume) -> Iterator[Block]:
+        """The voxels in file order, in flat blocks: int16 HU, float32 maps and MRI, uint8 masks and labels."""
+        match volume.column:
+            case "lesion_mask":
+                return _split(self._lesion.view(np.uint8))
+            case "lvo_mask":
+                return _split(self._occlusion.view(np.uint8))
+            case "cow_mask":
+                return _split(self._segments)
+        return self._painted(volume)
+
+    def array(self, volume: Volume) -> Block:
+        """The whole volume, in the shape of `shape(volume)`."""
+        return np.concatenate(list(self.blocks(volume))).reshape(self.shape(volume), order="F")
+
+    def _painted(self, volume: Volume) -> Iterator[Block]:
+        modality = volume.column.removesuffix("_ncct").removesuffix("_native")
+        labels = self._labels_of(volume)
+        rng = stream(self._seed, self._subject, volume.column)
+        for look in self._looks(modality):
+            noise = _noise_table(modality, look)
+            for part in _split(labels):
+                start = rng.integers(len(self._pool) - part.size + 1)
+                values = look[part] + noise[part] * self._pool[start : start + part.size]
+                if volume.content in _FINEST:
+                    finest = np.float32(_FINEST[volume.content])
+                    values = np.rint(values / finest) * finest
+                    if modality == "mtt" and self._non_finite_mtt:
+                        _spoil(values, part)
+                    yield values
+                else:
+                    yield np.rint(values).astype(np.int16)
+
+    def _labels_of(self, volume: Volume) -> Labels:
+        if volume.grid is Grid.NATIVE:
+            return self._native_cta if volume.column == "cta" else self._native_ctp
+        return self._in_slab if volume.content in (Content.CT_SERIES, Content.MAP) else self._labels
+
+    def _looks(self, modality: str) -> Iterator[NDArray[np.float32]]:
+        """The look-up table of each frame."""
+        if modality != "ctp":
+            yield getattr(_LOOK_TABLE, modality)
+            return
+        for second in self.geometry.seconds:
+            bolus = _gamma_variate(second - 6 - np.asarray(_LOOK_TABLE.arrival))
+            yield np.asarray(_LOOK_TABLE.ncct + _LOOK_TABLE.peak * bolus, dtype=np.float32)
+
+
+def _gamma_variate(seconds: NDArray[np.float64], shape: float = 3.0, scale: float = 2.2) -> NDArray[np.float64]:
+    """The bolus' passage (peak 1) at `seconds` after its arrival; 0 before."""
+    passed = np.maximum(seconds, 0) / (shape * scale)
+    return passed**shape * np.exp(shape * (1 - passed))
+
+
+def _noise_table(modality: str, look: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Standard deviation by label. What is background stays exact."""
+    if modality in _HU_NOISE:
+        table = np.full_like(look, _HU_NOISE[modality])
+        table[Tissue.OUTSIDE] = 0
+        return table
+    return np.float32(_RELATIVE_NOISE) * np.maximum(look, 0)
+
+
+def _spoil(mtt: NDArray[np.float32], labels: Labels) -> None:
+    """Put NaN and infinity where a real MTT has them: where there is hardly any flow to divide by."""
+    still = np.flatnonzero(labels == Tissue.CSF)
+    mtt[still[::20]] = np.nan
+    mtt[still[10::20]] = np.inf
+
+
+def _split(array: Block) -> Iterator[Block]:
+    """`array` in file order, as flat views of at most BLOCK voxels."""
+    flat = array.reshape(-1, order="F")
+    return (flat[start : start + BLOCK] for start in range(0, flat.size, BLOCK))
+
+
+def _slices(lattice: Lattice, matrix: Matrix) -> Iterator[tuple[slice, tuple[NDArray[np.float32], ...]]]:
+    """`matrix` (4, 4) applied to the voxel indices, a few slices at a time: x, y, z, each (slices, rows, columns)."""
+    columns, rows, slices = lattice.shape
+    some = max(1, BLOCK // (columns * rows))
+    m = matrix.astype(np.float32)
+    i, j = np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32)[:, None]
+    for first in range(0, slices, some):
+        k = np.arange(first, min(first + some, slices), dtype=np.float32)[:, None, None]
+        yield (
+            slice(first, first + some),
+            tuple(m[axis, 0] * i + (m[axis, 1] * j + (m[axis, 2] * k + m[axis, 3])) for axis in range(3)),
+        )
+
+
+def _within(x: NDArray[Any], y: NDArray[Any], z: NDArray[Any], shape: Ellipsoid, wobble: Any = 0.0) -> Mask:
+    (cx, cy, cz), (a, b, c) = shape.centre, shape.semi
+    inside: Mask = ((x - cx) / a) ** 2 + ((y - cy) / b) ** 2 + ((z - cz) / c) ** 2 < 1 + wobble
+    return inside
+
+
+def _tissues(anatomy: Anatomy, head: Matrix, lattice: Lattice) -> Labels:
+    """Tissue labels (x, y, z) without vessels."""
+    labels = np.empty(lattice.shape[::-1], dtype=np.uint8)
+    for some, (x, y, z) in _slices(lattice, np.linalg.inv(head) @ lattice.affine):
+        labels[some] = _tissue_at(anatomy, x, y, z)
+    return labels.T
+
+
+def _tissue_at(anatomy: Anatomy, x: NDArray[Any], y: NDArray[Any], z: NDArray[Any]) -> Labels:
+    """The tissue at points in head mm."""
+    a, b, c = anatomy.head
+    aside = np.abs(x)
+    # Below its middle the head is longer than an ellipsoid, and it is narrower in front than behind.
+    depth = np.where(z < 0, z * np.float32(0.7), z) / c
+    width = x / (a * (1 - 0.0012 * y))
+    radius = np.sqrt(width**2 + (y / b) ** 2 + depth**2)
+    folds = np.sin(aside / 3.8 + anatomy.fold_phase) * np.sin(y / 4.2 + 0.7 * anatomy.fold_phase) + 0.5 * np.sin(z / 6)
+
+    labels = np.full(x.shape, Tissue.AIR, dtype=np.uint8)
+    labels[radius < 1] = Tissue.SCALP
+    labels[radius < 0.95] = Tissue.SKULL
+    labels[radius < 0.87] = Tissue.CSF
+    labels[radius < 0.855 + 0.012 * folds] = Tissue.GREY
+    labels[radius < 0.745 + 0.065 * folds] = Tissue.WHITE
+    labels[(labels >= Tissue.GREY) & (aside < 5) & (radius > 0.45)] = Tissue.GREY
+    labels[(labels >= Tissue.GREY) & (aside < 1.4) & (radius > 0.5)] = Tissue.CSF
+
+    def fill(tissue: Tissue, centre: tuple[float, float, float], semi: tuple[float, float, float]) -> None:
+        labels[_within(aside, y, z, Ellipsoid(centre, semi)) & (labels >= Tissue.CSF)] = tissue
+
+    fill(Tissue.GREY, (26, 4, 2), (9, 19, 13))
+    fill(Tissue.WHITE, (19.5, 2, 2), (3, 16, 14))
+    fill(Tissue.GREY, (11, 16, 7), (6, 10, 11))
+    fill(Tissue.GREY, (10, -11, 4), (8, 13, 10))
+    fill(Tissue.CSF, (48, 12, -1), (9, 20, 2.5))
+    swell = anatomy.ventricle_scale
+    fill(Tissue.CSF, (7, 20, 12), (4.5 * swell, 16, 8 * swell))
+    fill(Tissue.CSF, (11, -8, 18), (5.5 * swell, 24, 7 * swell))
+    fill(Tissue.CSF, (19, -32, 10), (6 * swell, 13, 8 * swell))
+    fill(Tissue.CSF, (0, -5, 2), (2.2 * swell, 12, 9))
+
+    sinus = (aside < 4) & (radius > 0.83) & (radius < 0.875) & ((z > 15) | (y < -20))
+    labels[sinus] = Tissue.VEIN
+
+    scale = anatomy.territory_scale
+    territory = Ellipsoid((anatomy.side * 46.0, 4.0, 12.0), (34 * scale, 52 * scale, 40 * scale))
+    parenchyma = (labels == Tissue.GREY) | (labels == Tissue.WHITE)
+    labels[parenchyma & _within(x, y, z, territory, 0.08 * folds)] += _TO_DEFICIT
+    if anatomy.lesion is not None:
+        starved = (labels == Tissue.GREY_DEFICIT) | (labels == Tissue.WHITE_DEFICIT)
+        labels[starved & _within(x, y, z, anatomy.lesion, 0.2 * folds)] += _TO_LESION
+    return labels
+
+
+def _infarct(labels: Labels, lesion: Mask) -> None:
+    """Make brain inside `lesion` infarcted, in place."""
+    healthy = (labels == Tissue.GREY) | (labels == Tissue.WHITE)
+    starved = (labels == Tissue.GREY_DEFICIT) | (labels == Tissue.WHITE_DEFICIT)
+    labels[healthy & lesion] += _TO_DEFICIT + _TO_LESION
+    labels[starved & lesion] += _TO_LESION
+
+
+def _vessels(anatomy: Anatomy, head: Matrix, lattice: Lattice) -> tuple[Labels, Mask]:
+    """The circle's segment labels and the occluded stretch, each (x, y, z)."""
+    segments = np.zeros(lattice.shape, dtype=np.uint8, order="F")
+    occlusion = np.zeros(lattice.shape, dtype=np.bool_, order="F")
+    to_voxels = np.linalg.inv(lattice.affine) @ head
+    step = 0.6 * float(lattice.spacing.min())
+    present = {label: course for label, course in CIRCLE.items() if label not in anatomy.absent}
+    for label, (kind, path) in present.items():
+        segments[_voxels(_tube(path, _RADIUS_MM[kind], step), to_voxels, lattice)] = label
+    for label, (_, path) in present.items():
+        # On a coarse grid a neighbour may have painted over all of a short segment.
+        segments[_voxels(path[:2].mean(axis=0, keepdims=True), to_voxels, lattice)] = label
+    if anatomy.occluded:
+        _, path = CIRCLE[RIGHT_MCA if anatomy.side > 0 else LEFT_MCA]
+        clot = _tube(_stretch(path, *_CLOT_EXTENT, step), _CLOT_RADIUS_MM, step)
+        occlusion[_voxels(clot, to_voxels, lattice)] = True
+    return segments, occlusion
+
+
+def _stretch(path: NDArray[np.float64], start: float, stop: float, step: float) -> NDArray[np.float64]:
+    """Points (n, 3) at most `step` mm apart, from the fraction `start` of the path's length to `stop`."""
+    length = np.concatenate(([0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))))
+    along = np.linspace(start * length[-1], stop * length[-1], 2 + int((stop - start) * length[-1] / step))
+    points: NDArray[np.float64] = np.stack([np.interp(along, length, path[:, axis]) for axis in range(3)], axis=1)
+    return points
+
+
+def _tube(path: NDArray[np.float64], radius: float, step: float) -> NDArray[np.float64]:
+    """Points (n, 3) at most `step` mm apart that fill the tube of `radius` mm around `path`."""
+    reach = np.arange(-(radius // step), radius // step + 1) * step
+    ball = np.stack(np.meshgrid(reach, reach, reach), axis=-1).reshape(-1, 3)
+    ball = ball[np.linalg.norm(ball, axis=1) <= radius]
+    points: NDArray[np.float64] = (_stretch(path, 0, 1, step)[:, None] + ball).reshape(-1, 3)
+    return points
+
+
+def _voxels(
+    points: NDArray[np.float64], to_voxels: Matrix, lattice: Lattice
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of the voxels that hold the points; points off the grid are dropped."""
+    index: NDArray[np.intp] = np.rint(apply_affine(to_voxels, points)).astype(np.intp)
+    i, j, k = index[((index >= 0) & (index < lattice.shape)).all(axis=1)].T
+    return i, j, k
+
+
+def _add_vessels(labels: Labels, anatomy: Anatomy, segments: Labels, occlusion: Mask) -> None:
+    """Put the arteries that still carry blood, and the clot, into `labels`, in place."""
+    filled = segments > 0
+    if anatomy.occluded:
+        filled &= segments != (RIGHT_MCA if anatomy.side > 0 else LEFT_MCA)
+    labels[filled] = Tissue.ARTERY
+    labels[occlusion] = Tissue.CLOT
+
+
+def _native_labels(anatomy: Anatomy, head: Matrix, lattice: Lattice) -> Labels:
+    labels = _tissues(anatomy, head, lattice)
+    _add_vessels(labels, anatomy, *_vessels(anatomy, head, lattice))
+    return labels
+
+
+def _slab(labels: Labels, geometry: Geometry) -> Labels:
+    """`labels` on the NCCT grid where the perfusion scan reaches, OUTSIDE elsewhere."""
+    seen = labels.T.copy()
+    last = geometry.ctp.shape
+    for some, at in _slices(geometry.ncct, np.linalg.inv(geometry.ctp.affine) @ geometry.ncct.affine):
+        for index, count in zip(at, last, strict=True):
+            seen[some][(index < -0.5) | (index > count - 0.5)] = Tissue.OUTSIDE
+    return seen.T
+
+
+def _three_voxels(anatomy: Anatomy, geometry: Geometry) -> Mask:
+    """The smallest lesion of the release: three voxels in a row, in the middle of the territory."""
+    lesion = np.zeros(geometry.ncct.shape, dtype=np.bool_, order="F")
+    middle = apply_affine(np.linalg.inv(geometry.ncct.affine) @ geometry.head, (anatomy.side * 40.0, 0.0, 12.0))
+    i, j, k = np.rint(middle).astype(int)
+    lesion[i - 1 : i + 2, j, k] = True
+    return lesion
+
+
+def _side(geometry: Geometry, lesion: Mask) -> int | None:
+    """+1 for a lesion on the right of the head, -1 for the left, None for an empty one."""
+    index = np.argwhere(lesion)
+    if not len(index):
+        return None
+    x = apply_affine(np.linalg.inv(geometry.head) @ geometry.ncct.affine, index.mean(axis=0))[0]
+    return 1 if x > 0 else -1

@@ -1,0 +1,208 @@
+"""The synthetic tree, file by file."""
+
+import logging
+import os
+import shutil
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from types import MappingProxyType
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.nifti1 import Nifti1Image
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from isles_assets.files import explained, sweep, temporary_beside
+from isles_assets.findings import Finding, Refusal
+from isles_assets.release.clinical import DICTIONARY, WORKBOOKS
+from isles_assets.release.peculiarities import REPLACED_LESION, STRAY_FILES
+from isles_assets.release.subjects import SUBJECT_IDS, subject_id
+from isles_assets.release.volumes import BY_COLUMN, VOLUMES, Content, Volume
+from isles_assets.sample.anatomy import stream
+from isles_assets.sample.clinical import WRITTEN, dictionary_bytes, workbook_bytes
+from isles_assets.sample.grids import Lattice
+from isles_assets.sample.nifti import FLOAT32, INT16, UINT8, Encoding, header, write
+from isles_assets.sample.phantom import Mask, Phantom
+from isles_assets.workers import each_in_processes
+
+SCALED_LESION = tuple(map(subject_id, (20, 88, 158)))
+"""Lesion masks stored as 0 and 65535 with a slope, as 0158's was in 2024 (fact sheet, section 4)."""
+
+QFORM_ONLY_LESION = tuple(map(subject_id, (5, 100, 150)))
+"""Lesion masks whose transform stands in the qform alone, as one of the release's does."""
+
+FILE_TIME = WRITTEN.replace(tzinfo=UTC).timestamp()
+"""Modification time of every file, so that a tree made anew passes for the same one."""
+
+MAP_AFFINE_ROUNDING = 1e-5
+"""The maps' affines are off the NCCT's by at most this, elementwise."""
+
+_FLOAT64 = Encoding("<f8")
+_UINT16 = Encoding("<u2")
+_SCALED = Encoding("<u2", slope=1.5259e-05, stored_true=65535)
+_QFORM_FLOAT64 = Encoding("<f8", qform_only=True)
+_ENCODINGS = {
+    Content.CT: INT16, Content.CT_SERIES: INT16, Content.MAP: FLOAT32, Content.MRI: FLOAT32,
+    Content.MASK: UINT8, Content.LABELS: UINT8,
+}  # fmt: skip
+_LESION = BY_COLUMN["lesion_mask"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """One subject to write; picklable. `lesion` is the mask file that gives NCCT grid and lesion, if any."""
+
+    root: Path
+    subject: str
+    seed: int
+    release_scale: bool
+    lesion: Path | None
+
+
+def make_sample(
+    root: Path,
+    *,
+    subjects: Sequence[str] = SUBJECT_IDS,
+    release_scale: Collection[str] = (),
+    lesions: Mapping[str, Path] = MappingProxyType({}),
+    seed: int = 2024,
+    workers: int = 1,
+) -> None:
+    """Write a synthetic release tree to `root`, the `train/` folder, which appears only when it is complete.
+
+    Subjects in `release_scale` have grids, data types and compressed sizes like the release's (about 0.7 GB and a
+    minute each); all others are small (about 0.3 MB). `lesions` gives a subject a mask file (`.nii.gz`): its bytes
+    become the lesion mask as they are, its grid the subject's NCCT grid. The same arguments give the same bytes and
+    modification times. With `workers` > 1 subjects are written by that many spawned processes, for which the
+    caller's main module must be importable.
+
+    Raises Refusal, with nothing written, if `root` exists or an argument does not fit.
+    """
+    root = Path(root)
+    findings = [*_misfits(subjects, release_scale, lesions)]
+    if os.path.lexists(root):
+        findings.append(Finding("", str(root), "exists already", "remove it or choose another folder"))
+    if findings:
+        raise Refusal(f"no sample made at {root}", findings)
+
+    orders = [
+        _Order(temporary_beside(root), subject, seed, subject in release_scale, lesions.get(subject))
+        for subject in dict.fromkeys(subjects)
+    ]
+    with explained(root):
+        root.parent.mkdir(parents=True, exist_ok=True)
+        sweep(root.parent)
+        _write_tree(root, orders, workers)
+
+
+def _write_tree(root: Path, orders: Sequence[_Order], workers: int) -> None:
+    partial = temporary_beside(root)
+    try:
+        _put(partial / DICTIONARY.path, dictionary_bytes())
+        # The long ones first, so that no worker is left with one at the end.
+        orders = sorted(orders, key=lambda order: (not order.release_scale, order.lesion is None))
+        for done, subject in enumerate(_write_all(orders, workers), start=1):
+            if len(orders) <= 25 or done % 25 == 0 or done == len(orders):
+                log.info("%d of %d subjects written, last %s", done, len(orders), subject)
+        os.sync()
+        partial.rename(root)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _misfits(subjects: Sequence[str], release_scale: Collection[str], lesions: Mapping[str, Path]) -> Iterator[Finding]:
+    for subject in sorted(set(subjects) - set(SUBJECT_IDS)):
+        yield Finding(subject, "", "is no subject of the release", f"use ids like {SUBJECT_IDS[0]}")
+    for subject in sorted(set(release_scale).union(lesions) - set(subjects)):
+        yield Finding(subject, "", "is not among the subjects to write", "add it to them or leave it out")
+    for subject, path in lesions.items():
+        try:
+            if not str(path).endswith(".nii.gz") or _open(path).ndim != 3:
+                yield Finding(subject, str(path), "is no three-dimensional .nii.gz", "give the lesion mask's file")
+        except (OSError, EOFError, ImageFileError, HeaderDataError) as error:
+            yield Finding(subject, str(path), f"cannot be read as NIfTI: {error}", "give the lesion mask's file")
+
+
+def _write_all(orders: Sequence[_Order], workers: int) -> Iterator[str]:
+    if workers <= 1 or len(orders) <= 1:
+        yield from map(_write_subject, orders)
+        return
+    for _, outcome in each_in_processes(_write_subject, {order.subject: (order,) for order in orders}, workers):
+        if isinstance(outcome, Exception):
+            raise outcome
+        yield outcome
+
+
+def _write_subject(order: _Order) -> str:
+    """Write all files of one subject; its id."""
+    ncct, lesion = _given(order.lesion) if order.lesion else (None, None)
+    phantom = Phantom(order.subject, order.seed, release_scale=order.release_scale, ncct=ncct, lesion=lesion)
+    for volume in VOLUMES:
+        path = order.root / volume.path(order.subject)
+        if volume is _LESION and order.lesion:
+            _put(path, order.lesion.read_bytes())
+        else:
+            _put_volume(path, phantom, volume, _encoding(volume, order.subject), _affine(volume, phantom, order))
+    for stray in _strays(order.subject):
+        _put_volume(order.root / stray, phantom, _LESION, _UINT16, phantom.geometry.ncct.affine)
+    for workbook in WORKBOOKS:
+        _put(order.root / workbook.path(order.subject), workbook_bytes(workbook, order.subject, order.seed))
+    return order.subject
+
+
+def _open(path: Path) -> Nifti1Image:
+    image = nib.load(path)
+    if not isinstance(image, Nifti1Image):
+        raise ImageFileError(f"{path.name} is no NIfTI-1 file")
+    return image
+
+
+def _given(path: Path) -> tuple[Lattice, Mask]:
+    image = _open(path)
+    mask = np.asanyarray(image.dataobj) > 0.5
+    columns, rows, slices = mask.shape
+    return Lattice((columns, rows, slices), image.affine), np.asfortranarray(mask)
+
+
+def _strays(subject: str) -> Iterable[str]:
+    return [path for path in STRAY_FILES if f"/{subject}/" in path]
+
+
+def _encoding(volume: Volume, subject: str) -> Encoding:
+    if volume is not _LESION:
+        return _ENCODINGS[volume.content]
+    if subject in REPLACED_LESION.subjects:
+        return _UINT16
+    if subject in SCALED_LESION:
+        return _SCALED
+    return _QFORM_FLOAT64 if subject in QFORM_ONLY_LESION else _FLOAT64
+
+
+def _affine(volume: Volume, phantom: Phantom, order: _Order) -> NDArray[np.float64]:
+    """The affine to state, (4, 4): another tool wrote the maps and rounded otherwise."""
+    affine = phantom.lattice(volume).affine.copy()
+    if volume.content is Content.MAP:
+        rng = stream(order.seed, order.subject, f"affine of {volume.column}")
+        affine[:3] += rng.uniform(-MAP_AFFINE_ROUNDING, MAP_AFFINE_ROUNDING, (3, 4))
+    return affine
+
+
+def _put_volume(path: Path, phantom: Phantom, volume: Volume, encoding: Encoding, affine: NDArray[np.float64]) -> None:
+    times = phantom.geometry.seconds
+    frame_seconds = float(times[1] - times[0]) if volume.dimensions == 4 else None
+    made = header(phantom.shape(volume), affine, encoding, frame_seconds=frame_seconds)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path, made, phantom.blocks(volume), encoding)
+    os.utime(path, (FILE_TIME, FILE_TIME))
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (FILE_TIME, FILE_TIME))

@@ -1,0 +1,41 @@
+"""What a published dataset holds, as its users see it: `python -m isles_assets.summary [DATASET]`.
+
+Loads each config with `load_dataset`, streaming, and prints subjects, columns and sizes and one decoded row.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+
+from datasets import Nifti, get_dataset_config_names, load_dataset
+
+from isles_assets.dataset.schema import SPLIT, SUBJECT_COLUMN
+
+
+def summarize_dataset(location: str) -> Iterator[str]:
+    """Lines on every config of the dataset at `location`, a Hub repo id or a folder."""
+    for name in sorted(get_dataset_config_names(location), key=lambda name: (name != "default", name)):
+        dataset = load_dataset(location, name, split=SPLIT, streaming=True)
+        volumes = [column for column, feature in dataset.features.items() if isinstance(feature, Nifti)]
+        others = [column for column in dataset.features if column not in volumes]
+        subjects = [row[SUBJECT_COLUMN] for row in dataset.select_columns([SUBJECT_COLUMN])]
+        size = dataset.info.download_size
+        yield f"{name}: {len(subjects)} subjects, {subjects[0]} to {subjects[-1]}; {size:,} bytes"
+        yield f"  {len(volumes)} volumes: {', '.join(volumes)}"
+        yield f"  {len(others)} other columns: {', '.join(others)}"
+        row = next(iter(dataset))
+        for column in volumes:
+            image = row[column]
+            yield f"  {row[SUBJECT_COLUMN]} {column}: {'x'.join(map(str, image.shape))} {image.get_data_dtype()}"
+
+
+def main() -> None:
+    """Print the summary of the dataset named on the command line."""
+    parser = argparse.ArgumentParser(prog="python -m isles_assets.summary", description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", nargs="?", default="hugging-science/isles24-stroke", help="repo id or folder")
+    for line in summarize_dataset(parser.parse_args().dataset):
+        sys.stdout.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""A project under test: a tree, a data folder and a real Dagster instance in a temporary DAGSTER_HOME."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from isles_assets.dataset.folder import DataFolder
+from isles_assets.definitions import build_defs
+from isles_assets.graph.partitions import subjects
+from isles_assets.graph.resources import Settings
+
+DRY_RUN = {"ops": {"hub_dataset": {"config": {"dry_run": True}}}}
+
+
+@dataclass(frozen=True)
+class Project:
+    settings: Settings
+    instance: dg.DagsterInstance
+
+    @classmethod
+    @contextmanager
+    def temporary(cls, tree: Path, data: Path, **settings: Any) -> Iterator["Project"]:
+        """A project on `tree` with its own DAGSTER_HOME, removed at the end."""
+        with (
+            tempfile.TemporaryDirectory() as home,
+            dg.DagsterInstance.local_temp(home, overrides={"telemetry": {"enabled": False}}) as instance,
+        ):
+            yield cls(Settings(raw_root=str(tree), data_dir=str(data), workers=2, **settings), instance)
+
+    @property
+    def folder(self) -> DataFolder:
+        return self.settings.folder
+
+    def build(self) -> dg.ExecuteInProcessResult:
+        """Run the job `build`."""
+        job = build_defs(self.settings).resolve_job_def("build")
+        return job.execute_in_process(instance=self.instance, raise_on_error=False)
+
+    def materialize(
+        self, *assets: str, checks: bool = True, run_config: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> dg.ExecuteInProcessResult:
+        """Materialize `assets` in one run, as `dagster asset materialize --select` does; without `checks` if told."""
+        selection: dg.AssetSelection = dg.AssetSelection.assets(*assets)
+        if not checks:
+            selection = selection.without_checks()
+        return self._run(selection, run_config, **kwargs)
+
+    def check(self, asset: str, name: str) -> dg.AssetCheckEvaluation:
+        """Evaluate one check alone."""
+        key = dg.AssetCheckKey(dg.AssetKey(asset), name)
+        (evaluation,) = self._run(dg.AssetSelection.checks(key), None).get_asset_check_evaluations()
+        return evaluation
+
+    def _run(
+        self, selection: dg.AssetSelection, run_config: Mapping[str, Any] | None, partitions: Sequence[str] = ()
+    ) -> dg.ExecuteInProcessResult:
+        tags = {}
+        if partitions:
+            tags = {
+                "dagster/asset_partition_range_start": partitions[0],
+                "dagster/asset_partition_range_end": partitions[-1],
+            }
+        job = dg.define_asset_job("selected", selection=selection)
+        defs = dg.Definitions.merge(build_defs(self.settings), dg.Definitions(jobs=[job]))
+        return defs.resolve_job_def("selected").execute_in_process(
+            instance=self.instance, run_config=dict(run_config or {}), tags=tags, raise_on_error=False
+        )
+
+    def partition_states(self, asset: str = "subject_shard") -> dict[str, str]:
+        """The state of each partition of `asset` that has one: MATERIALIZED or FAILED, as the UI shows it."""
+        states = self.instance.get_status_by_partition(dg.AssetKey(asset), subjects.get_partition_keys(), subjects)
+        return {key: state.name for key, state in (states or {}).items() if state is not None}
+
+
+def failure(result: dg.ExecuteInProcessResult, step: str) -> str:
+    """The message with which `step` failed."""
+    for event in result.all_node_events:
+        if event.is_step_failure and event.step_key == step:
+            data = event.step_failure_data
+            return (data.user_failure_data.description if data.user_failure_data else None) or str(data.error)
+    raise AssertionError(f"{step} did not fail")
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Give `path` new bytes in a new file, leaving other hard links of the old one alone."""
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
