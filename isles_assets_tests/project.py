@@ -14,6 +14,7 @@ from isles_assets.definitions import build_defs
 from isles_assets.graph.partitions import subjects
 from isles_assets.graph.resources import Settings
 
+INSTANCE = {"telemetry": {"enabled": False}, "python_logs": {"python_log_level": "INFO"}}
 DRY_RUN = {"ops": {"hub_dataset": {"config": {"dry_run": True}}}}
 
 
@@ -28,7 +29,7 @@ class Project:
         """A project on `tree` with its own DAGSTER_HOME, removed at the end."""
         with (
             tempfile.TemporaryDirectory() as home,
-            dg.DagsterInstance.local_temp(home, overrides={"telemetry": {"enabled": False}}) as instance,
+            dg.DagsterInstance.local_temp(home, overrides=INSTANCE) as instance,
         ):
             yield cls(Settings(raw_root=str(tree), data_dir=str(data), workers=2, **settings), instance)
 

@@ -17,7 +17,7 @@ from isles_assets.graph.partitions import partitions_per_run, subjects
 from isles_assets.graph.reporting import Progress, refusals_reported
 from isles_assets.graph.resources import Settings
 from isles_assets.guard import keep_release_from_sample, publication_of
-from isles_assets.release.clinical import VARIABLES
+from isles_assets.release.clinical import VARIABLES, WORKBOOKS
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.tree import take_inventory
 from isles_assets.release.workbooks import read_clinical_rows
@@ -49,8 +49,9 @@ def raw_tree(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
 def clinical_table(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
     """The clinical workbooks as one typed table: a row a subject, 33 variables, missing is null."""
     with refusals_reported():
-        in_tree = {entry.subject for entry in tables.read_inventory(settings.folder).values()}
-        rows = read_clinical_rows(settings.tree, [subject for subject in SUBJECT_IDS if subject in in_tree])
+        inventory = tables.read_inventory(settings.folder)
+        with_workbooks = [s for s in SUBJECT_IDS if any(w.path(s) in inventory for w in WORKBOOKS)]
+        rows = read_clinical_rows(settings.tree, with_workbooks)
         table = tables.clinical_table(rows)
         tables.write_table(settings.folder.clinical, table)
     context.log.info(f"Read {len(VARIABLES)} clinical variables of {len(rows)} subjects")

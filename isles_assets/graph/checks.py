@@ -8,27 +8,22 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from isles_assets.dataset.publication import Publication
-from isles_assets.findings import Finding, Refusal
-from isles_assets.graph.reporting import check_result
+from isles_assets.findings import Finding, Refusal, fatal, summarize
+from isles_assets.graph.reporting import of_findings
 from isles_assets.graph.resources import Settings
 from isles_assets.guard import recorded_publication
 from isles_assets.hub.target import Target
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local
 from isles_assets.properties import PROPERTIES, Evidence, Property
 
-WARN, ERROR = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
-
 
 def property_check(prop: Property) -> dg.AssetChecksDefinition:
     """The asset check that enforces `prop`."""
 
     @dg.asset_check(name=prop.name, asset=prop.asset, description=prop.sentence, blocking=prop.blocking)
-    def check(settings: Settings) -> dg.AssetCheckResult:
-        try:
-            findings = prop.find(Evidence(settings.tree, settings.folder))
-        except Refusal as refusal:
-            findings = list(refusal.findings)
-        return check_result(findings, ERROR if prop.blocking else WARN)
+    def check(context: dg.AssetCheckExecutionContext, settings: Settings) -> dg.AssetCheckResult:
+        severity = dg.AssetCheckSeverity.ERROR if prop.blocking else dg.AssetCheckSeverity.WARN
+        return _result(context, prop.name, severity, lambda: prop.find(Evidence(settings.tree, settings.folder)))
 
     return check
 
@@ -37,15 +32,35 @@ def publication_check(verify: Callable[[Target, Publication], list[Finding]]) ->
     """The asset check on what is published that `verify` makes; it can be run alone at any later time."""
 
     @dg.asset_check(name=verify.__name__, asset="hub_dataset", description=verify.__doc__)
-    def check(settings: Settings) -> dg.AssetCheckResult:
-        try:
-            publication = recorded_publication(settings.folder, settings.hub_repo)
-            findings = verify(settings.target, publication)
-        except Refusal as refusal:
-            findings = list(refusal.findings)
-        return check_result(findings, ERROR)
+    def check(context: dg.AssetCheckExecutionContext, settings: Settings) -> dg.AssetCheckResult:
+        def find() -> list[Finding]:
+            return verify(settings.target, recorded_publication(settings.folder, settings.hub_repo))
+
+        return _result(context, verify.__name__, dg.AssetCheckSeverity.ERROR, find)
 
     return check
+
+
+def _result(
+    context: dg.AssetCheckExecutionContext,
+    name: str,
+    severity: dg.AssetCheckSeverity,
+    find: Callable[[], Sequence[Finding]],
+) -> dg.AssetCheckResult:
+    """What `find` finds, in the UI and in the log; what cannot be looked at is found wanting."""
+    try:
+        findings = find()
+    except Refusal as refusal:
+        findings = refusal.findings
+    if bad := fatal(findings):
+        say = context.log.error if severity is dg.AssetCheckSeverity.ERROR else context.log.warning
+        say("\n  ".join([f"{name} failed:", *summarize(bad)]))
+    return dg.AssetCheckResult(
+        passed=not bad,
+        severity=severity,
+        description="\n".join(summarize(bad or findings)) or None,
+        metadata=of_findings(findings),
+    )
 
 
 CHECKS: Sequence[dg.AssetChecksDefinition] = [

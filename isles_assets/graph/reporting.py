@@ -13,7 +13,7 @@ from isles_assets.dataset.manifest import SubjectManifest
 from isles_assets.dataset.publication import Publication
 from isles_assets.dataset.schema import CONFIGS, SUBJECT_COLUMN
 from isles_assets.dataset.shard import ShardRecord
-from isles_assets.findings import Finding, Refusal, fatal, summarize
+from isles_assets.findings import Finding, Refusal
 from isles_assets.graph.resources import Settings
 from isles_assets.hub.target import Published
 from isles_assets.markdown import markdown_table
@@ -39,17 +39,6 @@ def refusals_reported() -> Iterator[None]:
         yield
     except Refusal as refusal:
         raise dg.Failure(str(refusal), metadata=of_findings(refusal.findings), allow_retries=False) from refusal
-
-
-def check_result(findings: Sequence[Finding], severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
-    """Passed if nothing fatal was found; the offenders are in the metadata either way."""
-    bad = fatal(findings)
-    return dg.AssetCheckResult(
-        passed=not bad,
-        severity=severity,
-        description="\n".join(summarize(bad or findings)) or None,
-        metadata=of_findings(findings),
-    )
 
 
 def of_findings(findings: Sequence[Finding]) -> Metadata:

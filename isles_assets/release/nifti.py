@@ -32,6 +32,7 @@ _BROKEN = (
     HeaderDataError,
     WrapStructError,
     ValueError,
+    OverflowError,  # of a data offset at infinity
 )
 
 
@@ -229,7 +230,7 @@ def _text(header: nib.Nifti1Header, extensions: nib.nifti1.Nifti1Extensions) -> 
         if text := _printable(bytes(header[field])):
             yield field, text
     for extension in extensions:
-        yield f"extension {extension.get_code()}", _printable(extension.content_bytes)
+        yield f"extension {extension.get_code()}", _printable(extension.content)
 
 
 def _printable(raw: bytes) -> str:

@@ -141,7 +141,7 @@ def _number(cell: Any) -> float:
 def _minutes(cell: Any) -> float:
     """Minutes of a duration; openpyxl gives a long one as a date counted from Excel's day 0."""
     if isinstance(cell, dt.datetime):
-        cell = cell - dt.datetime(1899, 12, 31 if cell < dt.datetime(1900, 3, 1) else 30)
+        cell = cell - dt.datetime(1899, 12, 31 if dt.datetime(1900, 1, 1) <= cell < dt.datetime(1900, 3, 1) else 30)
     if isinstance(cell, dt.timedelta):
         return cell / dt.timedelta(minutes=1)
     if isinstance(cell, dt.time):

@@ -1,0 +1,46 @@
+"""Code under test in other processes: by itself, or without the rights of root. Light to import, for they do."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[1]
+NOBODY = 65534
+
+
+def as_nobody(function: Callable[..., Any], *args: Any) -> Any:
+    """`function(*args)` in a process that is not root's, so that the system's permissions hold for it."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
+        return executor.submit(_without_rights, function, args).result()
+
+
+def _without_rights(function: Callable[..., Any], args: Sequence[Any]) -> Any:
+    if os.getuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+    return function(*args)
+
+
+@contextmanager
+def reachable_folder() -> Iterator[Path]:
+    """A temporary folder that every user may enter and list, unlike pytest's; only its owner may write there."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def python(code: str, *args: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run `code` in an interpreter of its own that can import the package; it must succeed."""
+    command = [*options.pop("before", ()), sys.executable, "-c", code, *map(str, args)]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, **options)
+    assert result.returncode == 0, result.stderr
+    return result

@@ -1,0 +1,256 @@
+"""Every documented command, run as a user runs it: a process of its own in the root of a checkout."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from isles_assets.graph.partitions import subjects
+from isles_assets.release.subjects import SUBJECT_IDS
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+TOP_LEVEL = ("Makefile", "constraints.txt", "dagster.yaml", "demo.yaml", "pyproject.toml", "workspace.yaml")
+HUB = "data/hub/hugging-science/isles24-stroke"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of this process without any setting of the project's, then `more`."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ISLES_", "DAGSTER_", "HF_"))}
+    return kept | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | more
+
+
+def run(checkout: Path, *command: str, **variables: str) -> tuple[int, str]:
+    """Exit code and what a terminal would show."""
+    process = subprocess.run(
+        command,
+        cwd=checkout,
+        env=environment(**variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    return process.returncode, process.stdout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A checkout with this environment in the place of .venv, in which `make demo` has run."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in TOP_LEVEL:
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "isles_assets", folder / "isles_assets", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / ".env").write_text("ISLES_RAW_ROOT=/nowhere/of/the/user\n")
+    code, output = run(folder, "make", "demo", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.ready")
+    assert code == 0, output
+    (folder / ".env").unlink()
+    (folder / "demo.txt").write_text(output)
+    return folder
+
+
+@pytest.fixture
+def copy(checkout, tmp_path):
+    """A copy, to change, of the checkout with all that the demo made."""
+    folder = tmp_path / "copy"
+    shutil.copytree(checkout, folder, symlinks=True, copy_function=os.link)
+    return folder
+
+
+def test_make_demo_runs_everything_quietly_and_shows_the_result(checkout):
+    output = (checkout / "demo.txt").read_text()
+    assert "149 of 149 subjects" in output
+    assert f"Published {checkout}/{HUB}" in output
+    assert "default: 149 subjects, sub-stroke0001 to sub-stroke0189" in output
+    assert "ctp_ncct: 149 subjects" in output
+    assert not re.search("DEBUG|Warning", output)
+    assert len(output.splitlines()) < 50
+
+
+def test_history_is_kept_without_a_dagster_home(checkout, monkeypatch):
+    monkeypatch.chdir(checkout)
+    with dg.DagsterInstance.from_config(str(checkout)) as instance:
+        assert {run.job_name for run in instance.get_runs()} >= {"build"}
+        states = instance.get_status_by_partition(dg.AssetKey("subject_shard"), SUBJECT_IDS, subjects)
+    assert {state.name for state in states.values()} == {"MATERIALIZED"}
+
+
+def test_job_build_again_has_nothing_to_do(checkout):
+    code, output = run(checkout, "dagster", "job", "execute", "-m", "isles_assets", "-j", "build")
+    assert code == 0, output
+    assert "149 subjects are up to date, 0 to do" in output
+    assert "Nothing has changed" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [
+        (["--select", "hub_dataset"], {"DAGSTER_MODULE_NAME": "isles_assets"}),
+        (["-m", "isles_assets", "--select", "hub_dataset"], {}),
+    ],
+)
+def test_hub_dataset_publishes_from_the_shards_that_are_there(copy, arguments, variables):
+    shutil.rmtree(copy / "data" / "hub")
+    code, output = run(copy, "dagster", "asset", "materialize", *arguments, **variables)
+    assert code == 0, output
+    assert "Found 149 subjects" in output
+    assert len(list((copy / HUB).rglob("*.parquet"))) == 298
+
+
+def test_hub_dataset_refuses_while_a_shard_is_missing_and_one_command_mends_it(copy):
+    (copy / "data/shards/default/sub-stroke0014.parquet").unlink()
+    variables = {"DAGSTER_MODULE_NAME": "isles_assets"}
+    publish = ("dagster", "asset", "materialize", "--select", "hub_dataset")
+    code, output = run(copy, *publish, **variables)
+    assert code == 1
+    assert "1 of 149 shards missing or stale: sub-stroke0014" in output
+    mend = "dagster asset materialize -m isles_assets --select subject_shard --partition sub-stroke0014"
+    assert mend in output
+    code, output = run(copy, *mend.split())
+    assert code == 0, output
+    code, output = run(copy, *publish, **variables)
+    assert code == 0, output
+
+
+def test_a_range_of_partitions_is_built_in_one_run(copy):
+    shutil.rmtree(copy / "data" / "shards")
+    code, output = run(
+        copy, "dagster", "asset", "materialize", "--select", "subject_shard",
+        "--partition-range", "sub-stroke0014...sub-stroke0019", DAGSTER_MODULE_NAME="isles_assets",
+    )  # fmt: skip
+    assert code == 0, output
+    names = sorted(path.stem for path in (copy / "data/shards/default").iterdir())
+    assert names == [f"sub-stroke{number:04d}" for number in (14, 15, 16, 17, 19)]
+
+
+def test_dry_run_publishes_nothing(copy):
+    shutil.rmtree(copy / "data" / "hub")
+    config = {"ops": {"hub_dataset": {"config": {"dry_run": True}}}}
+    code, output = run(
+        copy, "dagster", "asset", "materialize", "-m", "isles_assets", "--select", "hub_dataset",
+        "--config-json", json.dumps(config),
+    )  # fmt: skip
+    assert code == 0, output
+    assert "Found 149 subjects" in output
+    assert "Dry run complete. Dataset built but not pushed." in output
+    assert not (copy / "data" / "hub").exists()
+
+
+def test_a_setting_in_the_launchpad_outranks_the_environment(copy):
+    config = {"resources": {"settings": {"config": {"raw_root": "/nowhere"}}}}
+    code, output = run(
+        copy, "dagster", "asset", "materialize", "-m", "isles_assets", "--select", "raw_tree",
+        "--config-json", json.dumps(config), ISLES_RAW_ROOT=str(copy / "data/sample/train"),
+    )  # fmt: skip
+    assert code == 1
+    assert "/nowhere: there is no such folder" in output
+
+
+@pytest.mark.parametrize(
+    ("root", "says"),
+    [
+        ("data/nothing", "there is no such folder"),
+        ("dagster.yaml", "is not a folder"),
+        ("data/sample", "is one level too high -> set ISLES_RAW_ROOT to {}/data/sample/train"),
+        ("data/sample/train/derivatives", "is too low"),
+        ("data/shards", "does not hold the release"),
+    ],
+)
+def test_a_wrong_raw_root_is_refused_with_the_level_that_is_meant(copy, root, says):
+    tables = {path: path.read_bytes() for path in (copy / "data" / "tables").iterdir()}
+    code, output = run(
+        copy, "dagster", "asset", "materialize", "-m", "isles_assets", "--select", "raw_tree",
+        ISLES_RAW_ROOT=str(copy / root),
+    )  # fmt: skip
+    assert code == 1
+    assert says.format(copy) in output
+    assert {path: path.read_bytes() for path in tables} == tables
+
+
+def test_a_data_folder_that_cannot_be_written_is_refused(copy):
+    (copy / "file").write_text("")
+    code, output = run(
+        copy, "dagster", "asset", "materialize", "-m", "isles_assets", "--select", "raw_tree",
+        ISLES_RAW_ROOT=str(copy / "data/sample/train"), ISLES_DATA_DIR="file",
+    )  # fmt: skip
+    assert code == 1
+    assert "set ISLES_DATA_DIR to a folder" in output
+
+
+def test_a_target_that_does_not_exist_is_refused(copy):
+    code, output = run(
+        copy, "dagster", "asset", "materialize", "-m", "isles_assets", "--select", "hub_dataset",
+        ISLES_HUB_TARGET="moon",
+    )  # fmt: skip
+    assert code == 1
+    assert "ISLES_HUB_TARGET" in output and "is 'moon'" in output
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("dagster", "definitions", "validate"),
+        ("dg", "check", "defs"),
+        ("dg", "list", "defs", "--json"),
+    ],
+)
+def test_the_project_is_found_without_arguments(checkout, command):
+    code, output = run(checkout, *command)
+    assert code == 0, output
+    if "--json" in command:
+        assert "hub_dataset" in output
+
+
+def test_dagster_dev_serves_the_graph_and_sees_the_runs_of_the_command_line(checkout):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    query = "{ assetNodes { assetKey { path } } runsOrError { ... on Runs { count } } }"
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{port}/graphql",
+        json.dumps({"query": query}).encode(),
+        {"content-type": "application/json"},
+    )
+    with subprocess.Popen(
+        ["dagster", "dev", "-p", str(port)],
+        cwd=checkout, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    ) as process:  # fmt: skip
+        answer = {}
+        deadline = time.monotonic() + 90
+        while not answer.get("assetNodes") and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                answer = json.load(urllib.request.urlopen(request))["data"]
+            time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGTERM)
+    assert {node["assetKey"]["path"][0] for node in answer["assetNodes"]} >= {"raw_tree", "hub_dataset"}
+    assert answer["runsOrError"]["count"] >= 1
+
+
+def test_sample_command_writes_chosen_subjects_and_refuses_an_existing_root(tmp_path):
+    arguments = ("python", "-m", "isles_assets.sample", str(tmp_path / "train"), "--subject", "sub-stroke0014")
+    assert run(tmp_path, *arguments)[0] == 0
+    assert len(list((tmp_path / "train").rglob("*.nii.gz"))) == 18
+    code, output = run(tmp_path, *arguments)
+    assert code == 1 and "exists already" in output
+
+
+def test_readme_shows_no_command_that_is_not_tested_here():
+    readme = (ROOT / "README.md").read_text()
+    shown = set(re.findall(r"^(?:dagster|dg|make|python -m) .*$", readme, re.MULTILINE))
+    tested = Path(__file__).read_text()
+    for command in shown:
+        words = [word for word in command.split() if re.fullmatch(r"[a-z_.]+", word)]
+        assert all(f'"{word}"' in tested or word in ("test", "ui", "lint", "setup") for word in words), command

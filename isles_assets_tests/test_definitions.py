@@ -1,0 +1,132 @@
+"""The contract of the graph: what a user, a saved link or an automation relies on by name."""
+
+import subprocess
+import sys
+
+import dagster as dg
+import pytest
+
+from isles_assets.definitions import build_defs
+from isles_assets.graph.partitions import partitions_per_run
+from isles_assets.graph.resources import Settings, settings_from_environment
+from isles_assets.release.subjects import SUBJECT_IDS
+
+CONTRACT = {
+    "raw_tree": {"deps": set(), "group": "release", "kinds": {"nifti", "parquet"}, "partitions": 0},
+    "clinical_table": {"deps": {"raw_tree"}, "group": "release", "kinds": {"excel", "parquet"}, "partitions": 0},
+    "subject_manifest": {
+        "deps": {"raw_tree", "clinical_table"},
+        "group": "release",
+        "kinds": {"nifti", "parquet"},
+        "partitions": 0,
+    },
+    "subject_shard": {"deps": {"subject_manifest"}, "group": "dataset", "kinds": {"parquet"}, "partitions": 149},
+    "hub_dataset": {
+        "deps": {"subject_shard", "subject_manifest"},
+        "group": "dataset",
+        "kinds": {"huggingface"},
+        "partitions": 0,
+    },
+}
+
+CHECKS = {  # name: (asset, blocking)
+    "subject_count": ("raw_tree", True),
+    "session_naming": ("raw_tree", True),
+    "release_layout": ("raw_tree", True),
+    "one_row_per_subject": ("clinical_table", True),
+    "all_variables": ("clinical_table", True),
+    "dictionary_agreement": ("clinical_table", True),
+    "value_ranges": ("clinical_table", False),
+    "all_modalities": ("subject_manifest", True),
+    "ncct_grid": ("subject_manifest", True),
+    "readable_headers": ("subject_manifest", False),
+    "no_identifying_text": ("subject_manifest", False),
+    "remote_matches_local": ("hub_dataset", False),
+    "loads": ("hub_dataset", False),
+    "card_valid": ("hub_dataset", False),
+}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return build_defs(Settings()).resolve_asset_graph()
+
+
+def test_assets_and_their_dependencies_are_those_of_the_contract(graph):
+    found = {}
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        found[key.to_user_string()] = {
+            "deps": {parent.to_user_string() for parent in node.parent_keys},
+            "group": node.group_name,
+            "kinds": node.kinds,
+            "partitions": len(node.partitions_def.get_partition_keys()) if node.partitions_def else 0,
+        }
+        assert node.description
+    assert found == CONTRACT
+
+
+def test_partitions_are_the_149_subjects_and_a_backfill_is_one_run(graph):
+    shard = graph.get(dg.AssetKey("subject_shard"))
+    assert tuple(shard.partitions_def.get_partition_keys()) == SUBJECT_IDS
+    assert shard.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+def test_checks_and_their_blocking_are_those_of_the_contract(graph):
+    found = {
+        key.name: (key.asset_key.to_user_string(), graph.get_check_spec(key).blocking) for key in graph.asset_check_keys
+    }
+    assert found == CHECKS
+    assert all(graph.get_check_spec(key).description for key in graph.asset_check_keys)
+
+
+def test_job_build_covers_everything_over_all_partitions():
+    job = build_defs(Settings()).resolve_job_def("build")
+    assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(CONTRACT)
+    assert {key.name for key in job.asset_layer.asset_graph.asset_check_keys} == set(CHECKS)
+    assert job.tags["dagster/asset_partition_range_start"] == "sub-stroke0001"
+    assert job.tags["dagster/asset_partition_range_end"] == "sub-stroke0189"
+
+
+@pytest.mark.parametrize(("number", "per_run"), [("1", 1), ("10", 10)])
+def test_partitions_per_run_splits_a_backfill(monkeypatch, number, per_run):
+    monkeypatch.setenv("ISLES_PARTITIONS_PER_RUN", number)
+    assert partitions_per_run() == dg.BackfillPolicy.multi_run(per_run)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "ten", "1.5"])
+def test_partitions_per_run_refuses_what_is_no_number(monkeypatch, number):
+    monkeypatch.setenv("ISLES_PARTITIONS_PER_RUN", number)
+    with pytest.raises(ValueError, match="ISLES_PARTITIONS_PER_RUN"):
+        partitions_per_run()
+
+
+def test_settings_have_the_documented_defaults(monkeypatch):
+    for name in ("RAW_ROOT", "DATA_DIR", "HUB_TARGET", "HUB_REPO", "WORKERS"):
+        monkeypatch.delenv(f"ISLES_{name}", raising=False)
+    settings = settings_from_environment()
+    assert (settings.raw_root, settings.data_dir, settings.workers) == ("", "data", 0)
+    assert (settings.hub_target, settings.hub_repo) == ("local", "hugging-science/isles24-stroke")
+    assert settings.uses_sample and settings.processes >= 1
+
+
+def test_settings_come_from_the_environment_at_run_time(monkeypatch, tmp_path):
+    for name, value in {"RAW_ROOT": "/x", "DATA_DIR": "/y", "HUB_REPO": "me/mine", "WORKERS": "3"}.items():
+        monkeypatch.setenv(f"ISLES_{name}", value)
+    seen = {}
+
+    @dg.asset
+    def probe(settings: Settings) -> None:
+        seen.update(raw_root=settings.raw_root, data_dir=settings.data_dir, repo=settings.hub_repo, n=settings.workers)
+
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        dg.materialize([probe], resources={"settings": settings_from_environment()}, instance=instance)
+    assert seen == {"raw_root": "/x", "data_dir": "/y", "repo": "me/mine", "n": 3}
+
+
+def test_the_package_and_its_domain_code_need_no_dagster():
+    code = (
+        "import sys, isles_assets, isles_assets.guard, isles_assets.hub.local, isles_assets.hub.verification,"
+        " isles_assets.sample.tree, isles_assets.workers; sys.exit('dagster' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

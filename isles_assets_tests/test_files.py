@@ -1,0 +1,237 @@
+"""Files appear whole or not at all, whatever happens to the process or the disk."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from isles_assets.files import explained, sha256_of, sweep, written_whole
+from isles_assets.findings import Refusal
+from isles_assets_tests.processes import REPOSITORY, as_nobody, python, reachable_folder
+
+WRITE_SLOWLY = """
+import sys, time
+from pathlib import Path
+from isles_assets.files import written_whole
+with written_whole(Path(sys.argv[1])) as temporary:
+    temporary.write_bytes(b"half of it")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+WRITE_TOO_MUCH = """
+import sys
+from pathlib import Path
+import pyarrow as pa
+from isles_assets.dataset.tables import write_table
+from isles_assets.files import written_whole
+from isles_assets.findings import Refusal
+def write(path, content):
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
+def write_random_table(path):
+    import os
+    write_table(path, pa.table({"noise": [os.urandom(2 << 20)]}))
+folder = Path(sys.argv[1])
+write(folder / "file", b"old")
+for attempt in (lambda: write(folder / "file", bytes(2 << 20)), lambda: write_random_table(folder / "table")):
+    try:
+        attempt()
+    except Refusal as refusal:
+        (finding,) = refusal.findings
+        print(finding.path, finding.problem, finding.mend, sep="|")
+print(*sorted(f"{path.name}={path.stat().st_size}" for path in folder.iterdir()))
+"""
+
+
+def test_file_appears_under_its_name_with_its_content(tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    with written_whole(path) as temporary:
+        temporary.write_bytes(b"content")
+        assert temporary.parent == path.parent
+        assert not path.exists()
+    assert path.read_bytes() == b"content"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_old_content_stands_until_the_new_is_whole(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with written_whole(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, SystemExit])
+def test_exception_leaves_the_old_content_and_nothing_else(tmp_path, error):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(error), written_whole(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_refusal_passes_through_unchanged(tmp_path):
+    refusal = Refusal("no")
+    with pytest.raises(Refusal) as caught, written_whole(tmp_path / "file"):
+        raise refusal
+    assert caught.value is refusal
+
+
+def test_temporary_file_is_hidden_from_patterns_for_finished_ones(tmp_path):
+    with written_whole(tmp_path / "a.parquet") as temporary:
+        temporary.write_bytes(b"half")
+        assert not temporary.match("*.parquet")
+        assert temporary.name.startswith(".")
+
+
+@pytest.fixture
+def writing(tmp_path):
+    """A process that is in the middle of writing `tmp_path / "file"`."""
+    command = [sys.executable, "-c", WRITE_SLOWLY, str(tmp_path / "file")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        yield process
+        process.kill()
+
+
+def test_killed_process_leaves_no_file_and_its_leftover_is_swept(tmp_path, writing):
+    writing.kill()
+    writing.wait()
+    (leftover,) = tmp_path.iterdir()
+    assert leftover.name != "file"
+    sweep(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_file_of_a_living_process_is_not_swept(tmp_path, writing):
+    before = list(tmp_path.iterdir())
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == before
+
+
+def test_only_leftovers_of_dead_processes_of_this_machine_are_swept(tmp_path, writing):
+    writing.kill()
+    writing.wait()
+    (leftover,) = tmp_path.iterdir()
+    others = [
+        tmp_path / name
+        for name in (
+            "file",
+            "file.tmp",
+            ".hidden.tmp",
+            leftover.name.removeprefix("."),
+            leftover.name.replace(os.uname().nodename, "elsewhere"),
+            leftover.name.replace(str(writing.pid), str(os.getpid())),
+        )
+    ]
+    for other in others:
+        other.touch()
+    sweep(tmp_path)
+    assert set(tmp_path.iterdir()) == set(others)
+
+
+def test_leftover_folder_is_swept_with_what_is_in_it(tmp_path, writing):
+    writing.kill()
+    writing.wait()
+    (leftover,) = tmp_path.iterdir()
+    leftover.unlink()
+    (leftover / "sub").mkdir(parents=True)
+    (leftover / "sub" / "file").touch()
+    sweep(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sweeping_a_folder_that_is_not_there_does_nothing(tmp_path):
+    sweep(tmp_path / "nothing")
+    assert not list(tmp_path.iterdir())
+
+
+def written_too_much(folder: Path, **options):
+    """The refusals as (path, problem, mend), and what is in `folder` then."""
+    *refused, left = python(WRITE_TOO_MUCH, folder, **options).stdout.splitlines()
+    return [tuple(line.split("|")) for line in refused], left
+
+
+def test_file_over_the_size_limit_is_refused_with_a_mend(tmp_path):
+    limit = 1 << 20
+    refused, left = written_too_much(
+        tmp_path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )
+    assert refused == [
+        (str(tmp_path / name), "the file would be larger than this system allows", mend)
+        for name, mend in dict.fromkeys(("file", "table"), "raise the file size limit; then run again").items()
+    ]
+    assert left == "file=3"
+
+
+def test_full_device_is_refused_with_a_mend(tmp_path):
+    with pytest.raises(Refusal) as caught, written_whole(tmp_path / "file") as temporary:
+        temporary.symlink_to("/dev/full")
+        temporary.write_bytes(b"content")
+    (finding,) = caught.value.findings
+    assert finding.problem == "the disk is full"
+    assert "ISLES_DATA_DIR" in finding.mend
+    assert not list(tmp_path.iterdir())
+
+
+def on_full_file_system(folder: Path) -> list[str]:
+    """The start of a command that runs with a file system of 1 MB at `folder`, which it alone sees."""
+    return ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs -o size=1m none "{folder}" && exec "$@"', "sh"]
+
+
+def may_mount() -> bool:
+    try:
+        return subprocess.run([*on_full_file_system(Path("/mnt")), "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+if may_mount():
+
+    def test_full_file_system_is_refused_with_a_mend(tmp_path):
+        refused, left = written_too_much(tmp_path, before=on_full_file_system(tmp_path))
+        assert [(path, problem) for path, problem, _ in refused] == [
+            (str(tmp_path / name), "the disk is full") for name in ("file", "table")
+        ]
+        assert left == "file=3"
+
+
+def write(path: Path) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_bytes(b"content")
+
+
+@pytest.mark.parametrize("name", ["file", "new/file"])
+def test_folder_that_may_not_be_written_to_is_refused(name):
+    with reachable_folder() as folder:
+        folder.chmod(0o555)
+        with pytest.raises(Refusal, match="ISLES_DATA_DIR") as caught:
+            as_nobody(write, folder / name)
+        assert not list(folder.iterdir())
+        folder.chmod(0o755)
+    assert caught.value.findings[0].problem == "writing is not permitted"
+
+
+@pytest.mark.parametrize("name", ["file/new", "file/new/newer"])
+def test_file_in_place_of_the_folder_is_refused(tmp_path, name):
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(Refusal, match="a file stands where a folder is needed"):
+        write(tmp_path / name)
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_other_errors_of_the_system_stay_what_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError), explained(tmp_path):
+        (tmp_path / "nothing").read_bytes()
+
+
+def test_digest_is_of_all_bytes(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")
+    assert sha256_of(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

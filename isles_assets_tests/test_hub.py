@@ -1,0 +1,265 @@
+"""The local target and the verification of what is published, through the real `datasets` library."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from huggingface_hub import DatasetCard
+
+from isles_assets.dataset.features import features
+from isles_assets.dataset.schema import CONFIGS
+from isles_assets.findings import Refusal
+from isles_assets.guard import recorded_publication
+from isles_assets.hub.local import LocalHub
+from isles_assets.hub.verification import card_valid, loads, remote_matches_local
+from isles_assets.release.clinical import VARIABLES, WORKBOOKS, Kind
+from isles_assets.release.record import CITATIONS, RELEASE
+from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.volumes import VOLUMES, Grid
+from isles_assets.summary import summarize_dataset
+from isles_assets_tests.project import replace
+
+pytestmark = pytest.mark.slow
+REPO = "hugging-science/isles24-stroke"
+
+
+@pytest.fixture
+def location(built) -> str:
+    return built.settings.target.location
+
+
+@pytest.fixture
+def publication(built):
+    return recorded_publication(built.folder, REPO)
+
+
+@pytest.fixture
+def hub(tmp_path):
+    return LocalHub(tmp_path / "hub", REPO)
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+def test_streaming_gives_every_subject_and_volumes_that_decode(location, sample_tree, config):
+    dataset = datasets.load_dataset(location, config.name, split="train", streaming=True)
+    assert dataset.features == features(config)
+    subjects = []
+    for row in dataset:
+        subjects.append(row["subject_id"])
+        for volume in config.volumes:
+            assert len(row[volume.column].shape) == volume.dimensions
+            assert np.asarray(row[volume.column].dataobj[0, 0]).size
+    assert tuple(subjects) == SUBJECT_IDS
+
+
+def test_loading_without_streaming_gives_all_rows(location, sample_tree, tmp_path):
+    dataset = datasets.load_dataset(location, split="train", cache_dir=str(tmp_path))
+    assert len(dataset) == 149
+    assert dataset.features == features(CONFIGS[0])
+    row = dataset[148]
+    assert row["subject_id"] == "sub-stroke0189"
+    assert row["lesion_mask"].shape == row["ncct"].shape
+    plain = dataset.cast_column("ncct", datasets.Nifti(decode=False))[148]["ncct"]
+    assert plain["bytes"] == (sample_tree / VOLUMES[0].path("sub-stroke0189")).read_bytes()
+
+
+def test_default_config_needs_no_name_and_columns_can_be_chosen(location):
+    dataset = datasets.load_dataset(location, split="train", streaming=True, columns=["subject_id", "lesion_mask"])
+    assert set(next(iter(dataset))) == {"subject_id", "lesion_mask"}
+
+
+def test_one_subject_can_be_read_by_its_name(location):
+    path = CONFIGS[0].path("sub-stroke0014")
+    dataset = datasets.load_dataset(location, data_files={"train": path}, split="train", streaming=True)
+    assert [row["subject_id"] for row in dataset] == ["sub-stroke0014"]
+
+
+def test_published_clinical_values_are_those_of_the_workbooks(location, sample_tree):
+    """Cell by cell against pandas, which reads the workbooks with code of its own."""
+    columns = ["subject_id", *(variable.column for variable in VARIABLES)]
+    rows = datasets.load_dataset(location, split="train", streaming=True, columns=columns)
+    compared = 0
+    for row in rows:
+        for workbook in WORKBOOKS:
+            cells = pd.read_excel(
+                sample_tree / workbook.path(row["subject_id"]), keep_default_na=False, na_values=["", "nan"]
+            )
+            for variable in VARIABLES:
+                if variable.workbook is workbook:
+                    assert same(variable.kind, cells[variable.header].iloc[0], row[variable.column]), variable
+                    compared += 1
+    assert compared == 149 * 33
+
+
+def same(kind: Kind, cell: object, value: object) -> bool:
+    if pd.isna(cell):
+        return value is None
+    if kind is Kind.MINUTES:
+        text = str(cell)
+        return pd.to_timedelta(f"{text}:00" if text.count(":") == 1 else text).total_seconds() / 60 == value
+    return str(cell) == value if kind is Kind.LEVEL else cell == value
+
+
+def test_summary_says_what_is_there(location):
+    text = "\n".join(summarize_dataset(location))
+    assert "default: 149 subjects, sub-stroke0001 to sub-stroke0189" in text
+    assert "17 volumes: ncct," in text and "34 other columns" in text
+    assert "ctp_ncct: 149 subjects" in text
+
+
+def test_card_is_complete(location):
+    card = DatasetCard.load(Path(location) / "README.md")
+    assert card.data.license == "cc-by-nc-sa-4.0"
+    assert "synthetic" in card.data.tags
+    assert "**SYNTHETIC SAMPLE.**" in card.text[:400]
+    for volume in VOLUMES:
+        assert f"| `{volume.column}` | {'NCCT' if volume.grid is Grid.NCCT else 'native'} |" in card.text
+    for variable in VARIABLES:
+        assert f"| `{variable.column}` |" in card.text
+    assert RELEASE.doi in card.text and all(citation.key in card.text for citation in CITATIONS)
+    front = yaml.safe_load(card.content.split("---")[1])
+    assert [info["splits"][0]["num_examples"] for info in front["dataset_info"]] == [149, 149]
+    patterns = {config["config_name"]: config["data_files"][0]["path"] for config in front["configs"]}
+    assert patterns == {"default": "data/train/*.parquet", "ctp_ncct": "ctp_ncct/train/*.parquet"}
+
+
+def test_nothing_is_wrong_with_what_was_published(built, publication):
+    for verify in (remote_matches_local, loads, card_valid):
+        assert verify(built.settings.target, publication) == []
+
+
+def test_publishing_takes_no_disk_and_shards_stay_what_they_are(hub, publication):
+    assert hub.publish(publication).changed
+    file = publication.files[0]
+    assert (hub.folder / file.path).stat().st_ino == file.source.stat().st_ino
+
+
+def test_publishing_the_same_again_changes_nothing(hub, publication):
+    first = hub.publish(publication)
+    before = hub.folder.resolve()
+    second = hub.publish(publication)
+    assert (second.revision, second.changed) == (first.revision, False)
+    assert hub.folder.resolve() == before
+
+
+def test_a_new_publication_replaces_the_old_as_a_whole(hub, publication, tmp_path):
+    fewer = {subject: publication.records[subject] for subject in SUBJECT_IDS[:3]}
+    old = type(publication)(REPO, fewer, publication.files[:3])
+    hub.publish(old)
+    assert len(hub.stored()) == 3
+    new = hub.publish(publication)
+    assert new.changed
+    assert remote_matches_local(hub, publication) == []
+    assert [path.name for path in (tmp_path / "hub" / "hugging-science" / ".isles24-stroke").iterdir()] == [
+        new.revision
+    ]
+
+
+def test_a_failed_publication_leaves_the_old_one(hub, publication):
+    hub.publish(publication)
+    before = hub.folder.resolve()
+    missing = type(publication)(
+        REPO,
+        publication.records,
+        (*publication.files, type(publication.files[0])("data/x.parquet", Path("/nowhere/x"), 1, "0")),
+    )
+    with pytest.raises(OSError, match="nowhere"):
+        hub.publish(missing)
+    assert hub.folder.resolve() == before
+    assert remote_matches_local(hub, publication) == []
+    assert len(list(before.parent.iterdir())) == 1
+
+
+def test_a_folder_of_somebody_else_is_not_touched(hub, publication):
+    hub.folder.mkdir(parents=True)
+    (hub.folder / "mine.txt").write_text("mine")
+    with pytest.raises(Refusal, match="somebody else's"):
+        hub.publish(publication)
+    assert (hub.folder / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("repo", ["", "isles24", "../up", "a/b/c", "a/..", "owner/na me"])
+def test_a_repo_id_that_is_none_is_refused(tmp_path, repo):
+    with pytest.raises(Refusal, match="ISLES_HUB_REPO"):
+        LocalHub(tmp_path, repo)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda path: replace(path, path.read_bytes()[:-1]), "bytes instead of"),
+        (lambda path: replace(path, path.read_bytes()[:-1] + b"?"), "has other bytes than the local one"),
+        (lambda path: path.unlink(), "is not published"),
+        (lambda path: replace(path.with_name("extra.parquet"), b"x"), "is published but not of this dataset"),
+    ],
+)
+def test_remote_matches_local_names_every_difference(hub, publication, spoil, problem):
+    hub.publish(publication)
+    spoil(hub.folder / CONFIGS[1].path("sub-stroke0100"))
+    (finding,) = remote_matches_local(hub, publication)
+    assert problem in finding.problem
+
+
+def test_loads_notices_a_missing_subject_and_a_broken_shard(hub, publication):
+    hub.publish(publication)
+    (hub.folder / CONFIGS[1].path("sub-stroke0100")).unlink()
+    (finding,) = loads(hub, publication)
+    assert "has 148 rows instead of 149" in finding.problem
+    replace(hub.folder / CONFIGS[0].path("sub-stroke0001"), b"PAR1 no shard")
+    assert any("does not load" in finding.problem for finding in loads(hub, publication))
+
+
+def test_card_valid_notices_counts_and_patterns_that_are_not_true(hub, publication):
+    hub.publish(publication)
+    card = hub.card()
+    replace(hub.folder / "README.md", card.replace("num_examples: 149", "num_examples: 150").encode())
+    assert len(card_valid(hub, publication)) == 2
+    replace(hub.folder / "README.md", card.replace("path: data/train/*", "path: data/train-*").encode())
+    assert len(card_valid(hub, publication)) == 1
+    replace(hub.folder / "README.md", b"# no front matter\n")
+    assert card_valid(hub, publication)
+    (hub.folder / "README.md").unlink()
+    assert "holds no card" in str(card_valid(hub, publication)[0])
+
+
+PUBLISH = """
+import sys
+from pathlib import Path
+from isles_assets.dataset.folder import DataFolder
+from isles_assets.guard import recorded_publication
+from isles_assets.hub.local import LocalHub
+publication = recorded_publication(DataFolder(Path(sys.argv[1])), "hugging-science/isles24-stroke")
+print("ready", flush=True)
+while True:
+    hub = LocalHub(Path(sys.argv[2]), "hugging-science/isles24-stroke")
+    hub.publish(type(publication)(publication.repo, publication.records, publication.files[:200]))
+    hub.publish(publication)
+"""
+
+
+def test_killed_at_any_moment_the_folder_is_one_publication_or_the_other(built, hub, publication):
+    """kill -9 at ten moments of publishing two datasets in turn."""
+    known = {}
+    for files in (publication.files, publication.files[:200]):
+        one = type(publication)(publication.repo, publication.records, files)
+        known[one.digest[:40]] = len(files)
+    for moment in range(10):
+        arguments = [sys.executable, "-c", PUBLISH, str(built.folder.root), str(hub.root)]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
+            assert process.stdout and process.stdout.readline() == b"ready\n"
+            while not hub.folder.exists():
+                time.sleep(0.001)
+            time.sleep(0.007 * moment)
+            os.kill(process.pid, signal.SIGKILL)
+        assert len([p for p in hub.folder.rglob("*.*") if p.is_file()]) == known[hub.folder.resolve().name]
+    hub.publish(publication)
+    assert remote_matches_local(hub, publication) == []
+    assert hashlib.sha256((hub.folder / "README.md").read_bytes()).hexdigest() == publication.files[-1].sha256

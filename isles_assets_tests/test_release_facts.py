@@ -1,0 +1,189 @@
+"""The release's facts as the package states them, against the fact sheet's words."""
+
+import hashlib
+
+import pytest
+
+from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME, VARIABLES, Known
+from isles_assets.release.peculiarities import (
+    DUPLICATE_ROWS,
+    EMPTY_LESION,
+    NON_FINITE_MTT,
+    PECULIARITIES,
+    STRAY_FILES,
+    TINY_LESION,
+)
+from isles_assets.release.record import CITATIONS, RELEASE
+from isles_assets.release.subjects import SUBJECT_IDS, subject_id
+from isles_assets.release.tree import expected_paths, subject_paths
+from isles_assets.release.volumes import BY_COLUMN, REGISTERED, SESSIONS, VOLUMES, Grid
+from isles_assets_tests.materials import headers_of
+
+PATHS = {
+    "ncct": "raw_data/sub-stroke0014/ses-01/sub-stroke0014_ses-01_ncct.nii.gz",
+    "cta": "raw_data/sub-stroke0014/ses-01/sub-stroke0014_ses-01_cta.nii.gz",
+    "ctp": "raw_data/sub-stroke0014/ses-01/sub-stroke0014_ses-01_ctp.nii.gz",
+    "cbf": "derivatives/sub-stroke0014/ses-01/perfusion-maps/sub-stroke0014_ses-01_space-ncct_cbf.nii.gz",
+    "cbv": "derivatives/sub-stroke0014/ses-01/perfusion-maps/sub-stroke0014_ses-01_space-ncct_cbv.nii.gz",
+    "mtt": "derivatives/sub-stroke0014/ses-01/perfusion-maps/sub-stroke0014_ses-01_space-ncct_mtt.nii.gz",
+    "tmax": "derivatives/sub-stroke0014/ses-01/perfusion-maps/sub-stroke0014_ses-01_space-ncct_tmax.nii.gz",
+    "dwi": "derivatives/sub-stroke0014/ses-02/sub-stroke0014_ses-02_space-ncct_dwi.nii.gz",
+    "adc": "derivatives/sub-stroke0014/ses-02/sub-stroke0014_ses-02_space-ncct_adc.nii.gz",
+    "lesion_mask": "derivatives/sub-stroke0014/ses-02/sub-stroke0014_ses-02_space-ncct_lesion-msk.nii.gz",
+    "lvo_mask": "derivatives/sub-stroke0014/ses-01/sub-stroke0014_ses-01_space-ncct_lvo-msk.nii.gz",
+    "cow_mask": "derivatives/sub-stroke0014/ses-01/sub-stroke0014_ses-01_space-ncct_cow-msk.nii.gz",
+    "cta_ncct": "derivatives/sub-stroke0014/ses-01/sub-stroke0014_ses-01_space-ncct_cta.nii.gz",
+    "ctp_ncct": "derivatives/sub-stroke0014/ses-01/sub-stroke0014_ses-01_space-ncct_ctp.nii.gz",
+    "cbf_native": "raw_data/sub-stroke0014/ses-01/perfusion-maps/sub-stroke0014_ses-01_cbf.nii.gz",
+    "cbv_native": "raw_data/sub-stroke0014/ses-01/perfusion-maps/sub-stroke0014_ses-01_cbv.nii.gz",
+    "mtt_native": "raw_data/sub-stroke0014/ses-01/perfusion-maps/sub-stroke0014_ses-01_mtt.nii.gz",
+    "tmax_native": "raw_data/sub-stroke0014/ses-01/perfusion-maps/sub-stroke0014_ses-01_tmax.nii.gz",
+}
+NATIVE = {"cta", "ctp", "cbf_native", "cbv_native", "mtt_native", "tmax_native"}
+
+BASELINE_HEADERS = (
+    "Center, Sex, Age, Atrial fibrillation, Hypertension, Diabetes, Hyperlipidemia, Anticoagulation, "
+    "Lipid lowering drugs, PAIs, Glucose, Leucocytes, CRP, INR, Wake-up, In-House, Referral, Onset to door, "
+    "Alert to door, NIHSS at admission, mRS at admission, mRS premorbid, Door to imaging, Door to groin, "
+    "Door to first series, Time of intervention, Door to recanalization"
+)
+OUTCOME_HEADERS = "TICI postinterventional, NIHSS 24h, mRS 24h, NIHSS discharge, mRS discharge, mRS 3 months"
+
+OTHERWISE_IN_DICTIONARY = {
+    "Center": None,
+    "Lipid lowering drugs": "Statins",
+    "TICI postinterventional": "mTici postinterventional",
+    "mRS discharge": "MRS discharge",
+    "mRS 3 months": "MRS 3 months",
+}
+UNITS = {
+    "age": "years",
+    "glucose_mg_dl": "mg/dl",
+    "leucocytes_g_l": "G/l",
+    "crp_mg_dl": "mg/dl",
+    "onset_to_door_min": "hrs:min",
+    "alert_to_door_min": "hrs:min",
+    "door_to_imaging_min": "hrs:min",
+    "door_to_groin_min": "hrs:min",
+    "door_to_first_series_min": "hrs:min",
+    "time_of_intervention_min": "hrs:min",
+    "door_to_recanalization_min": "hrs:min",
+}
+OUTCOMES = {
+    "door_to_groin_min",
+    "door_to_first_series_min",
+    "time_of_intervention_min",
+    "door_to_recanalization_min",
+    "tici_postinterventional",
+    "nihss_24h",
+    "mrs_24h",
+    "nihss_discharge",
+    "mrs_discharge",
+    "mrs_3month",
+}
+
+
+def test_the_149_ids_are_those_of_the_fact_sheet():
+    assert len(SUBJECT_IDS) == len(set(SUBJECT_IDS)) == 149
+    assert tuple(sorted(SUBJECT_IDS)) == SUBJECT_IDS
+    listed = "".join(f"{subject}\n" for subject in SUBJECT_IDS)
+    assert (
+        hashlib.sha256(listed.encode()).hexdigest()
+        == "7a7cf757f52dca2645f8a6defcb47fed94705a26e6d83b32aab8ef3bf0861013"
+    )
+
+
+def test_the_withdrawn_case_is_no_subject():
+    assert "sub-stroke0160" not in SUBJECT_IDS
+
+
+def test_every_column_lies_where_the_contract_says():
+    assert {volume.column: volume.path("sub-stroke0014") for volume in VOLUMES} == PATHS
+    assert len(VOLUMES) == len(BY_COLUMN) == len(PATHS) == 18
+
+
+def test_every_column_is_on_the_grid_the_contract_says():
+    assert {volume.column for volume in VOLUMES if volume.grid is Grid.NATIVE} == NATIVE
+    assert {volume.column for volume in REGISTERED} == PATHS.keys() - NATIVE - {"ncct"}
+
+
+def test_series_alone_have_a_fourth_dimension():
+    assert {volume.column for volume in VOLUMES if volume.dimensions == 4} == {"ctp", "ctp_ncct"}
+
+
+def test_workbooks_lie_where_the_contract_says():
+    assert [book.path("sub-stroke0014") for book in (BASELINE, OUTCOME)] == [
+        "phenotype/sub-stroke0014/ses-01/sub-stroke0014_ses-01_demographic_baseline.xlsx",
+        "phenotype/sub-stroke0014/ses-02/sub-stroke0014_ses-02_outcome.xlsx",
+    ]
+    assert DICTIONARY.path == "clinical_data-description.xlsx"
+    assert SESSIONS == ("ses-01", "ses-02")
+
+
+def test_release_has_2982_files_with_the_stray():
+    assert len(subject_paths("sub-stroke0014")) == 20
+    expected = expected_paths()
+    assert len(expected) == len(set(expected)) == 2_981
+    assert len({*expected, *STRAY_FILES}) == 2_982
+    assert list(STRAY_FILES) == ["derivatives/sub-stroke0142/ses-02/sub-stroke0142_ses-02_lesion-msk.nii"]
+
+
+@pytest.mark.parametrize(
+    ("workbook", "headers"), [(BASELINE, BASELINE_HEADERS), (OUTCOME, OUTCOME_HEADERS)], ids=["baseline", "outcome"]
+)
+def test_headers_are_the_files_own_in_file_order(workbook, headers):
+    assert ", ".join(headers_of(workbook)) == headers
+
+
+def test_clinical_columns_are_unique_and_clash_with_no_volume():
+    columns = [variable.column for variable in VARIABLES]
+    assert len(columns) == len(set(columns)) == 33
+    assert not {*columns, "subject_id"} & BY_COLUMN.keys()
+    assert all(column == column.lower() and column.isidentifier() for column in columns)
+
+
+def test_columns_of_the_public_dataset_keep_their_names():
+    assert {"age", "sex", "nihss_admission", "mrs_admission", "mrs_3month"} <= {v.column for v in VARIABLES}
+
+
+def test_dictionary_names_that_differ_are_known():
+    assert {v.header: v.dictionary for v in VARIABLES if v.dictionary != v.header} == OTHERWISE_IN_DICTIONARY
+
+
+def test_units_are_the_dictionarys():
+    assert {v.column: v.unit for v in VARIABLES if v.unit} == UNITS
+
+
+def test_what_is_known_only_after_admission_is_an_outcome():
+    assert {v.column for v in VARIABLES if v.known is Known.OUTCOME} == OUTCOMES
+
+
+def test_archive_is_pinned():
+    assert (RELEASE.record, RELEASE.version, RELEASE.archive) == ("17652035", "v7", "train.7z")
+    assert (RELEASE.size, RELEASE.md5) == (99_022_114_670, "4959a5dd2438d53e3c86d6858484e781")
+    assert RELEASE.doi == "10.5281/zenodo.17652035"
+    assert RELEASE.license_id == "cc-by-nc-sa-4.0"
+
+
+@pytest.mark.parametrize("work", ["10.1148/ryai.250603", "2408.11142", "2408.10966", "2312.17670"])
+def test_works_to_cite_are_cited(work):
+    assert any(work in citation.bibtex for citation in CITATIONS)
+
+
+@pytest.mark.parametrize(
+    ("peculiarity", "numbers"),
+    [
+        (EMPTY_LESION, (141, 162)),
+        (TINY_LESION, (171,)),
+        (DUPLICATE_ROWS, (180,)),
+        (NON_FINITE_MTT, (30, 37, 74, 78, 86, 89, 96, 98, 102, 106, 113, 117, 185, 187)),
+    ],
+    ids=["empty lesion", "tiny lesion", "duplicate rows", "non-finite MTT"],
+)
+def test_peculiar_subjects_are_those_of_the_fact_sheet(peculiarity, numbers):
+    assert peculiarity.subjects == tuple(map(subject_id, numbers))
+    assert peculiarity in PECULIARITIES
+
+
+def test_peculiar_subjects_are_in_the_release():
+    assert {subject for peculiarity in PECULIARITIES for subject in peculiarity.subjects} <= set(SUBJECT_IDS)

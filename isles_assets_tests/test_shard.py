@@ -1,0 +1,260 @@
+"""Shards: the release's bytes unchanged, read back by the libraries that users read them with."""
+
+import dataclasses
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from isles_assets.dataset import manifest, tables
+from isles_assets.dataset.features import annotated_schema, features
+from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.parquet import value_digest, write_row
+from isles_assets.dataset.schema import CONFIGS, LARGEST_VALUE, NIFTI
+from isles_assets.dataset.shard import FOOTER_KEY, ShardRecord, build_shard, shard_state
+from isles_assets.findings import Refusal
+from isles_assets.release.clinical import VARIABLES
+from isles_assets.release.tree import take_inventory
+from isles_assets.release.volumes import BY_COLUMN, VOLUMES
+from isles_assets.release.workbooks import read_clinical_rows
+from isles_assets_tests.project import replace
+
+SUBJECT = "sub-stroke0158"  # its lesion mask is stored as 0 and 65535
+SCHEMAS = {config.name: annotated_schema(config) for config in CONFIGS}
+DEFAULT, CTP_NCCT = CONFIGS
+
+
+def survey(tree: Path, subject: str = SUBJECT) -> manifest.SubjectManifest:
+    table = tables.clinical_table(read_clinical_rows(tree, [subject]))
+    return manifest.survey_subject(tree, take_inventory(tree), subject, tables.clinical_values(table)[subject])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> DataFolder:
+    return DataFolder(tmp_path / "data")
+
+
+def test_every_source_is_in_the_shards_byte_for_byte(sample_tree, folder):
+    record = build_shard(sample_tree, folder, survey(sample_tree), SCHEMAS)
+    seen = set()
+    for config in CONFIGS:
+        (row,) = pq.read_table(folder.shard(config, SUBJECT)).to_pylist()
+        assert row["subject_id"] == SUBJECT
+        for volume in config.volumes:
+            source = sample_tree / volume.path(SUBJECT)
+            assert row[volume.column] == {"bytes": source.read_bytes(), "path": source.name}
+            assert record.sources[volume.column].sha256 == hashlib.sha256(source.read_bytes()).hexdigest()
+            seen.add(volume.column)
+    assert seen == {volume.column for volume in VOLUMES}
+
+
+def test_columns_types_and_layout_are_the_contract(sample_tree, folder):
+    build_shard(sample_tree, folder, survey(sample_tree), SCHEMAS)
+    with pq.ParquetFile(folder.shard(DEFAULT, SUBJECT)) as file:
+        volumes = [v.column for v in VOLUMES if v.column != "ctp_ncct"]
+        assert file.schema_arrow.names == ["subject_id", *volumes, *(v.column for v in VARIABLES)]
+        assert {file.schema_arrow.field(name).type for name in volumes} == {NIFTI}
+        assert (file.metadata.num_rows, file.metadata.num_row_groups) == (1, 1)
+        group = file.metadata.row_group(0)
+        columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+        assert {columns[f"{name}.bytes"].compression for name in volumes} == {"UNCOMPRESSED"}
+        assert not any(columns[f"{name}.bytes"].is_stats_set for name in volumes)
+    assert pq.read_schema(folder.shard(CTP_NCCT, SUBJECT)).names == ["subject_id", "ctp_ncct"]
+
+
+def test_footer_names_every_source_with_its_digest(sample_tree, folder):
+    record = build_shard(sample_tree, folder, survey(sample_tree), SCHEMAS)
+    for config in CONFIGS:
+        metadata = pq.read_metadata(folder.shard(config, SUBJECT)).metadata
+        footer = json.loads(metadata[FOOTER_KEY.encode()])
+        assert footer["format"] == 1 and footer["release"]["version"] == "v7" and footer["synthetic"] is True
+        assert footer["sources"] == {
+            volume.column: {
+                "path": volume.path(SUBJECT),
+                "size": (sample_tree / volume.path(SUBJECT)).stat().st_size,
+                "sha256": record.sources[volume.column].sha256,
+            }
+            for volume in config.volumes
+        }
+        assert json.loads(metadata[b"huggingface"])["info"]["features"].keys() == features(config).keys()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+def test_datasets_reads_a_bare_shard_with_decoding_volumes(sample_tree, folder, config, tmp_path):
+    build_shard(sample_tree, folder, survey(sample_tree), SCHEMAS)
+    path = str(folder.shard(config, SUBJECT))
+    dataset = datasets.Dataset.from_parquet(path, cache_dir=str(tmp_path / "cache"))
+    assert dataset.features == features(config)
+    for volume in config.volumes:
+        assert dataset[0][volume.column].header["descrip"].tobytes().startswith(b"SYNTHETIC")
+
+
+def test_record_holds_what_the_masks_mark(sample_tree, folder):
+    record = build_shard(sample_tree, folder, survey(sample_tree), SCHEMAS)
+    lesion = record.sources["lesion_mask"]
+    image = datasets.Nifti().decode_example(
+        {"path": None, "bytes": (sample_tree / BY_COLUMN["lesion_mask"].path(SUBJECT)).read_bytes()}
+    )
+    assert lesion.marked == round(image.get_fdata().sum()) > 0
+    assert lesion.labels == [1]
+    spacing = image.header.get_zooms()
+    assert lesion.marked_ml == pytest.approx(lesion.marked * spacing[0] * spacing[1] * spacing[2] / 1000, rel=1e-4)
+    assert len(record.sources["cow_mask"].labels) >= 8
+    assert ShardRecord.from_json(record.to_json()) == record
+
+
+def test_empty_lesion_is_packed_and_counted_as_empty(sample_tree, folder):
+    record = build_shard(sample_tree, folder, survey(sample_tree, "sub-stroke0141"), SCHEMAS)
+    assert (record.sources["lesion_mask"].marked, record.sources["lesion_mask"].labels) == (0, [])
+
+
+def test_non_finite_voxels_are_kept_and_counted(sample_tree, folder):
+    record = build_shard(sample_tree, folder, survey(sample_tree, "sub-stroke0113"), SCHEMAS)
+    assert record.sources["mtt"].non_finite > 0
+    assert record.sources["cbf"].non_finite == 0
+
+
+def test_state_is_up_to_date_only_after_building(sample_tree, folder):
+    subject = survey(sample_tree)
+    assert shard_state(folder, subject).reason == "has no shard yet"
+    record = build_shard(sample_tree, folder, subject, SCHEMAS)
+    assert shard_state(folder, subject).record == record
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: folder.shard(DEFAULT, SUBJECT).unlink(),
+        lambda folder: folder.shard(CTP_NCCT, SUBJECT).unlink(),
+        lambda folder: folder.shard_record(SUBJECT).write_text("{"),
+        lambda folder: folder.shard_record(SUBJECT).unlink(),
+        lambda folder: replace(folder.shard(DEFAULT, SUBJECT), b"PAR1"),
+        lambda folder: replace(folder.shard(CTP_NCCT, SUBJECT), folder.shard(DEFAULT, SUBJECT).read_bytes()),
+    ],
+)
+def test_a_spoiled_shard_is_not_up_to_date(sample_tree, folder, spoil):
+    subject = survey(sample_tree)
+    build_shard(sample_tree, folder, subject, SCHEMAS)
+    spoil(folder)
+    state = shard_state(folder, subject)
+    assert state.record is None and state.reason
+    rebuilt = build_shard(sample_tree, folder, subject, SCHEMAS)
+    assert shard_state(folder, subject).record == rebuilt
+
+
+def test_a_changed_clinical_value_makes_the_shard_stale(sample_tree, folder):
+    subject = survey(sample_tree)
+    build_shard(sample_tree, folder, subject, SCHEMAS)
+    older = dataclasses.replace(subject, clinical={**subject.clinical, "age": 1.5})
+    assert shard_state(folder, older).record is None
+
+
+def damage_bytes(path: Path) -> bytes:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("column", "damage", "message"),
+    [
+        ("cta", lambda path: path.read_bytes()[:-9], "is cut short"),
+        ("cta", damage_bytes, "is not a sound gzip file"),
+        ("dwi", lambda path: b"", "is missing or empty"),
+        ("dwi", lambda path: b"not a volume at all", "is not a sound gzip file"),
+        ("lvo_mask", lambda path: (path.parent / path.name.replace("lvo", "cow")).read_bytes(), "binary mask holds"),
+        ("ctp", lambda path: path.with_name(path.name.replace("ctp", "cta")).read_bytes(), "4 dimensions are expected"),
+    ],
+)
+def test_a_damaged_volume_is_refused_by_name_and_leaves_nothing(tree, folder, column, damage, message):
+    path = tree / BY_COLUMN[column].path(SUBJECT)
+    replace(path, damage(path))
+    with pytest.raises(Refusal) as refusal:
+        build_shard(tree, folder, survey(tree), SCHEMAS)
+    (finding,) = refusal.value.findings
+    assert (finding.subject, finding.path) == (SUBJECT, BY_COLUMN[column].path(SUBJECT))
+    assert message in finding.problem
+    assert not folder.root.exists()
+
+
+def test_all_damaged_volumes_are_named_at_once(tree, folder):
+    for column in ("cta", "adc", "cbf_native"):
+        replace(tree / BY_COLUMN[column].path(SUBJECT), b"x")
+    with pytest.raises(Refusal) as refusal:
+        build_shard(tree, folder, survey(tree), SCHEMAS)
+    assert [f.path for f in refusal.value.findings] == [
+        BY_COLUMN[column].path(SUBJECT) for column in ("cta", "adc", "cbf_native")
+    ]
+
+
+def test_a_volume_that_changed_after_the_manifest_is_refused(tree, folder):
+    subject = survey(tree)
+    path = tree / BY_COLUMN["ncct"].path(SUBJECT)
+    replace(path, path.read_bytes())
+    with pytest.raises(Refusal, match="has changed since the manifest was made"):
+        build_shard(tree, folder, subject, SCHEMAS)
+
+
+def test_a_refused_rebuild_leaves_the_shard_of_before(tree, folder):
+    build_shard(tree, folder, survey(tree), SCHEMAS)
+    before = folder.shard(DEFAULT, SUBJECT).read_bytes()
+    replace(tree / BY_COLUMN["ncct"].path(SUBJECT), b"x")
+    with pytest.raises(Refusal):
+        build_shard(tree, folder, survey(tree), SCHEMAS)
+    assert folder.shard(DEFAULT, SUBJECT).read_bytes() == before
+
+
+def test_null_image_is_a_null_struct(tmp_path):
+    schema = annotated_schema(CTP_NCCT)
+    write_row(tmp_path / "null.parquet", schema, {"subject_id": "s", "ctp_ncct": None}, {})
+    table = pq.read_table(tmp_path / "null.parquet")
+    assert table.column("ctp_ncct").null_count == 1
+    dataset = datasets.Dataset.from_parquet(str(tmp_path / "null.parquet"), cache_dir=str(tmp_path / "cache"))
+    assert dataset[0]["ctp_ncct"] is None
+    with pq.ParquetFile(tmp_path / "null.parquet") as file:
+        assert value_digest(file, "ctp_ncct") is None
+
+
+def test_a_value_too_large_for_parquet_is_refused_before_anything_is_written(tmp_path):
+    huge = tmp_path / "huge.nii.gz"
+    with huge.open("wb") as file:
+        file.truncate(LARGEST_VALUE + 1)
+    with pytest.raises(ValueError, match="larger than"):
+        write_row(tmp_path / "x.parquet", annotated_schema(CTP_NCCT), {"subject_id": "s", "ctp_ncct": huge}, {})
+    assert not (tmp_path / "x.parquet").exists()
+
+
+def test_manifest_survives_its_table(sample_tree, folder):
+    subject = survey(sample_tree)
+    tables.write_table(folder.manifest, manifest.manifest_table([subject]))
+    assert manifest.read_manifest(folder) == {SUBJECT: subject}
+    assert isinstance(pq.read_table(folder.manifest).column("ncct").type, pa.StructType)
+
+
+LIMITED = """
+import resource, sys
+from isles_assets.findings import Refusal
+from isles_assets_tests.test_shard import DataFolder, Path, SCHEMAS, build_shard, survey
+tree, data = map(Path, sys.argv[1:])
+subject = survey(tree)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    build_shard(tree, DataFolder(data), subject, SCHEMAS)
+except Refusal as refusal:
+    sys.exit(str(refusal))
+"""
+
+
+def test_a_write_that_fails_is_explained_and_leaves_no_file(sample_tree, folder):
+    run = subprocess.run(
+        [sys.executable, "-c", LIMITED, sample_tree, folder.root], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert "larger than this system allows" in run.stderr
+    assert [path for path in folder.root.rglob("*") if path.is_file()] == []

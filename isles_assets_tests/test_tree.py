@@ -1,0 +1,211 @@
+"""Finding the release's root and everything below it, on folders as users really have them."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from isles_assets.findings import Refusal
+from isles_assets.release.tree import Entry, Fault, check_root, take_inventory
+from isles_assets_tests.processes import as_nobody, reachable_folder
+
+TOPS = ("raw_data", "derivatives", "phenotype")
+SUBJECT = "sub-stroke0001"
+FILE = f"raw_data/{SUBJECT}/ses-01/a.nii.gz"
+
+
+@pytest.fixture
+def root(tmp_path):
+    """The smallest thing that passes for the `train` folder."""
+    return make_root(tmp_path / "disk" / "train")
+
+
+def make_root(root: Path) -> Path:
+    for top in TOPS:
+        (root / top / SUBJECT / "ses-01" / "perfusion-maps").mkdir(parents=True)
+    (root / FILE).write_bytes(b"voxels")
+    return root
+
+
+def refusal(function, *args):
+    """What `function` refuses: the one finding."""
+    with pytest.raises(Refusal) as caught:
+        function(*args)
+    (finding,) = caught.value.findings
+    return finding
+
+
+def test_root_is_the_folder_that_holds_the_three(root):
+    assert check_root(root) == root
+
+
+def test_root_may_be_a_symlink_and_is_resolved(root, tmp_path):
+    (tmp_path / "link").symlink_to(root)
+    assert check_root(tmp_path / "link") == root
+
+
+@pytest.mark.parametrize("top", TOPS)
+def test_one_of_the_three_is_enough_for_a_root_that_is_incomplete(root, top):
+    for other in set(TOPS) - {top}:
+        shutil.rmtree(root / other)
+    assert check_root(root) == root
+
+
+def test_missing_root_is_refused(tmp_path):
+    finding = refusal(check_root, tmp_path / "nothing")
+    assert finding.path == str(tmp_path / "nothing")
+    assert finding.problem == "there is no such folder"
+    assert "ISLES_RAW_ROOT" in finding.mend
+
+
+def test_archive_given_as_root_is_refused(tmp_path):
+    archive = tmp_path / "train.7z"
+    archive.write_bytes(b"7z")
+    assert refusal(check_root, archive).problem == "is not a folder"
+
+
+def test_root_one_level_too_high_is_refused_naming_the_right_one(root):
+    finding = refusal(check_root, root.parent)
+    assert finding.problem == "is one level too high"
+    assert finding.mend == f"set ISLES_RAW_ROOT to {root}"
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        *TOPS,
+        f"raw_data/{SUBJECT}",
+        f"phenotype/{SUBJECT}/ses-01",
+        f"derivatives/{SUBJECT}/ses-01/perfusion-maps",
+    ],
+)
+def test_root_too_low_is_refused_naming_the_right_one(root, below):
+    finding = refusal(check_root, root / below)
+    assert "too low" in finding.problem
+    assert finding.mend == f"set ISLES_RAW_ROOT to {root}"
+
+
+def test_unrelated_folder_is_refused_saying_what_is_missing(tmp_path):
+    (tmp_path / "photos").mkdir()
+    finding = refusal(check_root, tmp_path)
+    assert "none of raw_data, derivatives, phenotype is there" in finding.problem
+    assert "`train` folder" in finding.mend
+
+
+def test_root_that_may_not_be_listed_is_refused():
+    with reachable_folder() as folder:
+        make_root(folder / "train").chmod(0o711)
+        assert refusal(as_nobody, check_root, folder / "train").mend == "grant read and search rights"
+
+
+def test_a_closed_folder_beside_the_root_does_not_hide_it():
+    """A disk of its own has `lost+found`, which only root may enter."""
+    with reachable_folder() as folder:
+        root = make_root(folder / "train")
+        (folder / "lost+found").mkdir(mode=0o700)
+        assert refusal(as_nobody, check_root, folder).mend == f"set ISLES_RAW_ROOT to {root}"
+
+
+def test_root_in_a_closed_folder_is_refused():
+    with reachable_folder() as folder:
+        root = make_root(folder / "closed" / "train")
+        root.parent.chmod(0o700)
+        assert refusal(as_nobody, check_root, root).path == str(root)
+
+
+def test_inventory_has_every_file_of_the_sample_with_size_and_time(sample_tree):
+    expected = {}
+    for folder, _, names in os.walk(sample_tree):
+        for name in names:
+            path = Path(folder, name)
+            relative = path.relative_to(sample_tree).as_posix()
+            expected[relative] = Entry(relative, path.stat().st_size, path.stat().st_mtime_ns)
+    inventory = take_inventory(sample_tree)
+    assert inventory == expected
+    assert len(inventory) == 2_982
+    assert list(inventory) == sorted(inventory)
+
+
+@pytest.mark.parametrize(
+    ("path", "subject"),
+    [
+        (FILE, SUBJECT),
+        (f"derivatives/{SUBJECT}/ses-02/x.nii", SUBJECT),
+        (f"phenotype/{SUBJECT}/x.xlsx", SUBJECT),
+        (f"raw_data/{SUBJECT}", SUBJECT),
+        ("raw_data/sub-strokecase0001/x", "sub-strokecase0001"),
+        (f"other/{SUBJECT}/x", ""),
+        ("raw_data/.DS_Store", ""),
+        ("clinical_data-description.xlsx", ""),
+    ],
+)
+def test_subject_of_an_entry_is_its_folders(path, subject):
+    assert Entry(path, 1, 1).subject == subject
+
+
+@pytest.mark.parametrize(
+    ("target", "fault"),
+    [
+        (Path(FILE).name, None),
+        ("/etc/hostname", Fault.LEAVES_TREE),
+        ("../../../../outside", Fault.LEAVES_TREE),
+        ("nothing", Fault.BROKEN_LINK),
+        ("link", Fault.BROKEN_LINK),
+        ("perfusion-maps", Fault.LINKED_FOLDER),
+        ("/etc", Fault.LEAVES_TREE),
+    ],
+)
+def test_symlinks_are_followed_only_to_name_what_is_wrong_with_them(root, target, fault):
+    (root.parent / "outside").write_bytes(b"x")
+    link = (root / FILE).with_name("link")
+    link.symlink_to(target)
+    inventory = take_inventory(root)
+    assert inventory.keys() == {FILE, link.relative_to(root).as_posix()}
+    assert inventory[link.relative_to(root).as_posix()].fault is fault
+
+
+def test_size_of_a_good_symlink_is_its_files(root):
+    link = (root / FILE).with_name("link")
+    link.symlink_to(root / FILE)
+    assert take_inventory(root)[link.relative_to(root).as_posix()].size == len(b"voxels")
+
+
+def test_tree_under_a_linked_root_has_no_links_that_leave_it(root, tmp_path):
+    (tmp_path / "link").symlink_to(root)
+    (root / "raw_data" / "inside").symlink_to(root / FILE)
+    assert take_inventory(tmp_path / "link") == take_inventory(root)
+    assert take_inventory(root)["raw_data/inside"].fault is None
+
+
+def test_pipe_is_no_file(root):
+    os.mkfifo(root / "raw_data" / "pipe")
+    assert take_inventory(root)["raw_data/pipe"].fault is Fault.NOT_A_FILE
+
+
+def test_unreadable_file_is_listed_with_its_fault():
+    with reachable_folder() as folder:
+        root = make_root(folder / "train")
+        (root / FILE).chmod(0)
+        entry = as_nobody(take_inventory, root)[FILE]
+    assert (entry.size, entry.fault) == (len(b"voxels"), Fault.UNREADABLE)
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o711, 0o744], ids=["closed", "search only", "read only"])
+def test_unreadable_folder_is_refused_by_name(mode):
+    with reachable_folder() as folder:
+        root = make_root(folder / "train")
+        (root / FILE).parent.chmod(mode if os.getuid() == 0 else mode << 6 & 0o700)
+        finding = refusal(as_nobody, take_inventory, root)
+        (root / FILE).parent.chmod(0o700)
+    assert finding.path == f"raw_data/{SUBJECT}/ses-01"
+    assert finding.mend == "grant read and search rights"
+
+
+def test_symlink_into_a_closed_folder_is_listed_with_a_fault():
+    with reachable_folder() as folder:
+        root = make_root(folder / "train")
+        (folder / "closed").mkdir(mode=0o700)
+        (folder / "closed" / "file").write_bytes(b"x")
+        (root / "raw_data" / "link").symlink_to(folder / "closed" / "file")
+        assert as_nobody(take_inventory, root)["raw_data/link"].fault is not None
