@@ -28,5 +28,6 @@ lint: setup
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
+# With DAGSTER_MODULE_NAME set, Dagster's webserver never comes up.
 ui: setup
-	$(VENV)/bin/dagster dev
+	env -u DAGSTER_MODULE_NAME $(VENV)/bin/dagster dev

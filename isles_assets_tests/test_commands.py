@@ -98,6 +98,7 @@ def test_job_build_again_has_nothing_to_do(checkout):
 @pytest.mark.parametrize(
     ("arguments", "variables"),
     [
+        (["--select", "hub_dataset"], {"DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME": "isles_assets"}),
         (["--select", "hub_dataset"], {"DAGSTER_MODULE_NAME": "isles_assets"}),
         (["-m", "isles_assets", "--select", "hub_dataset"], {}),
     ],

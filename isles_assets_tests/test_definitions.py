@@ -12,18 +12,18 @@ from isles_assets.graph.resources import Settings, settings_from_environment
 from isles_assets.release.subjects import SUBJECT_IDS
 
 CONTRACT = {
-    "raw_tree": {"deps": set(), "group": "release", "kinds": {"nifti", "parquet"}, "partitions": 0},
-    "clinical_table": {"deps": {"raw_tree"}, "group": "release", "kinds": {"excel", "parquet"}, "partitions": 0},
+    "raw_tree": {"deps": set(), "group": "isles24", "kinds": {"nifti", "parquet"}, "partitions": 0},
+    "clinical_table": {"deps": {"raw_tree"}, "group": "isles24", "kinds": {"excel", "parquet"}, "partitions": 0},
     "subject_manifest": {
         "deps": {"raw_tree", "clinical_table"},
-        "group": "release",
+        "group": "isles24",
         "kinds": {"nifti", "parquet"},
         "partitions": 0,
     },
-    "subject_shard": {"deps": {"subject_manifest"}, "group": "dataset", "kinds": {"parquet"}, "partitions": 149},
+    "subject_shard": {"deps": {"subject_manifest"}, "group": "isles24", "kinds": {"parquet"}, "partitions": 149},
     "hub_dataset": {
-        "deps": {"subject_shard", "subject_manifest"},
-        "group": "dataset",
+        "deps": {"subject_shard"},
+        "group": "isles24",
         "kinds": {"huggingface"},
         "partitions": 0,
     },

@@ -24,10 +24,10 @@ from isles_assets.release.workbooks import read_clinical_rows
 from isles_assets.sample.tree import make_sample
 from isles_assets.workers import each_in_processes
 
-RELEASE_GROUP, DATASET_GROUP = "release", "dataset"
+GROUP = "isles24"
 
 
-@dg.asset(group_name=RELEASE_GROUP, kinds={"nifti", "parquet"})
+@dg.asset(group_name=GROUP, kinds={"nifti", "parquet"})
 def raw_tree(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
     """The extracted release, inventoried: path, size and modification time of every file.
 
@@ -45,7 +45,7 @@ def raw_tree(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
     return dg.MaterializeResult(metadata=reporting.of_raw_tree(settings, inventory, table))
 
 
-@dg.asset(deps=[raw_tree], group_name=RELEASE_GROUP, kinds={"excel", "parquet"})
+@dg.asset(deps=[raw_tree], group_name=GROUP, kinds={"excel", "parquet"})
 def clinical_table(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
     """The clinical workbooks as one typed table: a row a subject, 33 variables, missing is null."""
     with refusals_reported():
@@ -58,7 +58,7 @@ def clinical_table(context: dg.AssetExecutionContext, settings: Settings) -> dg.
     return dg.MaterializeResult(metadata=reporting.of_clinical_table(settings, rows, table))
 
 
-@dg.asset(deps=[raw_tree, clinical_table], group_name=RELEASE_GROUP, kinds={"nifti", "parquet"})
+@dg.asset(deps=[raw_tree, clinical_table], group_name=GROUP, kinds={"nifti", "parquet"})
 def subject_manifest(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
     """One row a subject: its 18 volumes with path, size, shape, spacing, dtype and affine, and its clinical values.
 
@@ -80,7 +80,7 @@ with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):  # for b
         deps=[subject_manifest],
         partitions_def=subjects,
         backfill_policy=partitions_per_run(),
-        group_name=DATASET_GROUP,
+        group_name=GROUP,
         kinds={"parquet"},
     )
     def subject_shard(context: dg.AssetExecutionContext, settings: Settings) -> None:
@@ -117,9 +117,9 @@ class PublishConfig(dg.Config):
 
 
 @dg.asset(
-    deps=[dg.AssetDep(subject_shard, partition_mapping=dg.AllPartitionMapping()), subject_manifest],
+    deps=[dg.AssetDep(subject_shard, partition_mapping=dg.AllPartitionMapping())],
     output_required=False,
-    group_name=DATASET_GROUP,
+    group_name=GROUP,
     kinds={"huggingface"},
 )
 def hub_dataset(
