@@ -1,20 +1,17 @@
 """What must hold before anything is published, whatever ran before and whichever checks were skipped."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from isles_assets.commands import BUILD, TAKE_STOCK, materialize_shard
 from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.manifest import read_manifest
 from isles_assets.dataset.publication import Publication, assemble
-from isles_assets.dataset.shard import ShardRecord, shard_state
+from isles_assets.dataset.shard import ShardRecord, holds_release, shard_state
 from isles_assets.dataset.tables import clinical_table, clinical_values
 from isles_assets.findings import Finding, Refusal, fatal, name_some
 from isles_assets.properties import PROPERTIES, Evidence
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.workbooks import read_clinical_rows
-
-_MATERIALIZE = "dagster asset materialize -m isles_assets --select"
-BUILD = "dagster job execute -m isles_assets -j build"
 
 
 def publication_of(root: Path, folder: DataFolder, repo: str) -> Publication:
@@ -24,8 +21,9 @@ def publication_of(root: Path, folder: DataFolder, repo: str) -> Publication:
     if any shard is missing or stale. Nothing is written, no volume is read.
     """
     evidence = Evidence(root, folder, fresh_tree=True)
-    broken = [finding for prop in PROPERTIES if prop.blocking for finding in fatal(prop.find(evidence))]
-    broken = broken or list(_out_of_date(evidence))
+    blocking = [prop for prop in PROPERTIES if prop.blocking]
+    broken = list(dict.fromkeys(finding for prop in blocking for finding in fatal(_found(prop.find, evidence))))
+    broken = broken or list(_found(_out_of_date, evidence))
     records, unfit = _shards(evidence)
     reasons = []
     if broken:
@@ -50,45 +48,53 @@ def recorded_publication(folder: DataFolder, repo: str) -> Publication:
 
 
 def keep_release_from_sample(folder: DataFolder) -> None:
-    """Raise `Refusal` if `folder` holds the manifest of a real tree, whose shards a sample would replace."""
-    if folder.manifest.exists() and not all(row.synthetic for row in read_manifest(folder).values()):
+    """Raise `Refusal` if `folder` holds shards of a real tree, which those of a sample would replace."""
+    if holds_release(folder):
         mend = "set ISLES_RAW_ROOT to the release's tree, or ISLES_DATA_DIR to another folder for the sample"
-        finding = Finding("", str(folder.root), "holds tables and shards of a real release", mend)
+        finding = Finding("", str(folder.root), "holds shards of a real release", mend)
         raise Refusal("The sample was not used.", [finding])
+
+
+def _found(find: Callable[[Evidence], Iterable[Finding]], evidence: Evidence) -> list[Finding]:
+    """What `find` finds, or what keeps it from looking."""
+    try:
+        return list(find(evidence))
+    except Refusal as refusal:
+        return list(refusal.findings)
 
 
 def _out_of_date(evidence: Evidence) -> Iterator[Finding]:
     """Tables that no longer say what the tree holds."""
     recorded = Evidence(evidence.root, evidence.folder).inventory
-    refresh = f"{_MATERIALIZE} raw_tree,clinical_table,subject_manifest"
     for path in sorted(recorded.keys() | evidence.inventory.keys()):
         now, then = evidence.inventory.get(path), recorded.get(path)
         if now != then:
             subject = (now or recorded[path]).subject
-            yield Finding(subject, path, "has changed since raw_tree was materialized", refresh)
+            yield Finding(subject, path, "has changed since raw_tree was materialized", TAKE_STOCK)
     current = clinical_table(read_clinical_rows(evidence.root, SUBJECT_IDS))
     if not current.equals(evidence.clinical):
-        yield Finding("", "", "clinical_table is not what the workbooks say now", refresh)
+        yield Finding("", "", "clinical_table is not what the workbooks say now", TAKE_STOCK)
     values = clinical_values(current)
     for subject, row in evidence.manifest.items():
         for facts in row.volumes.values():
             entry = evidence.inventory.get(facts.path) if facts else None
             if facts and entry and (facts.size, facts.mtime_ns) != (entry.size, entry.mtime_ns):
-                yield Finding(subject, facts.path, "has changed since subject_manifest was materialized", refresh)
+                yield Finding(subject, facts.path, "has changed since subject_manifest was materialized", TAKE_STOCK)
         if row.clinical != values.get(subject):
-            yield Finding(subject, "", "has other clinical values than in subject_manifest", refresh)
+            yield Finding(subject, "", "has other clinical values than in subject_manifest", TAKE_STOCK)
 
 
 def _shards(evidence: Evidence) -> tuple[dict[str, ShardRecord], list[Finding]]:
     """The records of all shards that are up to date, and a finding for each subject without."""
+    manifest = evidence.manifest if evidence.folder.manifest.exists() else {}
     records: dict[str, ShardRecord] = {}
     stale: dict[str, str] = {}
     for subject in SUBJECT_IDS:
-        row = evidence.manifest.get(subject)
+        row = manifest.get(subject)
         state = shard_state(evidence.folder, row) if row else None
         if state and state.record:
             records[subject] = state.record
         else:
             stale[subject] = state.reason if state else "is not in the manifest"
-    mend = BUILD if len(stale) > 10 else f"{_MATERIALIZE} subject_shard --partition {{}}"
-    return records, [Finding(subject, "", reason, mend.format(subject)) for subject, reason in stale.items()]
+    mend = materialize_shard if len(stale) <= 10 else lambda _: BUILD
+    return records, [Finding(subject, "", reason, mend(subject)) for subject, reason in stale.items()]

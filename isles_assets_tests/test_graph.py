@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from isles_assets.dataset.schema import CONFIGS
+from isles_assets.graph.resources import Settings
 from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import BY_COLUMN
@@ -274,8 +275,31 @@ def test_the_guard_refuses_a_shard_that_is_not_the_recorded_one(built_copy):
 
 def test_nothing_made_yet_is_refused_with_the_command_that_makes_it(project):
     message = failure(project.materialize("hub_dataset"), "hub_dataset")
-    assert "dagster asset materialize -m isles_assets --select" in message or "-j build" in message
+    assert "149 of 149 shards missing or stale: sub-stroke0001, sub-stroke0002" in message
+    assert (
+        "raw_tree.parquet: does not exist yet -> dagster asset materialize -m isles_assets --select raw_tree" in message
+    )
+    assert "dagster job execute -m isles_assets -j build" in message
     assert not project.folder.root.exists()
+
+
+def test_a_sample_never_replaces_the_shards_of_a_release(built_copy):
+    record = built_copy.folder.shard_record("sub-stroke0001")
+    replace(record, record.read_bytes().replace(b'"synthetic": true', b'"synthetic": false'))
+    tables = contents(built_copy.folder.root / "tables")
+    sample = Project(Settings(data_dir=str(built_copy.folder.root)), built_copy.instance)
+    assert "holds shards of a real release" in failure(sample.materialize("raw_tree"), "raw_tree")
+    assert contents(built_copy.folder.root / "tables") == tables
+    assert not built_copy.folder.sample.exists()
+
+
+def test_a_table_of_another_version_is_refused_with_the_command_that_renews_it(built_copy):
+    path = built_copy.folder.manifest
+    table = pq.read_table(path).drop_columns(["tmax_native"])
+    path.unlink()
+    pq.write_table(table, path)
+    message = failure(built_copy.materialize("subject_shard", partitions=["sub-stroke0001"]), "subject_shard")
+    assert "was written by another version" in message and "--select subject_manifest" in message
 
 
 def test_dry_run_publishes_nothing(built_copy):

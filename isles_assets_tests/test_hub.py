@@ -33,7 +33,7 @@ REPO = "hugging-science/isles24-stroke"
 
 
 @pytest.fixture
-def location(built) -> str:
+def location(built):
     return built.settings.target.location
 
 
@@ -99,7 +99,7 @@ def test_published_clinical_values_are_those_of_the_workbooks(location, sample_t
     assert compared == 149 * 33
 
 
-def same(kind: Kind, cell: object, value: object) -> bool:
+def same(kind, cell, value):
     if pd.isna(cell):
         return value is None
     if kind is Kind.MINUTES:

@@ -139,7 +139,7 @@ def manifest_table(rows: Iterable[SubjectManifest]) -> pa.Table:
 
 def read_manifest(folder: DataFolder) -> dict[str, SubjectManifest]:
     """The rows by subject, as `subject_manifest` wrote them."""
-    table = read_table(folder.manifest, "subject_manifest")
+    table = read_table(folder.manifest, "subject_manifest", manifest_schema())
     columns = [field.name for field in clinical_fields()]
     return {
         row[SUBJECT_COLUMN]: SubjectManifest(
@@ -147,7 +147,7 @@ def read_manifest(folder: DataFolder) -> dict[str, SubjectManifest]:
             {volume.column: _facts(row[volume.column]) for volume in VOLUMES},
             {column: row[column] for column in columns},
         )
-        for row in table.cast(manifest_schema()).to_pylist()
+        for row in table.to_pylist()
     }
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from isles_assets.commands import TAKE_STOCK
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.manifest import SubjectManifest, VolumeFacts
 from isles_assets.dataset.parquet import value_digest, write_row
@@ -27,7 +28,6 @@ FORMAT_VERSION = 1
 FOOTER_KEY = "isles_assets"
 
 _RESTORE = "restore the file from the release archive, then materialize this subject again"
-_SURVEY = "dagster asset materialize -m isles_assets --select raw_tree,clinical_table,subject_manifest"
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,19 @@ class ShardRecord:
         return cls(files=files, sources=sources, **content)
 
 
+def holds_release(folder: DataFolder) -> bool:
+    """Whether any subject's shards in `folder` are of a real tree."""
+    records = (_read_record(path) for path in (folder.shards / "records").glob("*.json"))
+    return any(record is not None and not record.synthetic for record in records)
+
+
+def _read_record(path: Path) -> ShardRecord | None:
+    try:
+        return ShardRecord.from_json(path.read_text())
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 @dataclass(frozen=True)
 class ShardState:
     """The record of a subject's shards if they are up to date, else None and why they are not."""
@@ -92,11 +105,11 @@ class ShardState:
 
 def shard_state(folder: DataFolder, subject: SubjectManifest) -> ShardState:
     """Whether the shards on disk are those of the manifest's row: by record, sizes and footers, not by content."""
-    try:
-        record = ShardRecord.from_json(folder.shard_record(subject.subject).read_text())
-    except FileNotFoundError:
+    path = folder.shard_record(subject.subject)
+    if not path.exists():
         return ShardState(None, "has no shard yet")
-    except (ValueError, KeyError, TypeError):
+    record = _read_record(path)
+    if record is None:
         return ShardState(None, "has a shard record that cannot be read")
     if record.fingerprint != subject.fingerprint(FORMAT_VERSION):
         return ShardState(None, "has a shard made from other sources, clinical values or format than now")
@@ -169,7 +182,7 @@ def _inspect_all(root: Path, subject: SubjectManifest) -> dict[str, Inspection]:
             if facts is None:
                 raise NiftiError("is missing or empty")
             if _changed(root / path, facts):
-                findings.append(Finding(subject.subject, path, "has changed since the manifest was made", _SURVEY))
+                findings.append(Finding(subject.subject, path, "has changed since the manifest was made", TAKE_STOCK))
                 continue
             inspections[column] = _inspect(root / path, column, facts)
         except NiftiError as error:

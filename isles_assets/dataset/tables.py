@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from isles_assets.commands import materialize
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.schema import SUBJECT_COLUMN, clinical_schema
 from isles_assets.files import written_whole
@@ -30,18 +31,18 @@ def write_table(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def read_table(path: Path, asset: str) -> pa.Table:
-    """The table that `asset` wrote. Raises `Refusal` naming the command that makes it."""
+def read_table(path: Path, asset: str, schema: pa.Schema | None = None) -> pa.Table:
+    """The table that `asset` wrote, of `schema` if given. Raises `Refusal` naming the command that makes it."""
     try:
-        return pq.read_table(path)
+        table = pq.read_table(path)
+        if schema is None or table.schema.equals(schema):
+            return table
+        problem = "was written by another version of isles-assets"
     except FileNotFoundError:
         problem = "does not exist yet"
     except (pa.ArrowInvalid, OSError) as error:
         problem = f"cannot be read: {error}"
-    raise Refusal(
-        f"`{asset}` has to be materialized first.",
-        [Finding("", str(path), problem, f"dagster asset materialize -m isles_assets --select {asset}")],
-    )
+    raise Refusal(f"`{asset}` has to be materialized first.", [Finding("", str(path), problem, materialize(asset))])
 
 
 def write_inventory(folder: DataFolder, inventory: Inventory) -> pa.Table:
@@ -53,7 +54,7 @@ def write_inventory(folder: DataFolder, inventory: Inventory) -> pa.Table:
 
 def read_inventory(folder: DataFolder) -> Inventory:
     """The inventory as `raw_tree` wrote it."""
-    rows = read_table(folder.raw_tree, "raw_tree").cast(RAW_TREE_SCHEMA).to_pylist()
+    rows = read_table(folder.raw_tree, "raw_tree", RAW_TREE_SCHEMA).to_pylist()
     return {row["path"]: Entry(**row | {"fault": row["fault"] and Fault(row["fault"])}) for row in rows}
 
 
@@ -64,7 +65,7 @@ def clinical_table(rows: Iterable[ClinicalRow]) -> pa.Table:
 
 
 def read_clinical_table(folder: DataFolder) -> pa.Table:
-    """The clinical table as `clinical_table` wrote it."""
+    """The clinical table as `clinical_table` wrote it; `all_variables` is the check of its columns."""
     return read_table(folder.clinical, "clinical_table")
 
 

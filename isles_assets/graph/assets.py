@@ -105,6 +105,7 @@ with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):  # for b
             for key, built in each_in_processes(build_shard, work, settings.processes):
                 if isinstance(built, Exception):
                     outcomes.fail(key, built)
+                    progress.advance(0)
                 else:
                     outcomes.succeed(key, reporting.of_shard(settings, rows[key], built, written=True))
                     progress.advance(built.size)

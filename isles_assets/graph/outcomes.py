@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from isles_assets.commands import materialize_shard
 from isles_assets.findings import Finding, Refusal, name_some
 from isles_assets.graph.reporting import of_findings
 from isles_assets.workers import WorkerDiedError
@@ -68,4 +69,4 @@ def _words(error: Exception) -> str:
 def _findings(key: str, error: Exception) -> tuple[Finding, ...]:
     if isinstance(error, Refusal) and error.findings:
         return error.findings
-    return (Finding(key, "", _words(error), f"dagster asset materialize --select subject_shard --partition {key}"),)
+    return (Finding(key, "", _words(error), materialize_shard(key)),)

@@ -13,7 +13,7 @@ from isles_assets.dataset.manifest import SubjectManifest
 from isles_assets.dataset.publication import Publication
 from isles_assets.dataset.schema import CONFIGS, SUBJECT_COLUMN
 from isles_assets.dataset.shard import ShardRecord
-from isles_assets.findings import Finding, Refusal
+from isles_assets.findings import Finding, Refusal, fatal
 from isles_assets.graph.resources import Settings
 from isles_assets.hub.target import Published
 from isles_assets.markdown import markdown_table
@@ -42,7 +42,7 @@ def refusals_reported() -> Iterator[None]:
 
 
 def of_findings(findings: Sequence[Finding]) -> Metadata:
-    """Number of offenders and a table of them, at most 200 lines."""
+    """Number of offenders, and a table of all findings, at most 200 lines."""
     if not findings:
         return {}
     records = [
@@ -57,7 +57,7 @@ def of_findings(findings: Sequence[Finding]) -> Metadata:
         )
         for finding in findings[:_MOST_IN_UI]
     ]
-    return {"offenders": dg.MetadataValue.int(len(findings)), "findings": dg.MetadataValue.table(records)}
+    return {"offenders": dg.MetadataValue.int(len(fatal(findings))), "findings": dg.MetadataValue.table(records)}
 
 
 def of_raw_tree(settings: Settings, inventory: Inventory, table: pa.Table) -> Metadata:

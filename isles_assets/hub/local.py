@@ -14,6 +14,7 @@ from pathlib import Path
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils._validators import validate_repo_id
 
+from isles_assets.commands import PUBLISH
 from isles_assets.dataset.publication import CARD, Publication
 from isles_assets.files import explained, sha256_of, sync_folder
 from isles_assets.findings import Finding, Refusal
@@ -88,8 +89,8 @@ class LocalHub:
         try:
             return (self.folder / CARD).read_text()
         except FileNotFoundError as error:
-            mend = "dagster asset materialize -m isles_assets --select hub_dataset"
-            raise Refusal("Nothing is published.", [Finding("", self.location, "holds no card", mend)]) from error
+            finding = Finding("", self.location, "holds no card", PUBLISH)
+            raise Refusal("Nothing is published.", [finding]) from error
 
     def _switch_to(self, target: Path) -> None:
         link = self.folder.with_name(f".{self.folder.name}.link")
