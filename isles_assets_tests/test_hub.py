@@ -12,7 +12,6 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from huggingface_hub import DatasetCard
 
 from isles_assets.dataset.features import features
@@ -125,7 +124,7 @@ def test_card_is_complete(location):
     for variable in VARIABLES:
         assert f"| `{variable.column}` |" in card.text
     assert RELEASE.doi in card.text and all(citation.key in card.text for citation in CITATIONS)
-    front = yaml.safe_load(card.content.split("---")[1])
+    front = card.data.to_dict()
     assert [info["splits"][0]["num_examples"] for info in front["dataset_info"]] == [149, 149]
     patterns = {config["config_name"]: config["data_files"][0]["path"] for config in front["configs"]}
     assert patterns == {"default": "data/train/*.parquet", "ctp_ncct": "ctp_ncct/train/*.parquet"}
