@@ -21,6 +21,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
         temporary = temporary_beside(path)
         try:
             yield temporary
@@ -81,9 +82,17 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in mends:
+        if error.errno not in mends or not _concerns(error, path):
             raise
         raise Refusal("Nothing was written.", [Finding("", str(path), *mends[error.errno])]) from error
+
+
+def _concerns(error: OSError, path: Path) -> bool:
+    """Whether `error` is about writing `path`, not about some file that is read on the way."""
+    if not isinstance(error.filename, str):
+        return True
+    named = Path(error.filename)
+    return named.is_relative_to(path.parent) or path.is_relative_to(named)
 
 
 def _owner_suffix(process: int | str) -> str:

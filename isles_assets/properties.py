@@ -100,15 +100,19 @@ def _with_right_session(name: str) -> str:
 
 def release_layout(inventory: Inventory) -> list[Finding]:
     """Every subject has its 18 volumes and 2 workbooks under their exact names, and nothing else is there."""
-    expected = expected_paths()
-    misnamed = {_as_meant(path): path for path in inventory.keys() - set(expected)}
-    findings = []
+    expected = dict.fromkeys(expected_paths())
+    misnamed = {_as_meant(path): path for path in inventory.keys() - expected.keys()}
+    findings = [
+        Finding(entry.subject, path, str(entry.fault), "put the folder or file itself there, not a link")
+        for path, entry in inventory.items()
+        if entry.fault and path not in expected
+    ]
     for path in expected:
         entry = inventory.get(path)
         subject = _subject_in(path)
         if entry is None:
             other = misnamed.get(path.lower())
-            mend = f"mv {other} {path}" if other else _RESTORE
+            mend = _rename(other, path) if other else _RESTORE
             findings.append(Finding(subject, path, f"is named {other}" if other else "is missing", mend))
         elif entry.fault:
             findings.append(Finding(subject, path, str(entry.fault), f"replace it by the file itself, or {_RESTORE}"))
@@ -116,7 +120,7 @@ def release_layout(inventory: Inventory) -> list[Finding]:
             findings.append(Finding(subject, path, "is empty (0 bytes)", _RESTORE))
     known = set(expected) | {misnamed[path.lower()] for path in expected if path.lower() in misnamed}
     for path, entry in inventory.items():
-        if path in known or (entry.subject and entry.subject not in SUBJECT_IDS):
+        if path in known or entry.fault or (entry.subject and entry.subject not in SUBJECT_IDS):
             continue
         if path in STRAY_FILES:
             findings.append(Finding(entry.subject, path, f"is {STRAY_FILES[path]}", "nothing to do", fatal=False))
@@ -125,6 +129,11 @@ def release_layout(inventory: Inventory) -> list[Finding]:
         else:
             findings.append(Finding(entry.subject, path, "is not part of the release", "move it out of the tree"))
     return findings
+
+
+def _rename(found: str, right: str) -> str:
+    """The command that renames, unless a session is wrong, which `session_naming` mends folder by folder."""
+    return f"mv {found} {right}" if found.lower() == right.lower() else "rename the session, see session_naming"
 
 
 def _as_meant(path: str) -> str:

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, as_completed
 from typing import Any, TypeVar
@@ -27,7 +28,9 @@ def each_in_processes(
         return
     pool = ProcessPool(max_workers=min(workers, len(arguments)), context=multiprocessing.get_context("spawn"))
     try:
-        keys: dict[Future[Result], str] = {pool.schedule(function, args): key for key, args in arguments.items()}
+        keys: dict[Future[Result], str] = {
+            pool.schedule(_call, (function, args)): key for key, args in arguments.items()
+        }
         for future in as_completed(keys):
             yield keys[future], _outcome(future)
         pool.close()
@@ -41,6 +44,20 @@ def each_in_processes(
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _call(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result:
+    """In a worker: whatever goes wrong comes back as an exception that survives being sent."""
+    try:
+        return function(*arguments)
+    except (Exception, SystemExit) as error:
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301 - its own bytes
+        except Exception:
+            raise RuntimeError(f"{type(error).__name__}: {error}") from None
+        if isinstance(error, SystemExit):
+            raise RuntimeError(f"it ended its process with {error.code!r}") from error
+        raise
 
 
 def _outcome(future: Any) -> Any:

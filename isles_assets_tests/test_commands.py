@@ -165,7 +165,7 @@ def test_a_setting_in_the_launchpad_outranks_the_environment(copy):
     [
         ("data/nothing", "there is no such folder"),
         ("dagster.yaml", "is not a folder"),
-        ("data/sample", "is one level too high -> set ISLES_RAW_ROOT to {}/data/sample/train"),
+        ("data/sample", "is too high a level -> set ISLES_RAW_ROOT to {}/data/sample/train"),
         ("data/sample/train/derivatives", "is too low"),
         ("data/shards", "does not hold the release"),
     ],
@@ -229,13 +229,15 @@ def test_dagster_dev_serves_the_graph_and_sees_the_runs_of_the_command_line(chec
         ["dagster", "dev", "-p", str(port)],
         cwd=checkout, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     ) as process:  # fmt: skip
-        answer = {}
-        deadline = time.monotonic() + 90
-        while not answer.get("assetNodes") and time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                answer = json.load(urllib.request.urlopen(request))["data"]
-            time.sleep(0.5)
-        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            answer = {}
+            deadline = time.monotonic() + 90
+            while not answer.get("assetNodes") and time.monotonic() < deadline:
+                time.sleep(0.5)
+                with contextlib.suppress(OSError):
+                    answer = json.load(urllib.request.urlopen(request, timeout=10))["data"]
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
     assert {node["assetKey"]["path"][0] for node in answer["assetNodes"]} >= {"raw_tree", "hub_dataset"}
     assert answer["runsOrError"]["count"] >= 1
 

@@ -1,5 +1,6 @@
 """Files appear whole or not at all, whatever happens to the process or the disk."""
 
+import errno
 import os
 import resource
 import subprocess
@@ -235,3 +236,9 @@ def test_other_errors_of_the_system_stay_what_they_are(tmp_path):
 def test_digest_is_of_all_bytes(tmp_path):
     (tmp_path / "file").write_bytes(b"abc")
     assert sha256_of(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_file_that_cannot_be_read_on_the_way_is_not_called_unwritable(tmp_path):
+    with pytest.raises(PermissionError), written_whole(tmp_path / "new"):
+        raise PermissionError(errno.EACCES, "denied", "/somewhere/else/source.nii.gz")
+    assert list(tmp_path.iterdir()) == []

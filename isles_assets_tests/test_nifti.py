@@ -15,7 +15,7 @@ from isles_assets_tests.processes import python
 
 SHAPE = (4, 5, 6)
 AFFINE = np.array([[-0.4, 0, 0, 90], [0, 0.39, -0.5, -70], [0, 0.1, 1.9, 12], [0, 0, 0, 1]])
-FAR_OFF = "invalid NIfTI header|ends before its data starts"
+FAR_OFF = "which cannot be|ends before its data starts"
 SLOPE_OF_2024 = 1.5259e-05
 MEMORY = """
 import resource, sys
@@ -234,6 +234,15 @@ def test_damage_behind_the_header_does_not_hinder_reading_the_header(path):
 def test_invalid_header_is_refused(path, damage, reason, read):
     with pytest.raises(NiftiError, match=reason):
         read(write(path, gzip.compress(damage(uncompressed()))))
+
+
+@pytest.mark.parametrize("offset", [80, 280], ids=["pixdim", "srow_x"])
+def test_affine_or_spacing_that_is_not_finite_is_refused(path, offset):
+    raw = bytearray(uncompressed())
+    raw[254:256] = struct.pack("<h", 1)
+    raw[offset : offset + 4] = struct.pack("<f", float("inf"))
+    with pytest.raises(NiftiError, match="not finite"):
+        read_header(write(path, gzip.compress(raw)))
 
 
 @pytest.mark.parametrize("endianness", "<>")

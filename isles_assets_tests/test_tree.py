@@ -65,9 +65,19 @@ def test_archive_given_as_root_is_refused(tmp_path):
     assert refusal(check_root, archive).problem == "is not a folder"
 
 
+def test_root_two_levels_too_high_is_refused_naming_the_right_one(root):
+    assert refusal(check_root, root.parent.parent).mend == f"set ISLES_RAW_ROOT to {root}"
+
+
+def test_folder_below_something_called_derivatives_is_not_called_too_low(tmp_path):
+    folder = tmp_path / "derivatives" / "of-mine"
+    folder.mkdir(parents=True)
+    assert "does not hold the release" in refusal(check_root, folder).problem
+
+
 def test_root_one_level_too_high_is_refused_naming_the_right_one(root):
     finding = refusal(check_root, root.parent)
-    assert finding.problem == "is one level too high"
+    assert finding.problem == "is too high a level"
     assert finding.mend == f"set ISLES_RAW_ROOT to {root}"
 
 

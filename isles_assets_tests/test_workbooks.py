@@ -154,7 +154,7 @@ def test_cell_becomes_the_value_of_its_kind(column, cell, value):
         ("age", "unknown", "holds 'unknown', which is not a number"),
         ("age", "inf", "not a number"),
         ("age", math.inf, "not a number"),
-        ("age", "#N/A", "not a number"),
+        ("age", "#N/A", "holds the Excel error #N/A"),
         ("age", dt.time(1, 2), "not a number"),
         ("age", dt.datetime(2024, 5, 1), "not a number"),
         ("nihss_24h", 4.5, "holds 4.5, which is not a whole number"),
@@ -350,3 +350,12 @@ def test_dictionary_that_is_not_the_releases_is_refused(tmp_path, content, probl
         replace(tmp_path / DICTIONARY.path, content)
     with pytest.raises(WorkbookError, match=problem):
         read_dictionary(tmp_path)
+
+
+def test_outcome_with_nothing_but_its_header_is_all_missing_and_reported(tree):
+    replace(tree / OUTCOME.path("sub-stroke0014"), workbook([headers_of(OUTCOME)]))
+    row, findings = read_clinical(tree, "sub-stroke0014")
+    assert findings == []
+    assert {row.values[variable.column] for variable in VARIABLES if variable.workbook is OUTCOME} == {None}
+    assert row.values["age"] is not None
+    assert row.blank == (OUTCOME.path("sub-stroke0014"),)

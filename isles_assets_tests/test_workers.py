@@ -133,3 +133,26 @@ def test_stopping_early_stops_running_processes_and_drops_waiting_keys(tmp_path,
 def test_finishing_leaves_no_process():
     assert dict(each_in_processes(double, {"a": (1,)}, 2)) == {"a": 2}
     assert not multiprocessing.active_children()
+
+
+class OfTwoArgumentsError(Exception):
+    """Cannot be unpickled: pickle makes it anew with one argument."""
+
+    def __init__(self, one, two):
+        super().__init__(f"{one} and {two}")
+
+
+def fail_oddly(how):
+    if how == "unpicklable":
+        raise OfTwoArgumentsError("this", "that")
+    if how == "exit":
+        raise SystemExit(3)
+    return how
+
+
+def test_an_exception_that_cannot_be_sent_costs_only_its_key():
+    outcomes = dict(each_in_processes(fail_oddly, {key: (key,) for key in ("unpicklable", "exit", "fine")}, 1))
+    assert str(outcomes["unpicklable"]) == "OfTwoArgumentsError: this and that"
+    assert str(outcomes["exit"]) == "it ended its process with 3"
+    assert all(isinstance(outcomes[key], RuntimeError) for key in ("unpicklable", "exit"))
+    assert outcomes["fine"] == "fine"

@@ -18,7 +18,7 @@ from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.manifest import SubjectManifest, VolumeFacts
 from isles_assets.dataset.parquet import value_digest, write_row
 from isles_assets.dataset.schema import CONFIGS, LARGEST_VALUE, SUBJECT_COLUMN, Config
-from isles_assets.files import explained, sha256_of, sweep, written_whole
+from isles_assets.files import explained, sha256_of, written_whole
 from isles_assets.findings import Finding, Refusal
 from isles_assets.release.nifti import Inspection, NiftiError, inspect, voxel_ml
 from isles_assets.release.record import RELEASE
@@ -158,7 +158,6 @@ def _write(
     schemas: Mapping[str, pa.Schema],
 ) -> ShardFile:
     path = folder.shard(config, subject.subject)
-    sweep(path.parent)
     packed = {volume.column: sources[volume.column] for volume in config.volumes}
     row: dict[str, Any] = {
         SUBJECT_COLUMN: subject.subject,

@@ -79,6 +79,7 @@ def of_clinical_table(settings: Settings, rows: Sequence[ClinicalRow], table: pa
     return {
         **_of_table(settings.folder.clinical, table, table.select(_CLINICAL_PREVIEW)),
         "missing values": dg.MetadataValue.json({name: count for name, count in missing.items() if count}),
+        "workbooks without a value": dg.MetadataValue.json([path for row in rows for path in row.blank]),
         "identical rows taken once": dg.MetadataValue.json([path for row in rows for path in row.repeated]),
     }
 

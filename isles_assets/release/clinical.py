@@ -31,18 +31,22 @@ class Known(StrEnum):
 
 @dataclass(frozen=True)
 class Workbook:
-    """One of the two workbooks of a subject; the id stands in its path only."""
+    """One of the two workbooks of a subject; the id stands in its path only.
+
+    `may_be_blank`: a header without a row means that nothing is known. The baseline always has centre and age.
+    """
 
     session: str
     entities: str
+    may_be_blank: bool
 
     def path(self, subject: str) -> str:
         """Path relative to the tree's root, with forward slashes."""
         return str(PurePosixPath("phenotype", subject, self.session, f"{subject}_{self.session}_{self.entities}.xlsx"))
 
 
-BASELINE = Workbook("ses-01", "demographic_baseline")
-OUTCOME = Workbook("ses-02", "outcome")
+BASELINE = Workbook("ses-01", "demographic_baseline", may_be_blank=False)
+OUTCOME = Workbook("ses-02", "outcome", may_be_blank=True)
 WORKBOOKS = (BASELINE, OUTCOME)
 
 

@@ -22,6 +22,7 @@ from nibabel.wrapstruct import WrapStructError
 from isles_assets.release.volumes import Content
 
 _CHUNK = 1 << 20
+_FARTHEST_DATA = 1 << 26
 _MASK_TOLERANCE = 1e-3
 _TEXT_FIELDS = ("data_type", "db_name", "descrip", "aux_file", "intent_name")
 _ISAL_ERROR = cast(type[Exception], isal_zlib.error)
@@ -118,7 +119,6 @@ def inspect(path: Path, content: Content) -> Inspection:
             voxels = _Voxels(header, content)
             for chunk in _data(stream, header):
                 voxels.add(chunk)
-            hashing.drain()
     except _BROKEN as error:
         raise NiftiError(_reason(error)) from error
     return Inspection(
@@ -142,10 +142,6 @@ class _HashingReader(io.RawIOBase):
         self.digest.update(memoryview(buffer)[:count])
         self.size += count
         return count
-
-    def drain(self) -> None:
-        while self.read(_CHUNK):
-            pass
 
 
 class _Voxels:
@@ -196,8 +192,8 @@ def _parse(stream: BinaryIO) -> Header:
     if bytes(header["magic"])[:3] != b"n+1":
         raise NiftiError("is not a NIfTI-1 file: the header's magic is missing")
     offset = int(header["vox_offset"])
-    if offset < len(block):
-        raise NiftiError(f"says that its data starts at byte {offset}, inside the header")
+    if not len(block) <= offset <= _FARTHEST_DATA:
+        raise NiftiError(f"says that its data starts at byte {offset}, which cannot be")
     rest = stream.read(offset - len(block))
     if len(rest) < offset - len(block):
         raise NiftiError("ends before its data starts")
@@ -211,10 +207,13 @@ def _parse(stream: BinaryIO) -> Header:
     shape = tuple(int(n) for n in header.get_data_shape())
     if not shape or min(shape) < 1:
         raise NiftiError(f"has shape {shape}")
+    affine, spacing = header.get_best_affine(), header.get_zooms()[:3]
+    if not (np.isfinite(affine).all() and np.isfinite(spacing).all()):
+        raise NiftiError("has an affine or spacing that is not finite")
     return Header(
         shape=shape,
-        spacing=tuple(float(mm) for mm in header.get_zooms()[:3]),
-        affine=tuple(float(x) for x in header.get_best_affine().ravel()),
+        spacing=tuple(float(mm) for mm in spacing),
+        affine=tuple(float(x) for x in affine.ravel()),
         dtype=dtype.str,
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,7 @@ from isles_assets.release.volumes import VOLUMES
 
 TOPS = ("raw_data", "derivatives", "phenotype")
 SUBJECT_IN_PATH = re.compile(rf"(?:{'|'.join(TOPS)})/(sub-[^/]+)")
+_MEND_RIGHTS = "grant read and search rights"
 _MEND_ROOT = "set ISLES_RAW_ROOT to the extracted `train` folder, the one that holds raw_data, derivatives, phenotype"
 
 
@@ -60,31 +62,50 @@ def expected_paths() -> list[str]:
 def check_root(root: Path) -> Path:
     """`root` resolved, if it looks like the release's `train` folder.
 
-    Raises `Refusal` where it does not exist, is no folder, or is one level too high or too low.
+    Raises `Refusal` where it does not exist, is no folder, cannot be listed, or is too high or too low a level.
     """
 
     def refuse(problem: str, mend: str = _MEND_ROOT) -> Refusal:
         return Refusal("The release tree cannot be used.", [Finding("", str(root), problem, mend)])
 
-    if not root.exists():
-        raise refuse("there is no such folder")
-    if not root.is_dir():
-        raise refuse("is not a folder")
-    resolved = root.resolve()
     try:
-        names = {child.name for child in resolved.iterdir()}
+        if not root.exists():
+            raise refuse("there is no such folder")
+        if not root.is_dir():
+            raise refuse("is not a folder")
+        below = sorted(root.iterdir())
     except PermissionError as error:
-        raise refuse("cannot be listed with the rights of this process", "grant read and search rights") from error
-    if names & set(TOPS):
-        return resolved
-    for child in sorted(names):
-        if any((resolved / child / top).is_dir() for top in TOPS):
-            raise refuse("is one level too high", f"set ISLES_RAW_ROOT to {root / child}")
-    for parent in list(resolved.parents)[:4]:
-        if parent.name in TOPS or resolved.name in TOPS:
-            level = resolved.parent if resolved.name in TOPS else parent.parent
-            raise refuse("is too low: it lies inside the release's tree", f"set ISLES_RAW_ROOT to {level}")
+        raise refuse("cannot be listed with the rights of this process", _MEND_RIGHTS) from error
+    if any(_is_folder(root / top) for top in TOPS):
+        return root.resolve()
+    for candidate in (*below, *(path for child in below if _is_folder(child) for path in _list(child))):
+        if _holds_release(candidate):
+            raise refuse("is too high a level", f"set ISLES_RAW_ROOT to {candidate}")
+    for parent in root.resolve().parents:
+        if _holds_release(parent):
+            raise refuse("is too low a level: it lies inside the release's tree", f"set ISLES_RAW_ROOT to {parent}")
     raise refuse("does not hold the release: none of raw_data, derivatives, phenotype is there")
+
+
+def _holds_release(folder: Path) -> bool:
+    """Whether `folder` is what was meant; one of the names alone, such as `derivatives`, is common elsewhere."""
+    return sum(_is_folder(folder / top) for top in TOPS) > 1
+
+
+def _is_folder(path: Path) -> bool:
+    """`Path.is_dir`, and False for what the process may not look at."""
+    try:
+        return path.is_dir()
+    except PermissionError:
+        return False
+
+
+def _list(folder: Path) -> list[Path]:
+    """What is in `folder`; nothing if the process may not look."""
+    try:
+        return sorted(folder.iterdir())
+    except PermissionError:
+        return []
 
 
 def take_inventory(root: Path) -> Inventory:
@@ -100,31 +121,35 @@ def _walk(root: Path, folder: Path) -> Iterator[Entry]:
     try:
         with os.scandir(folder) as scan:
             found = list(scan)
+        files = [_entry(root, Path(item.path)) for item in found if not item.is_dir(follow_symlinks=False)]
     except PermissionError as error:
         where = folder.relative_to(root).as_posix()
-        finding = Finding("", where, "cannot be listed with the rights of this process", "grant read and search rights")
+        finding = Finding("", where, "cannot be listed with the rights of this process", _MEND_RIGHTS)
         raise Refusal("The release tree cannot be read.", [finding]) from error
+    yield from files
     for item in found:
-        path = Path(item.path)
         if item.is_dir(follow_symlinks=False):
-            yield from _walk(root, path)
-        else:
-            yield _entry(root, path)
+            yield from _walk(root, Path(item.path))
 
 
 def _entry(root: Path, path: Path) -> Entry:
     name = path.relative_to(root).as_posix()
-    link = path.is_symlink()
-    if link and not path.exists():
-        return Entry(name, 0, path.lstat().st_mtime_ns, Fault.BROKEN_LINK)
-    status = path.stat()
-    fault = None
-    if link and not path.resolve().is_relative_to(root):
-        fault = Fault.LEAVES_TREE
-    elif path.is_dir():
-        fault = Fault.LINKED_FOLDER
-    elif not path.is_file():
-        fault = Fault.NOT_A_FILE
-    elif not os.access(path, os.R_OK):
-        fault = Fault.UNREADABLE
-    return Entry(name, status.st_size, status.st_mtime_ns, fault)
+    own = path.lstat()
+    if not stat.S_ISLNK(own.st_mode):
+        return Entry(name, own.st_size, own.st_mtime_ns, _fault(path, own))
+    try:
+        status = path.stat()
+    except PermissionError:
+        return Entry(name, 0, own.st_mtime_ns, Fault.UNREADABLE)
+    except OSError:  # to nothing, or to itself
+        return Entry(name, 0, own.st_mtime_ns, Fault.BROKEN_LINK)
+    leaves = not path.resolve().is_relative_to(root)
+    return Entry(name, status.st_size, status.st_mtime_ns, Fault.LEAVES_TREE if leaves else _fault(path, status))
+
+
+def _fault(path: Path, status: os.stat_result) -> Fault | None:
+    if stat.S_ISDIR(status.st_mode):
+        return Fault.LINKED_FOLDER
+    if not stat.S_ISREG(status.st_mode):
+        return Fault.NOT_A_FILE
+    return None if os.access(path, os.R_OK) else Fault.UNREADABLE

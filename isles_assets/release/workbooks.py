@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import openpyxl
+from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
 from isles_assets.findings import Finding, Refusal
 from isles_assets.release.clinical import DICTIONARY, VARIABLES, WORKBOOKS, Kind, Variable
 
 Value = str | int | float | None
+_RESTORE = "restore the workbook from the release archive"
 _MISSING = {"", "nan"}
 _DURATION = re.compile(
     r"(?P<sign>-?)(?:(?P<days>\d+) days? )?(?P<h>\d+):(?P<m>[0-5]?\d)(?::(?P<s>[0-5]?\d(?:\.\d+)?))?"
 )
+_DECIMAL = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
 _INT16 = range(-(2**15), 2**15)
 
 
@@ -32,11 +35,15 @@ class WorkbookError(Exception):
 
 @dataclass(frozen=True)
 class ClinicalRow:
-    """The 33 values of one subject by column, and the workbooks in which its row stood more than once."""
+    """The 33 values of one subject by column.
+
+    `repeated` names the workbooks in which its row stood more than once, `blank` those without any value.
+    """
 
     subject: str
     values: Mapping[str, Value]
-    repeated: tuple[str, ...]
+    repeated: tuple[str, ...] = ()
+    blank: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,14 +66,22 @@ def read_clinical(root: Path, subject: str) -> tuple[ClinicalRow | None, list[Fi
     """The clinical row of `subject`, or None and the findings that say what is wrong with which workbook."""
     values: dict[str, Value] = {}
     repeated: list[str] = []
+    blank: list[str] = []
     findings: list[Finding] = []
     for workbook in WORKBOOKS:
         path = workbook.path(subject)
+        variables = [variable for variable in VARIABLES if variable.workbook is workbook]
         try:
-            cells, times = _one_row(_rows(root / path), [v for v in VARIABLES if v.workbook is workbook])
+            cells, times = _one_row(_rows(root / path), variables)
         except WorkbookError as error:
-            findings.append(Finding(subject, path, str(error), "restore the workbook from the release archive"))
+            findings.append(Finding(subject, path, str(error), _RESTORE))
             continue
+        if cells is None:
+            if not workbook.may_be_blank:
+                findings.append(Finding(subject, path, "has a header but no row", _RESTORE))
+                continue
+            cells = dict.fromkeys(variables)
+            blank.append(path)
         if times > 1:
             repeated.append(path)
         for variable, cell in cells.items():
@@ -77,7 +92,7 @@ def read_clinical(root: Path, subject: str) -> tuple[ClinicalRow | None, list[Fi
                 findings.append(Finding(subject, path, problem, "correct the cell, or restore it from the archive"))
     if findings:
         return None, findings
-    return ClinicalRow(subject, values, tuple(repeated)), []
+    return ClinicalRow(subject, values, tuple(repeated), tuple(blank)), []
 
 
 def read_dictionary(root: Path) -> list[DictionaryEntry]:
@@ -109,6 +124,8 @@ def parse(variable: Variable, cell: Any) -> Value:
         return None
     if isinstance(cell, bool):
         raise ValueError(f"holds the truth value {cell}")
+    if isinstance(cell, str) and cell.startswith("#"):
+        raise ValueError(f"holds the Excel error {cell}")
     if variable.kind is Kind.MINUTES:
         return _minutes(cell)
     if variable.kind is Kind.LEVEL:
@@ -116,8 +133,10 @@ def parse(variable: Variable, cell: Any) -> Value:
     number = _number(cell)
     if variable.kind is Kind.NUMBER:
         return number
-    if not number.is_integer() or int(number) not in _INT16:
+    if not number.is_integer():
         raise ValueError(f"holds {cell!r}, which is not a whole number")
+    if int(number) not in _INT16:
+        raise ValueError(f"holds {cell!r}, which is too large")
     return int(number)
 
 
@@ -128,11 +147,8 @@ def _as_text(cell: Any) -> str:
 
 
 def _number(cell: Any) -> float:
-    if isinstance(cell, int | float | str):
-        try:
-            number = float(cell)
-        except ValueError:
-            number = math.nan
+    if isinstance(cell, int | float) or (isinstance(cell, str) and _DECIMAL.fullmatch(cell)):
+        number = float(cell)
         if math.isfinite(number):
             return number
     raise ValueError(f"holds {cell!r}, which is not a number")
@@ -165,8 +181,9 @@ def _rows(path: Path, sheet: str | None = None) -> list[list[Any]]:
                 raise WorkbookError(f"has {len(book.sheetnames)} sheets instead of one")
             if sheet is not None and sheet not in book.sheetnames:
                 raise WorkbookError(f"has no sheet `{sheet}`, only {', '.join(book.sheetnames) or 'none'}")
-            rows = book[sheet or book.sheetnames[0]].iter_rows(values_only=True)
-            return [[cell.strip() if isinstance(cell, str) else cell for cell in row] for row in rows]
+            chosen = book[sheet or book.sheetnames[0]]
+            chosen.reset_dimensions()  # what the file says of them need not be true
+            return [[_plain(cell, book.epoch) for cell in row] for row in chosen.iter_rows(values_only=True)]
         finally:
             book.close()
     except WorkbookError:
@@ -175,8 +192,15 @@ def _rows(path: Path, sheet: str | None = None) -> list[list[Any]]:
         raise WorkbookError(f"cannot be read as a workbook: {type(error).__name__}: {error}") from error
 
 
-def _one_row(rows: Sequence[list[Any]], variables: Sequence[Variable]) -> tuple[dict[Variable, Any], int]:
-    """The cells of the one data row by variable, and how often that row stands in the sheet."""
+def _plain(cell: Any, epoch: dt.datetime) -> Any:
+    """Text without surrounding space; a date of a workbook that counts from 1904 as the time since then."""
+    if isinstance(cell, dt.datetime) and epoch == CALENDAR_MAC_1904:
+        return cell - epoch
+    return cell.strip() if isinstance(cell, str) else cell
+
+
+def _one_row(rows: Sequence[list[Any]], variables: Sequence[Variable]) -> tuple[dict[Variable, Any] | None, int]:
+    """The cells of the one data row by variable (None: all are empty), and how often that row stands in the sheet."""
     rows = [row for row in rows if any(cell not in (None, "") for cell in row)]
     if not rows:
         raise WorkbookError("is empty")
@@ -184,7 +208,7 @@ def _one_row(rows: Sequence[list[Any]], variables: Sequence[Variable]) -> tuple[
     if problems := list(_header_problems(headers, variables)):
         raise WorkbookError("; ".join(problems))
     if not data:
-        raise WorkbookError("has a header but no row")
+        return None, 0
     at = [headers.index(variable.header) for variable in variables]
     distinct = {tuple(row[index] if index < len(row) else None for index in at) for row in data}
     if len(distinct) > 1:
