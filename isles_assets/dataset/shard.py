@@ -119,7 +119,7 @@ def shard_state(folder: DataFolder, subject: SubjectManifest) -> ShardState:
             footer = json.loads(pq.read_metadata(path).metadata[FOOTER_KEY.encode()])
         except (OSError, pa.ArrowInvalid, KeyError, ValueError):
             return ShardState(None, f"has no readable shard {config.name}")
-        if path.stat().st_size != record.files[config.name].size or footer["sources"] != {
+        if path.stat().st_size != record.files[config.name].size or footer.get("sources") != {
             volume.column: _footer_source(record.sources[volume.column]) for volume in config.volumes
         }:
             return ShardState(None, f"has a shard {config.name} that is not the one recorded")
