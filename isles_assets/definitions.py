@@ -4,7 +4,7 @@ import dagster as dg
 
 from isles_assets.graph import assets
 from isles_assets.graph.checks import CHECKS
-from isles_assets.graph.jobs import build
+from isles_assets.graph.jobs import build, rollback
 from isles_assets.graph.resources import Settings, settings_from_environment
 
 
@@ -16,7 +16,7 @@ def build_defs(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=dg.load_assets_from_modules([assets]),
         asset_checks=CHECKS,
-        jobs=[build],
+        jobs=[build, rollback],
         resources={"settings": settings},
         executor=dg.in_process_executor,
     )

@@ -55,6 +55,14 @@ def keep_release_from_sample(folder: DataFolder) -> None:
         raise Refusal("The sample was not used.", [finding])
 
 
+def keep_sample_from_hub(publication: Publication) -> None:
+    """Raise `Refusal` if any subject of `publication` is synthetic."""
+    if publication.synthetic:
+        mend = "set ISLES_RAW_ROOT to the release's tree, or allow_synthetic in the run config of hub_dataset"
+        finding = Finding("", publication.repo, "would show a synthetic sample to the public", mend)
+        raise Refusal("Not published.", [finding])
+
+
 def _found(find: Callable[[Evidence], Iterable[Finding]], evidence: Evidence) -> list[Finding]:
     """What `find` finds, or what keeps it from looking."""
     try:

@@ -324,6 +324,6 @@ def test_an_unreadable_workbook_fails_and_names_every_offender(built_copy, tree)
 
 
 def test_published_folder_is_what_the_hub_would_hold(built):
-    folder = Path(built.settings.target.location)
+    folder = Path(built.settings.target().location)
     paths = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert paths == {config.path(subject) for config in CONFIGS for subject in SUBJECT_IDS} | {"README.md"}

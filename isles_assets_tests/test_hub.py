@@ -33,7 +33,7 @@ REPO = "hugging-science/isles24-stroke"
 
 @pytest.fixture
 def location(built):
-    return built.settings.target.location
+    return built.settings.target().location
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_card_is_complete(location):
 
 def test_nothing_is_wrong_with_what_was_published(built, publication):
     for verify in (remote_matches_local, loads, card_valid):
-        assert verify(built.settings.target, publication) == []
+        assert verify(built.settings.target(), publication) == []
 
 
 def test_publishing_takes_no_disk_and_shards_stay_what_they_are(hub, publication):
@@ -194,7 +194,7 @@ def test_a_repo_id_that_is_none_is_refused(tmp_path, repo):
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (lambda path: replace(path, path.read_bytes()[:-1]), "bytes instead of"),
+        (lambda path: replace(path, path.read_bytes()[:-1]), "has other bytes than the local one"),
         (lambda path: replace(path, path.read_bytes()[:-1] + b"?"), "has other bytes than the local one"),
         (lambda path: path.unlink(), "is not published"),
         (lambda path: replace(path.with_name("extra.parquet"), b"x"), "is published but not of this dataset"),

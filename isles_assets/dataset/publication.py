@@ -7,10 +7,8 @@ from pathlib import Path
 
 from isles_assets.dataset.card import render_card
 from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.schema import CONFIGS
+from isles_assets.dataset.schema import CARD, CONFIGS
 from isles_assets.dataset.shard import ShardFile, ShardRecord
-
-CARD = "README.md"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from isles_assets.release.clinical import VARIABLES, Kind, Variable
 from isles_assets.release.volumes import BY_COLUMN, VOLUMES, Volume
 
 SPLIT = "train"
+CARD = "README.md"
 SUBJECT_COLUMN = "subject_id"
 NIFTI = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 """The storage type of `datasets.Nifti()`; with `large_binary` the library would yield plain dicts."""
@@ -48,6 +49,12 @@ CONFIGS: tuple[Config, ...] = (
         "the CT perfusion series on the NCCT grid, apart because it is three quarters of all bytes",
     ),
 )  # fmt: skip
+
+
+def is_ours(path: str) -> bool:
+    """Whether a file of the repo is this dataset's, of this layout or an earlier one: its card or a shard."""
+    folders = tuple(f"{config.folder}/" for config in CONFIGS)
+    return path == CARD or (path.startswith(folders) and path.endswith(".parquet"))
 
 
 def clinical_fields() -> list[pa.Field]:

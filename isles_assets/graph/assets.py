@@ -14,9 +14,10 @@ from isles_assets.findings import Refusal
 from isles_assets.graph import reporting
 from isles_assets.graph.outcomes import each_partition_for_itself
 from isles_assets.graph.partitions import partitions_per_run, subjects
-from isles_assets.graph.reporting import Progress, refusals_reported
+from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.resources import Settings
-from isles_assets.guard import keep_release_from_sample, publication_of
+from isles_assets.guard import keep_release_from_sample, keep_sample_from_hub, publication_of
+from isles_assets.progress import Progress
 from isles_assets.release.clinical import VARIABLES, WORKBOOKS
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.tree import take_inventory
@@ -101,7 +102,7 @@ with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):  # for b
                 else:
                     work[key] = (settings.tree, settings.folder, rows[key], schemas)
             context.log.info(f"{len(outcomes.succeeded)} subjects are up to date, {len(work)} to do")
-            progress = Progress(len(work), context.log.info)
+            progress = Progress("subjects", len(work), context.log.info)
             for key, built in each_in_processes(build_shard, work, settings.processes):
                 if isinstance(built, Exception):
                     outcomes.fail(key, built)
@@ -115,11 +116,14 @@ class PublishConfig(dg.Config):
     """How to publish."""
 
     dry_run: bool = Field(False, description="Do all but the publishing, and say what would be published.")
+    private: bool = Field(False, description="If the repo has to be made, make it private: a rehearsal.")
+    allow_synthetic: bool = Field(False, description="Publish a synthetic sample to the Hub, marked as such.")
 
 
 @dg.asset(
     deps=[dg.AssetDep(subject_shard, partition_mapping=dg.AllPartitionMapping())],
     output_required=False,
+    retry_policy=dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL),  # refusals are not retried
     group_name=GROUP,
     kinds={"huggingface"},
 )
@@ -132,14 +136,17 @@ def hub_dataset(
     or stale, because checks stop what is downstream in their own run only. A dry run materializes nothing.
     """
     with refusals_reported():
-        target = settings.target
+        target = settings.target(private=config.private, say=context.log.info)
         publication = publication_of(settings.tree, settings.folder, settings.hub_repo)
+        if settings.hub_target != "local" and not config.allow_synthetic:
+            keep_sample_from_hub(publication)
         context.log.info(f"Found {len(publication.subjects)} subjects")
         if config.dry_run:
-            facts = reporting.of_publication(settings, publication)
+            facts = reporting.of_publication(publication)
             context.log_event(dg.AssetObservation(context.asset_key, metadata=facts))
             context.log.info("Dry run complete. Dataset built but not pushed.")
             return
         published = target.publish(publication)
     context.log.info(f"{'Published' if published.changed else 'Nothing has changed:'} {published.url}")
-    yield dg.MaterializeResult(metadata=reporting.of_publication(settings, publication, published))
+    facts = reporting.of_publication(publication) | reporting.of_published(published, target.location)
+    yield dg.MaterializeResult(metadata=facts)

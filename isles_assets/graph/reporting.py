@@ -1,7 +1,6 @@
 """How facts and findings look in Dagster: metadata, check results, failures and progress."""
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,10 +12,11 @@ from isles_assets.dataset.manifest import SubjectManifest
 from isles_assets.dataset.publication import Publication
 from isles_assets.dataset.schema import CONFIGS, SUBJECT_COLUMN
 from isles_assets.dataset.shard import ShardRecord
-from isles_assets.findings import Finding, Refusal, fatal
+from isles_assets.findings import Finding, Refusal, fatal, name_some
 from isles_assets.graph.resources import Settings
 from isles_assets.hub.target import Published
 from isles_assets.markdown import markdown_table
+from isles_assets.progress import readable_bytes
 from isles_assets.release.clinical import VARIABLES
 from isles_assets.release.record import RELEASE
 from isles_assets.release.tree import Inventory
@@ -124,20 +124,16 @@ def of_shard(settings: Settings, subject: SubjectManifest, record: ShardRecord, 
     }
 
 
-def of_publication(settings: Settings, publication: Publication, published: Published | None = None) -> Metadata:
-    """What is published where; without `published`, what would be."""
+def of_publication(publication: Publication) -> Metadata:
+    """What is, or would be, published."""
     configs = markdown_table(
         ("config", "files", "bytes"),
         [
-            (
-                config.name,
-                len(publication.records),
-                sum(r.files[config.name].size for r in publication.records.values()),
-            )
-            for config in CONFIGS
+            (c.name, len(publication.records), sum(r.files[c.name].size for r in publication.records.values()))
+            for c in CONFIGS
         ],
     )
-    facts: Metadata = {
+    return {
         **_of_bytes(publication.size),
         "repo": dg.MetadataValue.text(publication.repo),
         "subjects": dg.MetadataValue.int(len(publication.subjects)),
@@ -146,16 +142,25 @@ def of_publication(settings: Settings, publication: Publication, published: Publ
         "digest": dg.MetadataValue.text(publication.digest),
         "synthetic": dg.MetadataValue.bool(publication.synthetic),
     }
-    if published is None:
-        return facts
-    load = f'load_dataset("{settings.target.location}", split="train", streaming=True)'
-    return {
-        **facts,
-        "url": dg.MetadataValue.path(published.url),
+
+
+def of_published(published: Published, location: str) -> Metadata:
+    """Where it is published, how to load it, and what changed since the revision before."""
+    is_link = published.url.startswith("http")
+    load = f'load_dataset("{location}", split="train", streaming=True)'
+    facts: Metadata = {
+        "url": dg.MetadataValue.url(published.url) if is_link else dg.MetadataValue.path(published.url),
         "revision": dg.MetadataValue.text(published.revision),
         "changed": dg.MetadataValue.bool(published.changed),
         "load": dg.MetadataValue.md(f"```python\n{load}\n```"),
     }
+    if published.tag:
+        facts["tag"] = dg.MetadataValue.text(published.tag)
+    if published.changes is not None:
+        rows = [(kind, len(names), name_some(names)) for kind, names in published.changes.by_kind().items()]
+        facts["changes"] = dg.MetadataValue.md(markdown_table(("subjects and card", "number", "which"), rows))
+        facts["bytes changed"] = dg.MetadataValue.int(sum(file.size for file in published.changes.files))
+    return facts
 
 
 def _of_table(path: Path, table: pa.Table, preview: pa.Table) -> Metadata:
@@ -172,36 +177,3 @@ def _of_table(path: Path, table: pa.Table, preview: pa.Table) -> Metadata:
 
 def _of_bytes(size: int) -> Metadata:
     return {"bytes": dg.MetadataValue.int(size), "size": dg.MetadataValue.text(readable_bytes(size))}
-
-
-def readable_bytes(size: float) -> str:
-    """`size` with a decimal unit: 1500 -> `1.5 kB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"
-
-
-class Progress:
-    """Says how far a long loop is, every few seconds and at its end."""
-
-    def __init__(self, total: int, say: Callable[[str], None], every: float = 5.0):
-        self._total, self._say, self._every = total, say, every
-        self._done, self._bytes = 0, 0
-        self._start = self._said = time.monotonic()
-
-    def advance(self, size: int) -> None:
-        """One more is done, of `size` bytes."""
-        self._done += 1
-        self._bytes += size
-        now = time.monotonic()
-        if now - self._said < self._every and self._done < self._total:
-            return
-        self._said = now
-        rate = self._bytes / max(now - self._start, 1e-9)
-        left = (self._total - self._done) * (now - self._start) / self._done
-        self._say(
-            f"{self._done} of {self._total} subjects, {readable_bytes(self._bytes)}, {readable_bytes(rate)}/s, "
-            f"about {left:.0f} s left"
-        )

@@ -1,6 +1,8 @@
 """Settings: the environment variables of `.env.example`, as a resource that the Launchpad can override."""
 
+import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ from pydantic import Field
 
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.findings import Finding, Refusal
+from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.hub.local import LocalHub
-from isles_assets.hub.target import Target
 from isles_assets.workers import available_cores
 
-TARGETS = ("local",)
+TARGETS = ("local", "huggingface")
+_LOG = logging.getLogger(__name__)
 VARIABLES = {
     "raw_root": "ISLES_RAW_ROOT",
     "data_dir": "ISLES_DATA_DIR",
@@ -46,13 +49,17 @@ class Settings(dg.ConfigurableResource):
         """The release's `train` folder, or the sample's."""
         return self.folder.sample if self.uses_sample else Path(self.raw_root).expanduser().absolute()
 
-    @property
-    def target(self) -> Target:
-        """Where `hub_dataset` publishes. Raises `Refusal` for a target or repo that cannot be."""
-        if self.hub_target not in TARGETS:
-            finding = Finding("", "ISLES_HUB_TARGET", f"is {self.hub_target!r}", f"set it to {' or '.join(TARGETS)}")
-            raise Refusal("There is no such target.", [finding])
-        return LocalHub(self.folder.hub, self.hub_repo)
+    def target(self, *, private: bool = False, say: Callable[[str], None] = _LOG.info) -> LocalHub | HuggingFaceHub:
+        """Where `hub_dataset` publishes; a repo that has to be made is `private` or not, `say` is told the progress.
+
+        Raises `Refusal` for a target or repo that cannot be.
+        """
+        if self.hub_target == "local":
+            return LocalHub(self.folder.hub, self.hub_repo)
+        if self.hub_target == "huggingface":
+            return HuggingFaceHub(self.hub_repo, private=private, say=say)
+        finding = Finding("", "ISLES_HUB_TARGET", f"is {self.hub_target!r}", f"set it to {' or '.join(TARGETS)}")
+        raise Refusal("There is no such target.", [finding])
 
     @property
     def processes(self) -> int:

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils._validators import validate_repo_id
-
 from isles_assets.commands import PUBLISH
-from isles_assets.dataset.publication import CARD, Publication
+from isles_assets.dataset.publication import Publication
+from isles_assets.dataset.schema import CARD
 from isles_assets.files import explained, sha256_of, sync_folder
 from isles_assets.findings import Finding, Refusal
-from isles_assets.hub.target import Published, StoredFile
+from isles_assets.hub.changes import StoredFile
+from isles_assets.hub.repo import check_repo_id
+from isles_assets.hub.target import Published
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,7 @@ class LocalHub:
     repo: str
 
     def __post_init__(self) -> None:
-        try:
-            validate_repo_id(self.repo)
-        except HFValidationError as error:
-            raise _no_repo(self.repo, str(error)) from error
-        if self.repo.count("/") != 1:
-            raise _no_repo(self.repo, "has no owner")
+        check_repo_id(self.repo)
 
     @property
     def folder(self) -> Path:
@@ -114,8 +109,3 @@ def _place(source: Path | bytes, path: Path) -> None:
         path.hardlink_to(source)
     except OSError:
         shutil.copyfile(source, path)
-
-
-def _no_repo(repo: str, problem: str) -> Refusal:
-    mend = "set ISLES_HUB_REPO to <owner>/<name>, e.g. hugging-science/isles24-stroke"
-    return Refusal("The repo cannot be used.", [Finding("", repo or "ISLES_HUB_REPO", problem, mend)])

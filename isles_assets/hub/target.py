@@ -5,23 +5,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from isles_assets.dataset.publication import Publication
-
-
-@dataclass(frozen=True)
-class StoredFile:
-    """A file of the published revision: `size` in bytes and SHA-256 of what is stored."""
-
-    size: int
-    sha256: str
+from isles_assets.hub.changes import Changes, StoredFile
 
 
 @dataclass(frozen=True)
 class Published:
-    """The outcome of a publication; `changed` is False where the target held exactly this already."""
+    """The outcome of a publication.
+
+    `changed` is False where the target held exactly this already. `changes` and `tag` are None at a target that
+    has no history.
+    """
 
     url: str
     revision: str
     changed: bool
+    changes: Changes | None = None
+    tag: str | None = None
 
 
 class Target(Protocol):

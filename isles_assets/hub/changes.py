@@ -1,0 +1,79 @@
+"""What lies between what is published and what shall be."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from isles_assets.commands import PUBLISH
+from isles_assets.dataset.publication import Publication, RepoFile
+from isles_assets.dataset.schema import CARD, is_ours
+from isles_assets.findings import Finding
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file of a published revision: `size` in bytes and its SHA-256, or where the store has none its git blob id."""
+
+    size: int
+    sha256: str | None
+    blob_id: str | None = None
+
+    def holds(self, file: RepoFile) -> bool:
+        """Whether its bytes are those of `file`."""
+        if self.sha256 is not None:
+            return (self.size, self.sha256) == (file.size, file.sha256)
+        return self.size == file.size and self.blob_id == _git_blob_id(file)
+
+
+def _git_blob_id(file: RepoFile) -> str:
+    content = file.source if isinstance(file.source, bytes) else file.source.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Files to add, files whose bytes differ, and paths of this dataset that are there and should not be."""
+
+    added: tuple[RepoFile, ...]
+    changed: tuple[RepoFile, ...]
+    removed: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+    @property
+    def files(self) -> tuple[RepoFile, ...]:
+        """What has to be sent."""
+        return (*self.added, *self.changed)
+
+    def by_kind(self) -> dict[str, list[str]]:
+        """The subjects, or the card, that were added, changed and removed, each sorted and once."""
+        kinds = {
+            "added": [file.path for file in self.added],
+            "changed": [file.path for file in self.changed],
+            "removed": list(self.removed),
+        }
+        return {kind: sorted({_subject_or_card(path) for path in paths}) for kind, paths in kinds.items()}
+
+    def findings(self) -> list[Finding]:
+        """The changes as what is wrong with a revision that should have none."""
+        return [
+            *(Finding("", file.path, "is not published", PUBLISH) for file in self.added),
+            *(Finding("", file.path, "has other bytes than the local one", PUBLISH) for file in self.changed),
+            *(Finding("", path, "is published but not of this dataset", PUBLISH) for path in self.removed),
+        ]
+
+
+def compare(publication: Publication, stored: Mapping[str, StoredFile]) -> Changes:
+    """What makes a revision that holds `stored` into `publication`. Files that are not ours do not count."""
+    wanted = {file.path for file in publication.files}
+    return Changes(
+        added=tuple(file for file in publication.files if file.path not in stored),
+        changed=tuple(f for f in publication.files if f.path in stored and not stored[f.path].holds(f)),
+        removed=tuple(sorted(path for path in stored if is_ours(path) and path not in wanted)),
+    )
+
+
+def _subject_or_card(path: str) -> str:
+    return path if path == CARD else PurePosixPath(path).stem

@@ -1,0 +1,178 @@
+"""The Hugging Face Hub as target: files first, where no reader sees them, then one commit, then a look at the result.
+
+The token is the one that `huggingface_hub` finds by itself (`HF_TOKEN` or a login); it is never held here. Requests
+are retried by the client alone.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.hf_api import RepoFile as HubFile
+
+from isles_assets.dataset.publication import Publication, RepoFile
+from isles_assets.dataset.schema import CARD, is_ours
+from isles_assets.findings import Finding, Refusal
+from isles_assets.hub.changes import StoredFile, compare
+from isles_assets.hub.repo import check_repo_id, check_write_access
+from isles_assets.hub.target import Published
+from isles_assets.progress import Progress
+from isles_assets.release.record import RELEASE
+
+MAIN = "main"
+_TYPE = "dataset"
+_GROUP = 10
+"""Files that are uploaded together: what a break can cost, and how often progress is told."""
+
+
+@dataclass(frozen=True)
+class HuggingFaceHub:
+    """The dataset repo `repo` at `endpoint` (None: `HF_ENDPOINT`), which is made, `private` or not, if it is not there.
+
+    `say` is told how far an upload is.
+    """
+
+    repo: str
+    private: bool = False
+    endpoint: str | None = None
+    say: Callable[[str], None] = field(default=logging.getLogger(__name__).info, repr=False)
+
+    def __post_init__(self) -> None:
+        check_repo_id(self.repo)
+
+    @property
+    def _api(self) -> HfApi:
+        return HfApi(endpoint=self.endpoint, library_name="isles-assets")
+
+    @property
+    def location(self) -> str:
+        return self.repo
+
+    def publish(self, publication: Publication) -> Published:
+        """Move `main` once, from the revision that is there to one that holds `publication`, and tag it.
+
+        Files that the Hub has are not sent again, also after a break. Raises `Refusal` if the token may not write,
+        if somebody else moved `main` meanwhile, or if the published files are not the local ones. What the client
+        raises for a Hub that does not answer is passed on; publishing again resumes.
+        """
+        check_write_access(self._api, self.repo)
+        self._api.create_repo(self.repo, repo_type=_TYPE, private=self.private, exist_ok=True)
+        base = self._head()
+        changes = compare(publication, self.stored(base))
+        revision = base
+        if changes:
+            additions = self._upload(changes.files)
+            deletions = [CommitOperationDelete(path) for path in changes.removed]
+            message = f"ISLES'24 {RELEASE.version}: {len(publication.subjects)} subjects"
+            revision = self._commit(
+                [*additions, *deletions], message, base, lambda stored: not compare(publication, stored)
+            )
+        if wrong := compare(publication, self.stored(revision)).findings():
+            raise Refusal(f"Revision {revision} of {self.repo} is not what was to be published.", wrong)
+        tag = tag_of(publication)
+        self._api.create_tag(self.repo, tag=tag, revision=revision, repo_type=_TYPE, exist_ok=True)
+        return Published(self._url(revision), revision, bool(changes), changes, tag)
+
+    def roll_back(self, to: str) -> Published:
+        """Move `main` once, to a new commit that holds what the tag or commit `to` holds. Sends no data.
+
+        Raises `Refusal` if there is no such revision, or if somebody else moved `main` meanwhile.
+        """
+        check_write_access(self._api, self.repo)
+        base = self._head()
+        wanted = _ours(self.stored(to))
+        there = _ours(self.stored(base))
+        restored = [path for path, file in wanted.items() if there.get(path) != file]
+        removed = [path for path in there if path not in wanted]
+        revision = base
+        if restored or removed:
+            copies = [CommitOperationCopy(path, path, src_revision=to) for path in restored]
+            deletions = [CommitOperationDelete(path) for path in removed]
+            message = f"Roll back to {to}"
+            revision = self._commit([*copies, *deletions], message, base, lambda stored: _ours(stored) == wanted)
+        if _ours(self.stored(revision)) != wanted:
+            raise Refusal(f"Revision {revision} of {self.repo} is not what {to} holds.")
+        return Published(self._url(revision), revision, revision != base)
+
+    def stored(self, revision: str = MAIN) -> Mapping[str, StoredFile]:
+        """Every file of `revision`; empty if there is no such repo. Raises `Refusal` if there is no such revision."""
+        try:
+            entries = list(self._api.list_repo_tree(self.repo, recursive=True, revision=revision, repo_type=_TYPE))
+        except RevisionNotFoundError as error:
+            finding = Finding("", self.repo, f"has no revision {revision}", "name a tag or commit of the repo")
+            raise Refusal("There is no such revision.", [finding]) from error
+        except RepositoryNotFoundError:
+            return {}
+        return {
+            entry.path: StoredFile(entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
+            for entry in entries
+            if isinstance(entry, HubFile)
+        }
+
+    def card(self) -> str:
+        try:
+            path = self._api.hf_hub_download(self.repo, CARD, repo_type=_TYPE, revision=self._head())
+        except HfHubHTTPError as error:
+            finding = Finding("", self.repo, f"holds no {CARD}", "publish the dataset")
+            raise Refusal("Nothing is published.", [finding]) from error
+        return Path(path).read_text()
+
+    def _head(self) -> str:
+        """The commit that `main` is at."""
+        return str(self._api.repo_info(self.repo, repo_type=_TYPE, revision=MAIN).sha)
+
+    def _upload(self, files: Sequence[RepoFile]) -> list[CommitOperationAdd]:
+        """Send the files, group by group; each group is on the Hub for good before the next."""
+        additions = [_addition(file) for file in files]
+        progress = Progress("files", len(files), self.say)
+        for start in range(0, len(additions), _GROUP):
+            group = slice(start, start + _GROUP)
+            self._api.preupload_lfs_files(self.repo, additions[group], repo_type=_TYPE, revision=MAIN)
+            for file in files[group]:
+                progress.advance(file.size)
+        return additions
+
+    def _commit(
+        self,
+        operations: Sequence[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete],
+        message: str,
+        base: str,
+        is_done: Callable[[Mapping[str, StoredFile]], bool],
+    ) -> str:
+        """Commit on top of `base`; the new commit. An answer may be lost although the commit took effect."""
+        try:
+            return str(
+                self._api.create_commit(
+                    self.repo, operations, commit_message=message, repo_type=_TYPE, parent_commit=base, revision=MAIN
+                ).oid
+            )
+        except Exception as error:
+            head = self._head()
+            if head == base:
+                raise
+            if is_done(self.stored(head)):
+                return head
+            problem = f"`main` moved from {base} to {head} while this was under way"
+            mend = "look at what was committed there; publish again to replace it"
+            raise Refusal("Not published: somebody else did.", [Finding("", self.repo, problem, mend)]) from error
+
+    def _url(self, revision: str) -> str:
+        return f"{self._api.endpoint}/datasets/{self.repo}/tree/{revision}"
+
+
+def tag_of(publication: Publication) -> str:
+    """The tag of a publication: release and digest, so that equal content has one tag."""
+    return f"{RELEASE.version}-{publication.digest[:12]}"
+
+
+def _addition(file: RepoFile) -> CommitOperationAdd:
+    addition = CommitOperationAdd(file.path, file.source)
+    addition.upload_info.sha256 = bytes.fromhex(file.sha256)
+    return addition
+
+
+def _ours(stored: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
+    return {path: file for path, file in stored.items() if is_ours(path)}

@@ -1,0 +1,66 @@
+"""Names of dataset repos, and who may write to them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.utils._validators import validate_repo_id
+
+from isles_assets.findings import Finding, Refusal
+
+_WRITING_ROLES = ("admin", "write", "contributor")
+
+
+def check_repo_id(repo: str) -> None:
+    """Raise `Refusal` unless `repo` is <owner>/<name> as the Hub takes it."""
+    try:
+        validate_repo_id(repo)
+        problem = "" if repo.count("/") == 1 else "has no owner"
+    except HFValidationError as error:
+        problem = str(error)
+    if problem:
+        mend = "set ISLES_HUB_REPO to <owner>/<name>, e.g. hugging-science/isles24-stroke"
+        raise Refusal("The repo cannot be used.", [Finding("", repo or "ISLES_HUB_REPO", problem, mend)])
+
+
+def check_write_access(api: HfApi, repo: str) -> None:
+    """Raise `Refusal` unless the client's token may write to `repo`, saying which right on which namespace is missing.
+
+    Asks the Hub who the token is of; what it asks is all that is sent.
+    """
+    namespace = repo.partition("/")[0]
+    mend = f"set HF_TOKEN to a token with write access to the repos of {namespace}"
+    try:
+        who = api.whoami()
+    except LocalTokenNotFoundError:
+        raise _refused(repo, "there is no token", mend) from None
+    except HfHubHTTPError as error:
+        if error.response is not None and error.response.status_code in (401, 403):
+            raise _refused(repo, "the Hub does not accept the token: it is wrong, revoked or expired", mend) from None
+        raise
+    if problem := _missing_right(who, namespace, repo):
+        raise _refused(repo, problem, mend)
+
+
+def _missing_right(who: Mapping[str, Any], namespace: str, repo: str) -> str:
+    """What the token lacks to write to `repo`; empty if nothing that can be seen."""
+    user = who["name"]
+    roles = {org["name"]: org.get("roleInOrg") for org in who.get("orgs", [])}
+    if namespace != user and namespace not in roles:
+        return f"{user} is no member of {namespace}"
+    if namespace != user and roles[namespace] is not None and roles[namespace] not in _WRITING_ROLES:
+        return f"{user} has the role `{roles[namespace]}` in {namespace}, which may not write"
+    token = who.get("auth", {}).get("accessToken", {})
+    if token.get("role") == "read":
+        return f"the token may only read: it lacks the right `repo.write` on {namespace}"
+    if token.get("role") == "fineGrained":
+        scopes = token.get("fineGrained", {}).get("scoped", [])
+        granted = {scope["entity"].get("name"): scope.get("permissions", []) for scope in scopes}
+        if not any("repo.write" in granted.get(entity, []) for entity in (namespace, repo)):
+            return f"the fine-grained token lacks the right `repo.write` on {namespace}"
+    return ""
+
+
+def _refused(repo: str, problem: str, mend: str) -> Refusal:
+    return Refusal("Nothing was sent to the Hub.", [Finding("", repo, problem, mend)])
