@@ -4,8 +4,8 @@ import dagster as dg
 
 from isles_assets.graph import assets
 from isles_assets.graph.checks import CHECKS
-from isles_assets.graph.jobs import build, rollback
-from isles_assets.graph.resources import Settings, settings_from_environment
+from isles_assets.graph.jobs import build, rollback, verify
+from isles_assets.graph.resources import Settings
 
 
 def build_defs(settings: Settings) -> dg.Definitions:
@@ -16,10 +16,10 @@ def build_defs(settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=dg.load_assets_from_modules([assets]),
         asset_checks=CHECKS,
-        jobs=[build, rollback],
+        jobs=[build, verify, rollback],
         resources={"settings": settings},
         executor=dg.in_process_executor,
     )
 
 
-defs = build_defs(settings_from_environment())
+defs = build_defs(Settings())

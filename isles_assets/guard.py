@@ -5,6 +5,7 @@ from pathlib import Path
 
 from isles_assets.commands import BUILD, TAKE_STOCK, materialize_shard
 from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.manifest import SubjectManifest
 from isles_assets.dataset.publication import Publication, assemble
 from isles_assets.dataset.shard import ShardRecord, holds_release, shard_state
 from isles_assets.dataset.tables import clinical_table, clinical_values
@@ -55,12 +56,11 @@ def keep_release_from_sample(folder: DataFolder) -> None:
         raise Refusal("The sample was not used.", [finding])
 
 
-def keep_sample_from_hub(publication: Publication) -> None:
-    """Raise `Refusal` if any subject of `publication` is synthetic."""
-    if publication.synthetic:
-        mend = "set ISLES_RAW_ROOT to the release's tree, or allow_synthetic in the run config of hub_dataset"
-        finding = Finding("", publication.repo, "would show a synthetic sample to the public", mend)
-        raise Refusal("Not published.", [finding])
+def keep_sample_from_hub(repo: str, subjects: Iterable[SubjectManifest | ShardRecord], *, allowed: bool) -> None:
+    """Raise `Refusal` if any of `subjects` is synthetic, unless that is `allowed`."""
+    if not allowed and any(subject.synthetic for subject in subjects):
+        mend = "set ISLES_RAW_ROOT to the release's tree, or allow_synthetic in the run config"
+        raise Refusal("Nothing was sent.", [Finding("", repo, "would show a synthetic sample to the public", mend)])
 
 
 def _found(find: Callable[[Evidence], Iterable[Finding]], evidence: Evidence) -> list[Finding]:

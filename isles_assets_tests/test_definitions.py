@@ -2,13 +2,16 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from isles_assets.definitions import build_defs
+from isles_assets.findings import Refusal
 from isles_assets.graph.partitions import partitions_per_run
-from isles_assets.graph.resources import Settings, settings_from_environment
+from isles_assets.graph.resources import DEFAULTS, Settings
+from isles_assets.hub.local import LocalHub
 from isles_assets.release.subjects import SUBJECT_IDS
 
 CONTRACT = {
@@ -80,6 +83,13 @@ def test_checks_and_their_blocking_are_those_of_the_contract(graph):
     assert all(graph.get_check_spec(key).description for key in graph.asset_check_keys)
 
 
+def test_jobs_are_those_of_the_readme():
+    names = {job.name for job in build_defs(Settings()).jobs}
+    assert names == {"build", "verify", "rollback"}
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    assert all(f"-j {name}" in readme for name in names)
+
+
 def test_job_build_covers_everything_over_all_partitions():
     job = build_defs(Settings()).resolve_job_def("build")
     assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(CONTRACT)
@@ -101,27 +111,50 @@ def test_partitions_per_run_refuses_what_is_no_number(monkeypatch, number):
         partitions_per_run()
 
 
-def test_settings_have_the_documented_defaults(monkeypatch):
-    for name in ("RAW_ROOT", "DATA_DIR", "HUB_TARGET", "HUB_REPO", "WORKERS"):
-        monkeypatch.delenv(f"ISLES_{name}", raising=False)
-    settings = settings_from_environment()
-    assert (settings.raw_root, settings.data_dir, settings.workers) == ("", "data", 0)
-    assert (settings.hub_target, settings.hub_repo) == ("local", "hugging-science/isles24-stroke")
-    assert settings.uses_sample and settings.processes >= 1
+@pytest.fixture
+def no_variables(monkeypatch):
+    for name in DEFAULTS:
+        monkeypatch.delenv(name, raising=False)
 
 
-def test_settings_come_from_the_environment_at_run_time(monkeypatch, tmp_path):
-    for name, value in {"RAW_ROOT": "/x", "DATA_DIR": "/y", "HUB_REPO": "me/mine", "WORKERS": "3"}.items():
+def test_settings_have_the_documented_defaults(no_variables):
+    settings = Settings()
+    assert settings.uses_sample and settings.tree == settings.folder.sample
+    assert settings.folder.root == Path("data").absolute()
+    assert settings.target() == LocalHub(settings.folder.hub, "hugging-science/isles24-stroke")
+    assert settings.processes >= 1 and not settings.publishes_to_hub
+
+
+def test_settings_come_from_the_environment_and_one_given_leaves_the_others(no_variables, monkeypatch, tmp_path):
+    values = {"RAW_ROOT": "/x", "DATA_DIR": "/y", "HUB_REPO": "me/mine", "WORKERS": "3", "HUB_TARGET": "huggingface"}
+    for name, value in values.items():
         monkeypatch.setenv(f"ISLES_{name}", value)
-    seen = {}
+    seen = []
 
     @dg.asset
     def probe(settings: Settings) -> None:
-        seen.update(raw_root=settings.raw_root, data_dir=settings.data_dir, repo=settings.hub_repo, n=settings.workers)
+        hub = settings.publishes_to_hub
+        seen.append((str(settings.tree), str(settings.folder.root), settings.repo, settings.processes, hub))
 
+    one_given = {"resources": {"settings": {"config": {"data_dir": "/z"}}}}
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        dg.materialize([probe], resources={"settings": settings_from_environment()}, instance=instance)
-    assert seen == {"raw_root": "/x", "data_dir": "/y", "repo": "me/mine", "n": 3}
+        for config in ({}, one_given):
+            dg.materialize([probe], resources={"settings": Settings()}, instance=instance, run_config=config)
+    assert seen == [("/x", "/y", "me/mine", 3, True), ("/x", "/z", "me/mine", 3, True)]
+
+
+@pytest.mark.parametrize("number", ["0", "-2", "many"])
+def test_workers_that_are_no_number_are_refused(monkeypatch, number):
+    monkeypatch.setenv("ISLES_WORKERS", number)
+    with pytest.raises(Refusal, match="ISLES_WORKERS"):
+        _ = Settings().processes
+
+
+def test_every_variable_is_in_the_example_and_the_readme():
+    root = Path(__file__).parent.parent
+    for document in (".env.example", "README.md"):
+        text = (root / document).read_text()
+        assert all(name in text for name in (*DEFAULTS, "ISLES_PARTITIONS_PER_RUN"))
 
 
 def test_the_package_and_its_domain_code_need_no_dagster():

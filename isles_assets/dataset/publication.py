@@ -8,15 +8,18 @@ from pathlib import Path
 from isles_assets.dataset.card import render_card
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.schema import CARD, CONFIGS
-from isles_assets.dataset.shard import ShardFile, ShardRecord
+from isles_assets.dataset.shard import ShardRecord
 
 
 @dataclass(frozen=True)
 class RepoFile:
-    """A file of the repo: its `path` there, where its bytes come from, `size` in bytes, SHA-256."""
+    """A file of the repo: its `path` there, where its bytes come from, `size` in bytes, SHA-256.
+
+    `source` is None for a shard that was freed: only the Hub has it.
+    """
 
     path: str
-    source: Path | bytes
+    source: Path | bytes | None
     size: int
     sha256: str
 
@@ -53,17 +56,18 @@ class Publication:
 
 def assemble(folder: DataFolder, repo: str, records: Mapping[str, ShardRecord]) -> Publication:
     """The publication of the shards in `records`, with the card that describes them. Reads no shard."""
-    shards = [
-        RepoFile(config.path(subject), folder.shard(config, subject), *_known(record.files[config.name]))
-        for config in CONFIGS
-        for subject, record in sorted(records.items())
-    ]
+    shards = [file for _, record in sorted(records.items()) for file in shard_files(folder, record)]
     card = render_card(repo, records, _synthetic(records)).encode()
     return Publication(repo, records, (*shards, RepoFile(CARD, card, len(card), hashlib.sha256(card).hexdigest())))
 
 
-def _known(file: ShardFile) -> tuple[int, str]:
-    return file.size, file.sha256
+def shard_files(folder: DataFolder, record: ShardRecord) -> list[RepoFile]:
+    """The files of one subject."""
+    return [
+        RepoFile(config.path(record.subject), source if source.exists() else None, known.size, known.sha256)
+        for config in CONFIGS
+        for known, source in [(record.files[config.name], folder.shard(config, record.subject))]
+    ]
 
 
 def _synthetic(records: Mapping[str, ShardRecord]) -> bool:

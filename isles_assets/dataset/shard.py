@@ -6,7 +6,7 @@ any process. It refuses a subject whose files are not what the manifest says or 
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,15 @@ class ShardFile:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """What is known of a subject's shards; `files` by config name, `sources` by column."""
+    """What is known of a subject's shards; `files` by config name, `sources` by column.
+
+    `freed`: the files need not be here any more, because the Hub has them.
+    """
 
     subject: str
     fingerprint: str
     synthetic: bool
+    freed: bool
     files: dict[str, ShardFile]
     sources: dict[str, Source]
 
@@ -115,6 +119,8 @@ def shard_state(folder: DataFolder, subject: SubjectManifest) -> ShardState:
         return ShardState(None, "has a shard made from other sources, clinical values or format than now")
     for config in CONFIGS:
         path = folder.shard(config, subject.subject)
+        if record.freed and not path.exists():
+            continue
         try:
             footer = json.loads(pq.read_metadata(path).metadata[FOOTER_KEY.encode()])
         except (OSError, pa.ArrowInvalid, KeyError, ValueError):
@@ -143,10 +149,24 @@ def build_shard(
     with explained(folder.shards):
         record_path.unlink(missing_ok=True)
         files = {config.name: _write(root, folder, subject, config, sources, schemas) for config in CONFIGS}
-        record = ShardRecord(subject.subject, subject.fingerprint(FORMAT_VERSION), subject.synthetic, files, sources)
-        with written_whole(record_path) as temporary:
-            temporary.write_text(record.to_json())
+        fingerprint = subject.fingerprint(FORMAT_VERSION)
+        record = ShardRecord(subject.subject, fingerprint, subject.synthetic, False, files, sources)
+        _write_record(folder, record)
     return record
+
+
+def free_shard(folder: DataFolder, record: ShardRecord) -> ShardRecord:
+    """Remove the shards' files, which the Hub must have; the record, which says so, stays."""
+    freed = replace(record, freed=True)
+    _write_record(folder, freed)
+    for config in CONFIGS:
+        folder.shard(config, record.subject).unlink(missing_ok=True)
+    return freed
+
+
+def _write_record(folder: DataFolder, record: ShardRecord) -> None:
+    with written_whole(folder.shard_record(record.subject)) as temporary:
+        temporary.write_text(record.to_json())
 
 
 def _write(

@@ -7,9 +7,9 @@ import dagster as dg
 from pydantic import Field
 
 from isles_assets.dataset import manifest, tables
+from isles_assets.dataset.building import build_shards
 from isles_assets.dataset.features import annotated_schema
 from isles_assets.dataset.schema import CONFIGS
-from isles_assets.dataset.shard import build_shard, shard_state
 from isles_assets.findings import Refusal
 from isles_assets.graph import reporting
 from isles_assets.graph.outcomes import each_partition_for_itself
@@ -17,13 +17,11 @@ from isles_assets.graph.partitions import partitions_per_run, subjects
 from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.resources import Settings
 from isles_assets.guard import keep_release_from_sample, keep_sample_from_hub, publication_of
-from isles_assets.progress import Progress
 from isles_assets.release.clinical import VARIABLES, WORKBOOKS
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.tree import take_inventory
 from isles_assets.release.workbooks import read_clinical_rows
 from isles_assets.sample.tree import make_sample
-from isles_assets.workers import each_in_processes
 
 GROUP = "isles24"
 
@@ -75,6 +73,18 @@ def subject_manifest(context: dg.AssetExecutionContext, settings: Settings) -> d
     return dg.MaterializeResult(metadata=reporting.of_subject_manifest(settings, rows, table))
 
 
+class ShardConfig(dg.Config):
+    """How to build shards."""
+
+    free_disk: bool = Field(
+        False,
+        description="For a disk that cannot hold all shards: stage each ten subjects on the Hub, where no reader of "
+        "`main` sees them, and remove them here. Needs hub_target huggingface.",
+    )
+    private: bool = Field(False, description="With free_disk: if the repo has to be made, make it private.")
+    allow_synthetic: bool = Field(False, description="With free_disk: stage a synthetic sample.")
+
+
 with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):  # for backfill_policy
 
     @dg.asset(
@@ -84,32 +94,36 @@ with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):  # for b
         group_name=GROUP,
         kinds={"parquet"},
     )
-    def subject_shard(context: dg.AssetExecutionContext, settings: Settings) -> None:
+    def subject_shard(context: dg.AssetExecutionContext, config: ShardConfig, settings: Settings) -> None:
         """A subject's row as Parquet, one file a config: the release's bytes, every volume read and verified.
 
         A subject that cannot be packed does not stop the others.
         """
         with refusals_reported():
             rows = manifest.read_manifest(settings.folder)
-        schemas = {config.name: annotated_schema(config) for config in CONFIGS}
-        work = {}
-        with each_partition_for_itself(context) as outcomes:
-            for key in context.partition_keys:
-                if key not in rows:
-                    outcomes.fail(key, Refusal(f"{key} is not in the manifest; see the checks of subject_manifest."))
-                elif record := shard_state(settings.folder, rows[key]).record:
-                    outcomes.succeed(key, reporting.of_shard(settings, rows[key], record, written=False))
+            wanted = [rows[key] for key in context.partition_keys if key in rows]
+            stage = None
+            if config.free_disk:
+                keep_sample_from_hub(settings.repo, wanted, allowed=config.allow_synthetic)
+                stage = settings.stage(private=config.private, say=context.log.info)
+        schemas = {c.name: annotated_schema(c) for c in CONFIGS}
+        with each_partition_for_itself(context) as outcomes, refusals_reported():
+            for key in set(context.partition_keys) - set(rows):
+                outcomes.fail(key, Refusal(f"{key} is not in the manifest; see the checks of subject_manifest."))
+            for outcome in build_shards(
+                settings.tree,
+                settings.folder,
+                wanted,
+                schemas,
+                workers=settings.processes,
+                say=context.log.info,
+                stage=stage,
+            ):
+                if isinstance(outcome.result, Exception):
+                    outcomes.fail(outcome.subject, outcome.result)
                 else:
-                    work[key] = (settings.tree, settings.folder, rows[key], schemas)
-            context.log.info(f"{len(outcomes.succeeded)} subjects are up to date, {len(work)} to do")
-            progress = Progress("subjects", len(work), context.log.info)
-            for key, built in each_in_processes(build_shard, work, settings.processes):
-                if isinstance(built, Exception):
-                    outcomes.fail(key, built)
-                    progress.advance(0)
-                else:
-                    outcomes.succeed(key, reporting.of_shard(settings, rows[key], built, written=True))
-                    progress.advance(built.size)
+                    facts = reporting.of_shard(settings, rows[outcome.subject], outcome.result, written=outcome.written)
+                    outcomes.succeed(outcome.subject, facts)
 
 
 class PublishConfig(dg.Config):
@@ -137,9 +151,9 @@ def hub_dataset(
     """
     with refusals_reported():
         target = settings.target(private=config.private, say=context.log.info)
-        publication = publication_of(settings.tree, settings.folder, settings.hub_repo)
-        if settings.hub_target != "local" and not config.allow_synthetic:
-            keep_sample_from_hub(publication)
+        publication = publication_of(settings.tree, settings.folder, settings.repo)
+        if settings.publishes_to_hub:
+            keep_sample_from_hub(settings.repo, publication.records.values(), allowed=config.allow_synthetic)
         context.log.info(f"Found {len(publication.subjects)} subjects")
         if config.dry_run:
             facts = reporting.of_publication(publication)

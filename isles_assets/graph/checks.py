@@ -34,7 +34,7 @@ def publication_check(verify: Callable[[Target, Publication], list[Finding]]) ->
     @dg.asset_check(name=verify.__name__, asset="hub_dataset", description=verify.__doc__)
     def check(context: dg.AssetCheckExecutionContext, settings: Settings) -> dg.AssetCheckResult:
         def find() -> list[Finding]:
-            return verify(settings.target(), recorded_publication(settings.folder, settings.hub_repo))
+            return verify(settings.target(), recorded_publication(settings.folder, settings.repo))
 
         return _result(context, verify.__name__, dg.AssetCheckSeverity.ERROR, find)
 

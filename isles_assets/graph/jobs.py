@@ -1,4 +1,4 @@
-"""Jobs: everything in one run, and the way back to an earlier publication."""
+"""Jobs: everything in one run, a look at what is published, and the way back to an earlier publication."""
 
 import dagster as dg
 from pydantic import Field
@@ -17,6 +17,13 @@ build = dg.define_asset_job(
         "dagster/asset_partition_range_start": SUBJECT_IDS[0],
         "dagster/asset_partition_range_end": SUBJECT_IDS[-1],
     },
+)
+
+
+verify = dg.define_asset_job(
+    "verify",
+    selection=dg.AssetSelection.checks_for_assets("hub_dataset"),
+    description="Is what is published still what was published? Changes nothing.",
 )
 
 

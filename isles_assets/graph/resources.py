@@ -1,77 +1,113 @@
-"""Settings: the environment variables of `.env.example`, as a resource that the Launchpad can override."""
+"""Settings: the environment variables of `.env.example`, each of which the Launchpad can override."""
 
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
+from isles_assets.dataset.building import Stage
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.findings import Finding, Refusal
 from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.hub.local import LocalHub
+from isles_assets.hub.staging import stage_and_free
 from isles_assets.workers import available_cores
 
 TARGETS = ("local", "huggingface")
-_LOG = logging.getLogger(__name__)
-VARIABLES = {
-    "raw_root": "ISLES_RAW_ROOT",
-    "data_dir": "ISLES_DATA_DIR",
-    "hub_target": "ISLES_HUB_TARGET",
-    "hub_repo": "ISLES_HUB_REPO",
-    "workers": "ISLES_WORKERS",
+DEFAULTS = {
+    "ISLES_RAW_ROOT": "",
+    "ISLES_DATA_DIR": "data",
+    "ISLES_HUB_TARGET": TARGETS[0],
+    "ISLES_HUB_REPO": "hugging-science/isles24-stroke",
+    "ISLES_WORKERS": str(available_cores()),
 }
+_LOG = logging.getLogger(__name__)
 
 
 class Settings(dg.ConfigurableResource):
-    """Where the release lies, where everything is put, and where it is published."""
+    """Where the release lies, where everything is put, and where it is published.
 
-    raw_root: str = Field("", description="The extracted `train` folder; empty: a synthetic sample is made and used.")
-    data_dir: str = Field("data", description="Folder for tables, shards, downloads and the local hub.")
-    hub_target: str = Field(TARGETS[0], description=f"Where to publish: {', '.join(TARGETS)}.")
-    hub_repo: str = Field("hugging-science/isles24-stroke", description="Dataset repo as <owner>/<name>.")
-    workers: int = Field(0, ge=0, description="Processes that build shards in one run; 0: one a core.")
+    A field that is not given comes from its environment variable, and from the variable's default where that is
+    unset. (Were the variables given as `EnvVar`, Dagster would forget all of them once the Launchpad gives one field.)
+    """
+
+    raw_root: str | None = Field(
+        default=None, description="The extracted `train` folder; empty: a synthetic sample. [ISLES_RAW_ROOT]"
+    )
+    data_dir: str | None = Field(
+        default=None, description="Folder for tables, shards, downloads and the local hub. [ISLES_DATA_DIR]"
+    )
+    hub_target: str | None = Field(
+        default=None, description=f"Where to publish: {', '.join(TARGETS)}. [ISLES_HUB_TARGET]"
+    )
+    hub_repo: str | None = Field(default=None, description="Dataset repo as <owner>/<name>. [ISLES_HUB_REPO]")
+    workers: int | None = Field(
+        default=None, ge=1, description="Processes that build shards in one run. [ISLES_WORKERS]"
+    )
 
     @property
     def folder(self) -> DataFolder:
-        return DataFolder(Path(self.data_dir).expanduser().absolute())
+        return DataFolder(_absolute(_given(self.data_dir, "ISLES_DATA_DIR")))
 
     @property
     def uses_sample(self) -> bool:
         """Whether the synthetic sample stands in for the release."""
-        return not self.raw_root
+        return not _given(self.raw_root, "ISLES_RAW_ROOT")
 
     @property
     def tree(self) -> Path:
         """The release's `train` folder, or the sample's."""
-        return self.folder.sample if self.uses_sample else Path(self.raw_root).expanduser().absolute()
+        return self.folder.sample if self.uses_sample else _absolute(_given(self.raw_root, "ISLES_RAW_ROOT"))
+
+    @property
+    def repo(self) -> str:
+        """The dataset repo."""
+        return _given(self.hub_repo, "ISLES_HUB_REPO")
+
+    @property
+    def publishes_to_hub(self) -> bool:
+        """Whether what is published can be seen by others."""
+        return _given(self.hub_target, "ISLES_HUB_TARGET") == "huggingface"
 
     def target(self, *, private: bool = False, say: Callable[[str], None] = _LOG.info) -> LocalHub | HuggingFaceHub:
         """Where `hub_dataset` publishes; a repo that has to be made is `private` or not, `say` is told the progress.
 
         Raises `Refusal` for a target or repo that cannot be.
         """
-        if self.hub_target == "local":
-            return LocalHub(self.folder.hub, self.hub_repo)
-        if self.hub_target == "huggingface":
-            return HuggingFaceHub(self.hub_repo, private=private, say=say)
-        finding = Finding("", "ISLES_HUB_TARGET", f"is {self.hub_target!r}", f"set it to {' or '.join(TARGETS)}")
+        name = _given(self.hub_target, "ISLES_HUB_TARGET")
+        if name == "local":
+            return LocalHub(self.folder.hub, self.repo)
+        if name == "huggingface":
+            return HuggingFaceHub(self.repo, private=private, say=say)
+        finding = Finding("", "ISLES_HUB_TARGET", f"is {name!r}", f"set it to {' or '.join(TARGETS)}")
         raise Refusal("There is no such target.", [finding])
+
+    def stage(self, *, private: bool, say: Callable[[str], None]) -> Stage:
+        """What hands finished shards to the Hub and frees their disk. Raises `Refusal` where the target is no Hub."""
+        target = self.target(private=private, say=say)
+        if not isinstance(target, HuggingFaceHub):
+            finding = Finding("", "free_disk", "needs a Hub to put the shards on", "set ISLES_HUB_TARGET=huggingface")
+            raise Refusal("No shard was made.", [finding])
+        target.prepare_staging()
+        return partial(stage_and_free, target, self.folder)
 
     @property
     def processes(self) -> int:
-        """Processes that build shards in one run."""
-        return self.workers or available_cores()
+        """Processes that build shards in one run. Raises `Refusal` if that is no number from 1."""
+        number = str(self.workers or _given(None, "ISLES_WORKERS"))
+        if not number.isdecimal() or int(number) == 0:
+            finding = Finding("", "ISLES_WORKERS", f"is {number!r}", "set it to a whole number from 1, or unset it")
+            raise Refusal("The settings cannot be used.", [finding])
+        return int(number)
 
 
-def settings_from_environment() -> Settings:
-    """Settings whose fields point to their variables where these are set, and have their defaults elsewhere."""
-    values: dict[str, Any] = {
-        field: dg.EnvVar.int(name) if field == "workers" else dg.EnvVar(name)
-        for field, name in VARIABLES.items()
-        if os.environ.get(name)
-    }
-    return Settings(**values)
+def _given(value: str | None, variable: str) -> str:
+    return os.environ.get(variable) or DEFAULTS[variable] if value is None else value
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()

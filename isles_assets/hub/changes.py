@@ -26,7 +26,9 @@ class StoredFile:
         return self.size == file.size and self.blob_id == _git_blob_id(file)
 
 
-def _git_blob_id(file: RepoFile) -> str:
+def _git_blob_id(file: RepoFile) -> str | None:
+    if file.source is None:
+        return None
     content = file.source if isinstance(file.source, bytes) else file.source.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 

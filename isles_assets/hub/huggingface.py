@@ -17,12 +17,15 @@ from isles_assets.dataset.publication import Publication, RepoFile
 from isles_assets.dataset.schema import CARD, is_ours
 from isles_assets.findings import Finding, Refusal
 from isles_assets.hub.changes import StoredFile, compare
-from isles_assets.hub.repo import check_repo_id, check_write_access
+from isles_assets.hub.repo import check_repo_id, check_write_access, denials_explained, status_of
 from isles_assets.hub.target import Published
 from isles_assets.progress import Progress
 from isles_assets.release.record import RELEASE
 
+Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
+
 MAIN = "main"
+STAGING = "staging"
 _TYPE = "dataset"
 _GROUP = 10
 """Files that are uploaded together: what a break can cost, and how often progress is told."""
@@ -59,22 +62,72 @@ class HuggingFaceHub:
         raises for a Hub that does not answer is passed on; publishing again resumes.
         """
         check_write_access(self._api, self.repo)
+        with denials_explained(self.repo):
+            return self._publish(publication)
+
+    def _publish(self, publication: Publication) -> Published:
         self._api.create_repo(self.repo, repo_type=_TYPE, private=self.private, exist_ok=True)
         base = self._head()
         changes = compare(publication, self.stored(base))
         revision = base
         if changes:
-            additions = self._upload(changes.files)
+            copies = self._copies([file for file in changes.files if file.source is None])
+            additions = self._upload([file for file in changes.files if file.source is not None], MAIN)
             deletions = [CommitOperationDelete(path) for path in changes.removed]
+            operations: list[Operation] = [*additions, *copies, *deletions]
             message = f"ISLES'24 {RELEASE.version}: {len(publication.subjects)} subjects"
-            revision = self._commit(
-                [*additions, *deletions], message, base, lambda stored: not compare(publication, stored)
-            )
+            revision = self._commit(operations, message, base, lambda stored: not compare(publication, stored))
         if wrong := compare(publication, self.stored(revision)).findings():
             raise Refusal(f"Revision {revision} of {self.repo} is not what was to be published.", wrong)
         tag = tag_of(publication)
         self._api.create_tag(self.repo, tag=tag, revision=revision, repo_type=_TYPE, exist_ok=True)
+        if self._staged() is not None:
+            self._api.delete_branch(self.repo, branch=STAGING, repo_type=_TYPE)
         return Published(self._url(revision), revision, bool(changes), changes, tag)
+
+    def prepare_staging(self) -> None:
+        """Make the repo and its staging branch, where they are not there. Raises `Refusal` as `publish` does."""
+        check_write_access(self._api, self.repo)
+        with denials_explained(self.repo):
+            self._api.create_repo(self.repo, repo_type=_TYPE, private=self.private, exist_ok=True)
+            if self._staged() is None:
+                self._api.create_branch(self.repo, branch=STAGING, repo_type=_TYPE, exist_ok=True)
+
+    def stage(self, files: Sequence[RepoFile]) -> None:
+        """Put `files` on the staging branch, where readers of `main` do not see them, in one commit.
+
+        On return the Hub has them under the sizes and digests that they have here. What is staged already is not
+        sent again.
+        """
+        with denials_explained(self.repo):
+            missing = _lost(files, self._staged())
+            if not missing:
+                return
+            additions = self._upload(missing, STAGING)
+            message = f"Stage {len(missing)} shards"
+            try:
+                self._api.create_commit(self.repo, additions, commit_message=message, repo_type=_TYPE, revision=STAGING)
+            except Exception:
+                if _lost(files, self._staged()):  # else the answer was lost, but the commit took effect
+                    raise
+            if lost := _lost(files, self._staged()):
+                findings = [Finding("", file.path, "is not what was sent", "materialize it again") for file in lost]
+                raise Refusal("Staging failed; nothing was freed.", findings)
+
+    def _copies(self, files: Sequence[RepoFile]) -> list[CommitOperationCopy]:
+        """Operations that bring freed shards from the staging branch. Raises `Refusal` naming any that is not there."""
+        if not files:
+            return []
+        if lost := _lost(files, self._staged()):
+            mend = "remove its record in shards/records and materialize it again"
+            findings = [Finding("", file.path, "is neither on this disk nor staged on the Hub", mend) for file in lost]
+            raise Refusal("Not published.", findings)
+        return [CommitOperationCopy(file.path, file.path, src_revision=STAGING) for file in files]
+
+    def _staged(self) -> Mapping[str, StoredFile] | None:
+        """What the staging branch holds; None if there is no such branch."""
+        refs = self._api.list_repo_refs(self.repo, repo_type=_TYPE)
+        return self.stored(STAGING) if any(branch.name == STAGING for branch in refs.branches) else None
 
     def roll_back(self, to: str) -> Published:
         """Move `main` once, to a new commit that holds what the tag or commit `to` holds. Sends no data.
@@ -82,6 +135,10 @@ class HuggingFaceHub:
         Raises `Refusal` if there is no such revision, or if somebody else moved `main` meanwhile.
         """
         check_write_access(self._api, self.repo)
+        with denials_explained(self.repo):
+            return self._roll_back(to)
+
+    def _roll_back(self, to: str) -> Published:
         base = self._head()
         wanted = _ours(self.stored(to))
         there = _ours(self.stored(base))
@@ -104,7 +161,9 @@ class HuggingFaceHub:
         except RevisionNotFoundError as error:
             finding = Finding("", self.repo, f"has no revision {revision}", "name a tag or commit of the repo")
             raise Refusal("There is no such revision.", [finding]) from error
-        except RepositoryNotFoundError:
+        except RepositoryNotFoundError as error:
+            if status_of(error) != 404:
+                raise
             return {}
         return {
             entry.path: StoredFile(entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
@@ -124,20 +183,20 @@ class HuggingFaceHub:
         """The commit that `main` is at."""
         return str(self._api.repo_info(self.repo, repo_type=_TYPE, revision=MAIN).sha)
 
-    def _upload(self, files: Sequence[RepoFile]) -> list[CommitOperationAdd]:
+    def _upload(self, files: Sequence[RepoFile], branch: str) -> list[CommitOperationAdd]:
         """Send the files, group by group; each group is on the Hub for good before the next."""
         additions = [_addition(file) for file in files]
         progress = Progress("files", len(files), self.say)
         for start in range(0, len(additions), _GROUP):
             group = slice(start, start + _GROUP)
-            self._api.preupload_lfs_files(self.repo, additions[group], repo_type=_TYPE, revision=MAIN)
+            self._api.preupload_lfs_files(self.repo, additions[group], repo_type=_TYPE, revision=branch)
             for file in files[group]:
                 progress.advance(file.size)
         return additions
 
     def _commit(
         self,
-        operations: Sequence[CommitOperationAdd | CommitOperationCopy | CommitOperationDelete],
+        operations: Sequence[Operation],
         message: str,
         base: str,
         is_done: Callable[[Mapping[str, StoredFile]], bool],
@@ -169,9 +228,15 @@ def tag_of(publication: Publication) -> str:
 
 
 def _addition(file: RepoFile) -> CommitOperationAdd:
+    assert file.source is not None
     addition = CommitOperationAdd(file.path, file.source)
     addition.upload_info.sha256 = bytes.fromhex(file.sha256)
     return addition
+
+
+def _lost(files: Sequence[RepoFile], stored: Mapping[str, StoredFile] | None) -> list[RepoFile]:
+    """Those of `files` that `stored` does not hold as they are."""
+    return [file for file in files if not stored or file.path not in stored or not stored[file.path].holds(file)]
 
 
 def _ours(stored: Mapping[str, StoredFile]) -> dict[str, StoredFile]:

@@ -46,6 +46,9 @@ class LocalHub:
 
     def publish(self, publication: Publication) -> Published:
         """Make the folder hold `publication`; nothing is done where it does already."""
+        if freed := [file.path for file in publication.files if file.source is None]:
+            mend = "publish to the Hub, which has them, or remove shards/records and materialize them again"
+            raise Refusal("Not published.", [Finding("", path, "was freed from this disk", mend) for path in freed])
         revision = publication.digest[:40]
         target = self._revisions / revision
         with explained(self.folder):
@@ -100,7 +103,8 @@ class LocalHub:
                 shutil.rmtree(revision)
 
 
-def _place(source: Path | bytes, path: Path) -> None:
+def _place(source: Path | bytes | None, path: Path) -> None:
+    assert source is not None
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(source, bytes):
         path.write_bytes(source)

@@ -1,6 +1,7 @@
 """Names of dataset repos, and who may write to them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from huggingface_hub import HfApi
@@ -9,6 +10,7 @@ from huggingface_hub.utils._validators import validate_repo_id
 
 from isles_assets.findings import Finding, Refusal
 
+_DENIED = (401, 403)
 _WRITING_ROLES = ("admin", "write", "contributor")
 
 
@@ -36,11 +38,33 @@ def check_write_access(api: HfApi, repo: str) -> None:
     except LocalTokenNotFoundError:
         raise _refused(repo, "there is no token", mend) from None
     except HfHubHTTPError as error:
-        if error.response is not None and error.response.status_code in (401, 403):
+        if status_of(error) in _DENIED:
             raise _refused(repo, "the Hub does not accept the token: it is wrong, revoked or expired", mend) from None
         raise
     if problem := _missing_right(who, namespace, repo):
         raise _refused(repo, problem, mend)
+
+
+@contextmanager
+def denials_explained(repo: str) -> Iterator[None]:
+    """Turn the Hub's refusal of the token in the middle of the work into a `Refusal`; nothing sent is lost."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if status_of(cause) in _DENIED:
+                mend = f"set HF_TOKEN to a token with write access to {repo}; publish again, which resumes"
+                finding = Finding("", repo, f"the Hub stopped accepting the token ({status_of(cause)})", mend)
+                raise Refusal("Not published.", [finding]) from error
+            cause = cause.__cause__
+        raise
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that `error` is about, if any; the client's class alone can say 404 for a 401."""
+    response = error.response if isinstance(error, HfHubHTTPError) else None
+    return None if response is None else response.status_code
 
 
 def _missing_right(who: Mapping[str, Any], namespace: str, repo: str) -> str:

@@ -1,0 +1,82 @@
+"""Many subjects' shards: only those that are not up to date, in several processes, on a disk that has room."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.manifest import SubjectManifest
+from isles_assets.dataset.schema import CONFIGS
+from isles_assets.dataset.shard import ShardRecord, build_shard, shard_state
+from isles_assets.findings import Finding, Refusal
+from isles_assets.progress import Progress, readable_bytes
+from isles_assets.workers import each_in_processes
+
+STAGED_TOGETHER = 10
+"""Subjects whose shards are handed over, and freed, at a time."""
+
+Stage = Callable[[Sequence[ShardRecord]], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a subject: the record of its shards or the error, and whether they had to be written."""
+
+    subject: str
+    result: ShardRecord | Exception
+    written: bool
+
+
+def build_shards(
+    root: Path,
+    folder: DataFolder,
+    rows: Sequence[SubjectManifest],
+    schemas: Mapping[str, pa.Schema],
+    *,
+    workers: int,
+    say: Callable[[str], None],
+    stage: Stage | None = None,
+) -> Iterator[Outcome]:
+    """Yield an outcome for each of `rows`, as they come; one that fails does not stop the others.
+
+    With `stage`, the records of ten or more finished subjects at a time are given to it, and their disk is free
+    when it returns; without, all shards stay. Raises `Refusal` if the disk has no room, before anything is written.
+    """
+    records = {row.subject: shard_state(folder, row).record for row in rows}
+    work = [row for row in rows if records[row.subject] is None]
+    size = STAGED_TOGETHER if stage else max(1, len(work))
+    batches = [work[start : start + size] for start in range(0, len(work), size)]
+    _check_room(folder, batches)
+    say(f"{len(rows) - len(work)} subjects are up to date, {len(work)} to do")
+    yield from (Outcome(subject, record, False) for subject, record in records.items() if record is not None)
+    here = [record for record in records.values() if record is not None and not record.freed]
+    progress = Progress("subjects", len(work), say)
+    for batch in batches:
+        arguments = {row.subject: (root, folder, row, schemas) for row in batch}
+        for subject, built in each_in_processes(build_shard, arguments, workers):
+            if isinstance(built, ShardRecord):
+                here.append(built)
+            progress.advance(built.size if isinstance(built, ShardRecord) else 0)
+            yield Outcome(subject, built, written=isinstance(built, ShardRecord))
+        if stage and len(here) >= STAGED_TOGETHER:
+            stage(here)
+            here = []
+
+
+def _check_room(folder: DataFolder, batches: Sequence[Sequence[SubjectManifest]]) -> None:
+    """Raise `Refusal` unless the shards of any one batch, each as large as its sources, fit beside what is there."""
+    needed = max((sum(_growth(folder, row) for row in batch) for batch in batches), default=0)
+    free = shutil.disk_usage(next(path for path in (folder.root, *folder.root.parents) if path.exists())).free
+    if needed > free:
+        problem = f"has {readable_bytes(free)} free, and {readable_bytes(needed)} are needed"
+        mend = "free space, set ISLES_DATA_DIR to a larger disk, or set free_disk in the run config of subject_shard"
+        raise Refusal("No shard was made.", [Finding("", str(folder.root), problem, mend)])
+
+
+def _growth(folder: DataFolder, row: SubjectManifest) -> int:
+    """Bytes that the shards of `row` will take beyond those that they replace."""
+    replaced = [path for config in CONFIGS if (path := folder.shard(config, row.subject)).exists()]
+    return sum(facts.size for facts in row.volumes.values() if facts) - sum(path.stat().st_size for path in replaced)

@@ -1,0 +1,259 @@
+"""The server as a test sees it."""
+
+import os
+import re
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Self
+from unittest import mock
+
+from huggingface_hub import close_session, constants
+
+from isles_assets_tests.hub_server import api
+from isles_assets_tests.hub_server.faults import Fault, How, hold
+from isles_assets_tests.hub_server.http import Call, DroppedError, Listener, Record, RefusedError, Response, refusal
+from isles_assets_tests.hub_server.store import Commit, File, RefMove, Repo, Store
+from isles_assets_tests.hub_server.tokens import Token
+
+
+class HubServer:
+    """A Hub on 127.0.0.1, from entering the context to leaving it; its large objects are in the folder `root`.
+
+    `tokens` and the sizes may be changed at any time. Leaving the context raises if the server itself was wrong
+    somewhere (a request it could not understand), so that no test passes on an accident.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        tokens: Mapping[str, Token] | None = None,
+        *,
+        multipart_above: int = 5_000_000_000,
+        part_size: int = 16_000_000,
+        regular_up_to: int = 10_000_000,
+        tree_page: int = 1000,
+        port: int = 0,
+    ) -> None:
+        self.store = Store(root)
+        self.tokens = dict(tokens or {})
+        self.multipart_above, self.part_size = multipart_above, part_size
+        self.regular_up_to = regular_up_to
+        self.tree_page = tree_page
+        self.requests: list[Record] = []
+        self.stopping = threading.Event()
+        self._faults: list[Fault] = []
+        self._defects: list[str] = []
+        self._working, self._changed = 0, threading.Condition()
+        self._listener = Listener(self, port)
+        self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.02,), name="hub", daemon=True)
+
+    # Its life
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self.stopping.set()
+        for fault in self._faults:
+            fault.release()
+        self._listener.stop()
+        self._thread.join()
+        if self._defects:
+            report = "\n".join(["the Hub server has failed:", *self._defects])
+            if error is None:
+                raise AssertionError(report)
+            error.add_note(report)
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self._listener.server_port}"
+
+    def environment(self, home: Path, token: str | None = None) -> dict[str, str]:
+        """The environment of a process whose clients know this Hub and nothing else.
+
+        * `HF_ENDPOINT` is read when `huggingface_hub.constants` and `datasets.config` are imported.
+        * `HF_HUB_DISABLE_XET`: with `hf_xet` installed the client uploads to Xet storage whatever the server says
+          (_commit_api.py: _upload_files); only this variable, or file objects instead of paths, make it use LFS.
+        * `HF_UPDATE_DOWNLOAD_COUNTS`: `load_dataset` tells s3.amazonaws.com of every load (load.py:
+          increase_load_count).
+        * `HF_HUB_DISABLE_TELEMETRY`: or the first call asks the Hub for `/api/agent-harnesses`
+          (utils/_headers.py, utils/_detect_agent.py); a message on a terminal may ask all the same.
+        * The proxy: whatever is meant for another host arrives here, is refused, and is in `strays`.
+        """
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+        kept.update(dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), self.endpoint))
+        return {
+            **kept,
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+            **({"HF_TOKEN": token} if token else {}),
+        }
+
+    @contextmanager
+    def clients(self, home: Path) -> Iterator[None]:
+        """The same for the clients of this process: what they read when they are called, not when they are imported.
+
+        That is all there is for `huggingface_hub`. `datasets` keeps some of it for itself (datasets/config.py): use
+        `load_dataset` in a process of its own, with `environment`.
+        """
+        wanted = self.environment(home)
+        kept = {name: value for name, value in wanted.items() if not name.startswith("HF_")}
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.dict(os.environ, kept, clear=True))
+            for name, value in {
+                "ENDPOINT": self.endpoint,
+                "HUGGINGFACE_CO_URL_TEMPLATE": self.endpoint + "/{repo_id}/resolve/{revision}/{filename}",
+                "HF_URL_HOSTS": constants.HF_URL_HOSTS | {"127.0.0.1"},
+                "HF_HUB_CACHE": str(home / "hub"),
+                "HF_TOKEN_PATH": str(home / "token"),
+                "HF_HUB_DISABLE_XET": True,
+                "HF_HUB_DISABLE_TELEMETRY": True,
+            }.items():
+                stack.enter_context(mock.patch.object(constants, name, value))
+            stack.callback(close_session)
+            close_session()  # the next one reads the proxies of the environment
+            yield
+
+    # What goes wrong
+
+    def fail(self, *, how: How, method: str = "*", path: str = "", times: int = 1, after: int = 0) -> Fault:
+        """From now on: the requests of that method whose path (with its query) the pattern is found in go wrong.
+
+        The first `after` of them are spared, then `times` are hit. A request is hit by at most one fault, the oldest
+        that takes it.
+        """
+        fault = Fault(method, re.compile(path), times, after, how)
+        self._faults.append(fault)
+        return fault
+
+    def damage(self, repo: str, path: str, *, revision: str = "main", at: int = 0) -> None:
+        """Flip a byte of a large file in storage; what is known of it (size, SHA-256) stays as it was."""
+        self.store.objects.flip(self._commit(repo, revision).files[path].sha256, at)
+
+    # What is there
+
+    def ref_moves(self, repo: str) -> list[RefMove]:
+        """Every move of a ref since the repository was created, which is the first."""
+        return list(self._repo(repo).moves)
+
+    def head(self, repo: str, ref: str = "main") -> str:
+        return self._commit(repo, ref).oid
+
+    def files(self, repo: str, revision: str = "main") -> dict[str, tuple[int, str]]:
+        """Size and SHA-256 of every file, large and small."""
+        return {path: (file.size, file.sha256) for path, file in self._commit(repo, revision).files.items()}
+
+    def content(self, repo: str, path: str, revision: str = "main") -> bytes:
+        """The bytes of a file, as they are stored."""
+        file = self._commit(repo, revision).files[path]
+        return self.store.objects.path(file.sha256).read_bytes() if file.content is None else file.content
+
+    def stored_bytes(self) -> int:
+        """The size of all large objects; half an upload is none."""
+        return self.store.objects.total()
+
+    @property
+    def strays(self) -> list[Record]:
+        """Requests that were meant for another host; but this Hub's Dataset Viewer, as clients call it, is none."""
+        viewer = api.viewer(self)
+        return [record for record in self.requests if not record.path.startswith(("/", viewer))]
+
+    # What others do
+
+    def put_commit(
+        self,
+        repo: str,
+        files: Mapping[str, bytes | None],
+        *,
+        ref: str = "main",
+        title: str = "put by the test",
+        private: bool = False,
+    ) -> str:
+        """Commit files (None deletes one) to a branch as somebody else; creates the repository if there is none."""
+        with self.store.lock:
+            there = self.store.repos.get(repo) or self.store.create(repo, private=private, author="somebody")
+            parent = self._commit(repo, ref)
+            tree = dict(parent.files)
+            for path, content in files.items():
+                if content is None:
+                    del tree[path]
+                elif api.is_large(self, parent.files, path, len(content)):
+                    tree[path] = self.store.objects.put(content)
+                    there.objects.add(tree[path].sha256)
+                else:
+                    tree[path] = File.inline(content)
+            oid = there.commit(parent, tree, title, "", "somebody").oid
+            there.move(f"refs/heads/{ref}", oid)
+            return oid
+
+    def quiet(self, timeout: float = 30) -> None:
+        """Wait until no request is being worked on: a client that was killed may have left one."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: not self._working, timeout):
+                raise TimeoutError(f"{self._working} requests are still being worked on")
+
+    # What the listener asks
+
+    @contextmanager
+    def at_work(self, record: Record) -> Iterator[None]:
+        """A request is being worked on, from its arrival to the last byte of its answer."""
+        with self._changed:
+            self.requests.append(record)
+            self._working += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._working -= 1
+                self._changed.notify_all()
+
+    def answer(self, call: Call) -> Response:
+        """The answer to a request, through the faults that are set."""
+        fault = next((fault for fault in list(self._faults) if fault.takes(call)), None)
+        if fault is not None:
+            if not isinstance(fault.how, hold):
+                fault.arrive()
+            if (early := fault.how.before(self, call, fault)) is not None:
+                return early
+        self._go_on()
+        try:
+            response = api.respond(self, call)
+        except RefusedError as refused:
+            response = refused.response
+        except (KeyError, ValueError, TypeError):
+            self.keep_defect()
+            response = refusal(500, "the Hub server has failed")
+        if fault is not None:
+            fault.how.after(self, call, response)
+        self._go_on()
+        return response
+
+    def _go_on(self) -> None:
+        """End the request if the server was stopped while a fault held it."""
+        if self.stopping.is_set():
+            raise DroppedError
+
+    def keep_defect(self) -> None:
+        """Remember the exception being handled as an error of the server."""
+        self._defects.append("".join(traceback.format_exception(sys.exception())))
+
+    def _repo(self, repo: str) -> Repo:
+        return self.store.repos[repo]
+
+    def _commit(self, repo: str, revision: str) -> Commit:
+        commit = self._repo(repo).resolve(revision)
+        if commit is None:
+            raise KeyError(f"{repo} has no revision {revision}")
+        return commit
