@@ -442,13 +442,20 @@ def dagster(project, hub, home: Path, *arguments: str) -> tuple[int, str]:
 
 def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, built, tmp_path):
     home = tmp_path / "home"
+    shown = []
+
+    def run(*arguments):
+        code, output = dagster(built, hub, home, *arguments)
+        shown.append(output)
+        return code, output
+
     publish = ("asset", "materialize", "-m", "isles_assets", "--select", "hub_dataset", "--config-json")
-    code, output = dagster(built, hub, home, *publish, "{}")
+    code, output = run(*publish, "{}")
     assert code == 1 and "would show a synthetic sample to the public" in output
     assert hub.requests == []
 
     allowed = '{"ops": {"hub_dataset": {"config": {"allow_synthetic": true}}}}'
-    code, output = dagster(built, hub, home, *publish, allowed)
+    code, output = run(*publish, allowed)
     assert code == 0, output
     assert "299 of 299 files" in output
     assert f"Published {hub.endpoint}/datasets/{REPO}/tree/{hub.head(REPO)}" in output
@@ -456,10 +463,10 @@ def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, built, tm
 
     verify = ("job", "execute", "-m", "isles_assets", "-j", "verify")
     before = len(hub.requests)
-    assert dagster(built, hub, home, *verify)[0] == 0
+    assert run(*verify)[0] == 0
     assert {record.method for record in hub.requests[before:]} <= {"GET", "HEAD"}
     hub.put_commit(REPO, {CONFIGS[0].path(SUBJECT_IDS[3]): None})
-    code, output = dagster(built, hub, home, *verify)
+    code, output = run(*verify)
     assert f"{CONFIGS[0].path(SUBJECT_IDS[3])}: is not published" in output
     assert "has 148 rows instead of 149" in output
 
@@ -469,7 +476,11 @@ def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, built, tm
     )
     assert code == 1 and "has no revision nothing-of-that-name" in output
 
-    assert SECRET not in output
+    hub.tokens[SECRET].expired = True
+    code, output = run(*publish, allowed)
+    assert code == 1 and "wrong, revoked or expired" in output
+
+    assert SECRET not in "".join(shown)
     for path in home.rglob("*"):
         if path.is_file():
             assert SECRET.encode() not in path.read_bytes(), path

@@ -159,7 +159,8 @@ def of_published(published: Published, location: str) -> Metadata:
     if published.changes is not None:
         rows = [(kind, len(names), name_some(names)) for kind, names in published.changes.by_kind().items()]
         facts["changes"] = dg.MetadataValue.md(markdown_table(("subjects and card", "number", "which"), rows))
-        facts["bytes that changed"] = dg.MetadataValue.int(sum(file.size for file in published.changes.files))
+        facts["bytes new or changed"] = dg.MetadataValue.int(sum(file.size for file in published.changes.files))
+        facts["bytes already there"] = dg.MetadataValue.int(sum(file.size for file in published.changes.unchanged))
     return facts
 
 

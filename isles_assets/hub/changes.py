@@ -35,10 +35,11 @@ def _git_blob_id(file: RepoFile) -> str | None:
 
 @dataclass(frozen=True)
 class Changes:
-    """Files to add, files whose bytes differ, and paths of this dataset that are there and should not be."""
+    """Files to add, files whose bytes differ, files that are there, and paths of ours that should not be there."""
 
     added: tuple[RepoFile, ...]
     changed: tuple[RepoFile, ...]
+    unchanged: tuple[RepoFile, ...]
     removed: tuple[str, ...]
 
     def __bool__(self) -> bool:
@@ -70,9 +71,11 @@ class Changes:
 def compare(publication: Publication, stored: Mapping[str, StoredFile]) -> Changes:
     """What makes a revision that holds `stored` into `publication`. Files that are not ours do not count."""
     wanted = {file.path for file in publication.files}
+    there = [file for file in publication.files if file.path in stored]
     return Changes(
         added=tuple(file for file in publication.files if file.path not in stored),
-        changed=tuple(f for f in publication.files if f.path in stored and not stored[f.path].holds(f)),
+        changed=tuple(file for file in there if not stored[file.path].holds(file)),
+        unchanged=tuple(file for file in there if stored[file.path].holds(file)),
         removed=tuple(sorted(path for path in stored if is_ours(path) and path not in wanted)),
     )
 
