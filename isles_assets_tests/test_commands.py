@@ -253,7 +253,7 @@ def test_sample_command_writes_chosen_subjects_and_refuses_an_existing_root(tmp_
 def test_readme_shows_no_command_that_is_not_tested_here():
     readme = (ROOT / "README.md").read_text()
     shown = set(re.findall(r"^(?:dagster|dg|make|python -m) .*$", readme, re.MULTILINE))
-    tested = Path(__file__).read_text()
+    tested = Path(__file__).read_text() + Path(__file__).with_name("test_publish.py").read_text()
     for command in shown:
         words = [word for word in command.split() if re.fullmatch(r"[a-z_.]+", word)]
         assert all(f'"{word}"' in tested or word in ("test", "ui", "lint", "setup") for word in words), command

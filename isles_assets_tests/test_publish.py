@@ -418,6 +418,16 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(built, tmp_pa
     assert not folder.root.exists()
 
 
+def test_a_hub_without_xet_is_served_by_lfs_without_a_setting(hub, built, whole, tmp_path):
+    environment = hub.environment(tmp_path / "home", SECRET)
+    del environment["HF_HUB_DISABLE_XET"]
+    arguments = [sys.executable, "-c", PUBLISH, str(built.folder.root), REPO]
+    subprocess.run(arguments, env=environment, check=True, capture_output=True)
+    assert [record.status for record in hub.requests if "xet-write-token" in record.path] == [404]
+    assert is_there(hub, whole)
+    assert len(uploads(hub)) == 298 and moves_of_main(hub) == 1
+
+
 def dagster(project, hub, home: Path, *arguments: str) -> tuple[int, str]:
     home.mkdir(exist_ok=True)
     environment = hub.environment(home / "hf", SECRET) | {

@@ -5,13 +5,16 @@ are retried by the client alone.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile as HubFile
+from huggingface_hub.utils import build_hf_headers, get_session
+from huggingface_hub.utils._runtime import is_xet_available
 
 from isles_assets.dataset.publication import Publication, RepoFile
 from isles_assets.dataset.schema import CARD, is_ours
@@ -186,13 +189,20 @@ class HuggingFaceHub:
     def _upload(self, files: Sequence[RepoFile], branch: str) -> list[CommitOperationAdd]:
         """Send the files, group by group; each group is on the Hub for good before the next."""
         additions = [_addition(file) for file in files]
+        by_lfs = is_xet_available() and not self._has_xet()
         progress = Progress("files", len(files), self.say)
         for start in range(0, len(additions), _GROUP):
             group = slice(start, start + _GROUP)
-            self._api.preupload_lfs_files(self.repo, additions[group], repo_type=_TYPE, revision=branch)
+            with _opened(additions[group]) if by_lfs else nullcontext():
+                self._api.preupload_lfs_files(self.repo, additions[group], repo_type=_TYPE, revision=branch)
             for file in files[group]:
                 progress.advance(file.size)
         return additions
+
+    def _has_xet(self) -> bool:
+        """Whether the Hub stores by Xet. The client takes that for granted and fails at a Hub that does not."""
+        url = f"{self._api.endpoint}/api/{_TYPE}s/{self.repo}/xet-write-token/{MAIN}"
+        return bool(get_session().get(url, headers=build_hf_headers()).status_code != 404)
 
     def _commit(
         self,
@@ -232,6 +242,20 @@ def _addition(file: RepoFile) -> CommitOperationAdd:
     addition = CommitOperationAdd(file.path, file.source)
     addition.upload_info.sha256 = bytes.fromhex(file.sha256)
     return addition
+
+
+@contextmanager
+def _opened(additions: Sequence[CommitOperationAdd]) -> Iterator[None]:
+    """Hand the files over opened, which the client sends by LFS and never by Xet."""
+    paths = {id(addition): addition.path_or_fileobj for addition in additions}
+    with ExitStack() as files:
+        for addition in additions:
+            if isinstance(addition.path_or_fileobj, str):
+                addition.path_or_fileobj = files.enter_context(Path(addition.path_or_fileobj).open("rb"))
+        yield
+    for addition in additions:
+        if not isinstance(addition.path_or_fileobj, bytes):  # not sent yet: it goes with the commit
+            addition.path_or_fileobj = paths[id(addition)]
 
 
 def _lost(files: Sequence[RepoFile], stored: Mapping[str, StoredFile] | None) -> list[RepoFile]:
