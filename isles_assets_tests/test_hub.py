@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -227,6 +228,25 @@ def test_card_valid_notices_counts_and_patterns_that_are_not_true(hub, publicati
     assert card_valid(hub, publication)
     (hub.folder / "README.md").unlink()
     assert "holds no card" in str(card_valid(hub, publication)[0])
+
+
+def test_a_reader_always_finds_a_dataset_while_others_replace_it(hub, publication):
+    other = type(publication)(publication.repo, publication.records, publication.files[:200])
+    hub.publish(publication)
+    done, absent = threading.Event(), []
+
+    def read():
+        while not done.is_set():
+            if not hub.folder.exists():
+                absent.append(time.monotonic())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for new in [other, publication] * 5:
+        hub.publish(new)
+    done.set()
+    reader.join()
+    assert absent == []
 
 
 PUBLISH = """

@@ -210,6 +210,18 @@ def test_a_refused_rebuild_leaves_the_shard_of_before(tree, folder):
     assert folder.shard(DEFAULT, SUBJECT).read_bytes() == before
 
 
+def test_a_shard_that_does_not_hold_its_sources_is_not_kept(sample_tree, folder, monkeypatch):
+    def write_another(path, schema, row, metadata):
+        other = {"cta": sample_tree / BY_COLUMN["cta"].path("sub-stroke0001")} if "cta" in row else {}
+        write_row(path, schema, row | other, metadata)
+
+    monkeypatch.setattr("isles_assets.dataset.shard.write_row", write_another)
+    with pytest.raises(Refusal, match="does not hold the bytes of its sources") as refusal:
+        build_shard(sample_tree, folder, survey(sample_tree), SCHEMAS)
+    assert [finding.path for finding in refusal.value.findings] == [BY_COLUMN["cta"].path(SUBJECT)]
+    assert [path for path in folder.root.rglob("*") if path.is_file()] == []
+
+
 def test_null_image_is_a_null_struct(tmp_path):
     schema = annotated_schema(CTP_NCCT)
     write_row(tmp_path / "null.parquet", schema, {"subject_id": "s", "ctp_ncct": None}, {})
