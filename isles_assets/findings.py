@@ -3,7 +3,7 @@
 A check returns findings; whatever must stop raises `Refusal` with them. No Dagster here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 MOST_SHOWN = 20
@@ -38,6 +38,14 @@ class Refusal(Exception):  # noqa: N818 - it is no accident but an answer
 
     def __str__(self) -> str:
         return "\n  ".join([self.headline, *summarize(self.findings)])
+
+
+def found(find: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """What `find` finds, or what keeps it from looking."""
+    try:
+        return list(find())
+    except Refusal as refusal:
+        return list(refusal.findings) or [Finding("", "", refusal.headline, "see the log")]
 
 
 def fatal(findings: Sequence[Finding]) -> list[Finding]:

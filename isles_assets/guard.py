@@ -1,6 +1,7 @@
 """What must hold before anything is published, whatever ran before and whichever checks were skipped."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from isles_assets.commands import BUILD, TAKE_STOCK, materialize_shard
@@ -9,7 +10,7 @@ from isles_assets.dataset.manifest import SubjectManifest
 from isles_assets.dataset.publication import Publication, assemble
 from isles_assets.dataset.shard import ShardRecord, holds_release, shard_state
 from isles_assets.dataset.tables import clinical_table, clinical_values
-from isles_assets.findings import Finding, Refusal, fatal, name_some
+from isles_assets.findings import Finding, Refusal, fatal, found, name_some
 from isles_assets.properties import PROPERTIES, Evidence
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.workbooks import read_clinical_rows
@@ -23,8 +24,8 @@ def publication_of(root: Path, folder: DataFolder, repo: str) -> Publication:
     """
     evidence = Evidence(root, folder, fresh_tree=True)
     blocking = [prop for prop in PROPERTIES if prop.blocking]
-    broken = list(dict.fromkeys(finding for prop in blocking for finding in fatal(_found(prop.find, evidence))))
-    broken = broken or list(_found(_out_of_date, evidence))
+    broken = list(dict.fromkeys(finding for prop in blocking for finding in fatal(found(partial(prop.find, evidence)))))
+    broken = broken or found(partial(_out_of_date, evidence))
     records, unfit = _shards(evidence)
     reasons = []
     if broken:
@@ -61,14 +62,6 @@ def keep_sample_from_hub(repo: str, subjects: Iterable[SubjectManifest | ShardRe
     if not allowed and any(subject.synthetic for subject in subjects):
         mend = "set ISLES_RAW_ROOT to the release's tree, or allow_synthetic in the run config"
         raise Refusal("Nothing was sent.", [Finding("", repo, "would show a synthetic sample to the public", mend)])
-
-
-def _found(find: Callable[[Evidence], Iterable[Finding]], evidence: Evidence) -> list[Finding]:
-    """What `find` finds, or what keeps it from looking."""
-    try:
-        return list(find(evidence))
-    except Refusal as refusal:
-        return list(refusal.findings)
 
 
 def _out_of_date(evidence: Evidence) -> Iterator[Finding]:

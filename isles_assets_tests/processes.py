@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -36,6 +36,14 @@ def reachable_folder() -> Iterator[Path]:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder
+
+
+def shown(*command: str, cwd: Path, env: Mapping[str, str]) -> tuple[int, str]:
+    """Run a command; its exit code and what a terminal would show."""
+    result = subprocess.run(
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180, check=False
+    )
+    return result.returncode, result.stdout
 
 
 def python(code: str, *args: object, **options: Any) -> "subprocess.CompletedProcess[str]":

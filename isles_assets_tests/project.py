@@ -51,12 +51,6 @@ class Project:
             selection = selection.without_checks()
         return self._run(selection, run_config, **kwargs)
 
-    def check(self, asset: str, name: str) -> dg.AssetCheckEvaluation:
-        """Evaluate one check alone."""
-        key = dg.AssetCheckKey(dg.AssetKey(asset), name)
-        (evaluation,) = self._run(dg.AssetSelection.checks(key), None).get_asset_check_evaluations()
-        return evaluation
-
     def _run(
         self, selection: dg.AssetSelection, run_config: Mapping[str, Any] | None, partitions: Sequence[str] = ()
     ) -> dg.ExecuteInProcessResult:

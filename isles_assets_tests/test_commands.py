@@ -18,6 +18,7 @@ import pytest
 
 from isles_assets.graph.partitions import subjects
 from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets_tests.processes import shown
 
 pytestmark = pytest.mark.slow
 
@@ -34,17 +35,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def run(checkout: Path, *command: str, **variables: str) -> tuple[int, str]:
     """Exit code and what a terminal would show."""
-    process = subprocess.run(
-        command,
-        cwd=checkout,
-        env=environment(**variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    return process.returncode, process.stdout
+    return shown(*command, cwd=checkout, env=environment(**variables))
 
 
 @pytest.fixture(scope="module")

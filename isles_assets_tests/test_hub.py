@@ -195,7 +195,7 @@ def test_a_repo_id_that_is_none_is_refused(tmp_path, repo):
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (lambda path: replace(path, path.read_bytes()[:-1]), "has other bytes than the local one"),
+        (lambda path: replace(path, path.read_bytes()[:-1]), "bytes instead of"),
         (lambda path: replace(path, path.read_bytes()[:-1] + b"?"), "has other bytes than the local one"),
         (lambda path: path.unlink(), "is not published"),
         (lambda path: replace(path.with_name("extra.parquet"), b"x"), "is published but not of this dataset"),

@@ -558,6 +558,17 @@ api.create_commit("{REPO}", operations, commit_message="killed", repo_type="data
 """
 
 
+def kill_at(hub, repo, tmp_path, **fault):
+    """kill -9 a publication where it meets the fault, and wait until the server has seen the end of it."""
+    moment = hub.fail(**fault)
+    process = script(hub, tmp_path / "home", PUBLISH % repo)
+    moment.wait()
+    process.kill()
+    process.communicate()
+    moment.release()
+    hub.quiet()
+
+
 @pytest.mark.parametrize(
     ("method", "path", "after", "how", "stored", "moved"),
     [
@@ -570,25 +581,13 @@ api.create_commit("{REPO}", operations, commit_message="killed", repo_type="data
 def test_killed_at_any_moment_only_what_was_whole_is_there(
     hub, repo, tmp_path, method, path, after, how, stored, moved
 ):
-    moment = hub.fail(method=method, path=path, after=after, how=how)
-    process = script(hub, tmp_path / "home", PUBLISH % repo)
-    moment.wait()
-    process.kill()
-    process.communicate()
-    moment.release()
-    hub.quiet()
+    kill_at(hub, repo, tmp_path, method=method, path=path, after=after, how=how)
     assert hub.stored_bytes() == stored * BIG
     assert (hub.head(REPO) != repo) == moved
 
 
 def test_a_killed_publication_goes_on_where_it_was(hub, repo, tmp_path):
-    moment = hub.fail(method="PUT", after=1, how=hold(1_000_000))
-    process = script(hub, tmp_path / "home", PUBLISH % repo)
-    moment.wait()
-    process.kill()
-    process.communicate()
-    moment.release()
-    hub.quiet()
+    kill_at(hub, repo, tmp_path, method="PUT", after=1, how=hold(1_000_000))
     before = sent(hub)
     again = script(hub, tmp_path / "home", PUBLISH % repo + "\nprint(1)")
     assert result(again) == 1

@@ -37,6 +37,7 @@ from isles_assets_tests.hub_server import (
     lose_response,
     status,
 )
+from isles_assets_tests.processes import shown
 
 pytestmark = pytest.mark.slow
 
@@ -437,26 +438,16 @@ def dagster(project, hub, home: Path, *arguments: str) -> tuple[int, str]:
         "ISLES_HUB_TARGET": "huggingface",
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
     }
-    run = subprocess.run(
-        ["dagster", *arguments],
-        env=environment,
-        cwd=home,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-    return run.returncode, run.stdout
+    return shown("dagster", *arguments, cwd=home, env=environment)
 
 
 def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, built, tmp_path):
     home = tmp_path / "home"
-    shown = []
+    outputs = []
 
     def run(*arguments):
         code, output = dagster(built, hub, home, *arguments)
-        shown.append(output)
+        outputs.append(output)
         return code, output
 
     publish = ("asset", "materialize", "-m", "isles_assets", "--select", "hub_dataset", "--config-json")
@@ -490,7 +481,7 @@ def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, built, tm
     code, output = run(*publish, allowed)
     assert code == 1 and "wrong, revoked or expired" in output
 
-    assert SECRET not in "".join(shown)
+    assert SECRET not in "".join(outputs)
     for path in home.rglob("*"):
         if path.is_file():
             assert SECRET.encode() not in path.read_bytes(), path
@@ -558,8 +549,6 @@ from pathlib import Path
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.guard import recorded_publication
 from isles_assets.hub.huggingface import HuggingFaceHub
-from isles_assets.hub.local import LocalHub
-from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.verification import loads
 print(*loads(HuggingFaceHub(sys.argv[2]), recorded_publication(DataFolder(Path(sys.argv[1])), sys.argv[2])))
 """

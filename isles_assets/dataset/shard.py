@@ -155,13 +155,11 @@ def build_shard(
     return record
 
 
-def free_shard(folder: DataFolder, record: ShardRecord) -> ShardRecord:
+def free_shard(folder: DataFolder, record: ShardRecord) -> None:
     """Remove the shards' files, which the Hub must have; the record, which says so, stays."""
-    freed = replace(record, freed=True)
-    _write_record(folder, freed)
+    _write_record(folder, replace(record, freed=True))
     for config in CONFIGS:
         folder.shard(config, record.subject).unlink(missing_ok=True)
-    return freed
 
 
 def _write_record(folder: DataFolder, record: ShardRecord) -> None:

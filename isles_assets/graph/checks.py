@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import dagster as dg
 
 from isles_assets.dataset.publication import Publication
-from isles_assets.findings import Finding, Refusal, fatal, summarize
+from isles_assets.findings import Finding, fatal, found, summarize
 from isles_assets.graph.reporting import of_findings
 from isles_assets.graph.resources import Settings
 from isles_assets.guard import recorded_publication
@@ -48,10 +48,7 @@ def _result(
     find: Callable[[], Sequence[Finding]],
 ) -> dg.AssetCheckResult:
     """What `find` finds, in the UI and in the log; what cannot be looked at is found wanting."""
-    try:
-        findings = find()
-    except Refusal as refusal:
-        findings = refusal.findings
+    findings = found(find)
     if bad := fatal(findings):
         say = context.log.error if severity is dg.AssetCheckSeverity.ERROR else context.log.warning
         say("\n  ".join([f"{name} failed:", *summarize(bad)]))

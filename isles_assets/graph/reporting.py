@@ -1,4 +1,4 @@
-"""How facts and findings look in Dagster: metadata, check results, failures and progress."""
+"""How facts and findings look in Dagster: metadata and failures."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

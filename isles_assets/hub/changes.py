@@ -59,14 +59,6 @@ class Changes:
         }
         return {kind: sorted({_subject_or_card(path) for path in paths}) for kind, paths in kinds.items()}
 
-    def findings(self) -> list[Finding]:
-        """The changes as what is wrong with a revision that should have none."""
-        return [
-            *(Finding("", file.path, "is not published", PUBLISH) for file in self.added),
-            *(Finding("", file.path, "has other bytes than the local one", PUBLISH) for file in self.changed),
-            *(Finding("", path, "is published but not of this dataset", PUBLISH) for path in self.removed),
-        ]
-
 
 def compare(publication: Publication, stored: Mapping[str, StoredFile]) -> Changes:
     """What makes a revision that holds `stored` into `publication`. Files that are not ours do not count."""
@@ -78,6 +70,22 @@ def compare(publication: Publication, stored: Mapping[str, StoredFile]) -> Chang
         unchanged=tuple(file for file in there if stored[file.path].holds(file)),
         removed=tuple(sorted(path for path in stored if is_ours(path) and path not in wanted)),
     )
+
+
+def differences(publication: Publication, stored: Mapping[str, StoredFile]) -> list[Finding]:
+    """What is wrong with a revision that holds `stored` and should be `publication`."""
+    changes = compare(publication, stored)
+    return [
+        *(Finding("", file.path, "is not published", PUBLISH) for file in changes.added),
+        *(Finding("", file.path, _difference(file, stored[file.path]), PUBLISH) for file in changes.changed),
+        *(Finding("", path, "is published but not of this dataset", PUBLISH) for path in changes.removed),
+    ]
+
+
+def _difference(file: RepoFile, stored: StoredFile) -> str:
+    if stored.size != file.size:
+        return f"has {stored.size} bytes instead of {file.size}"
+    return "has other bytes than the local one"
 
 
 def _subject_or_card(path: str) -> str:

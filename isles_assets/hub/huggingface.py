@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from io import BufferedReader
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
@@ -19,7 +20,7 @@ from huggingface_hub.utils._runtime import is_xet_available
 from isles_assets.dataset.publication import Publication, RepoFile
 from isles_assets.dataset.schema import CARD, is_ours
 from isles_assets.findings import Finding, Refusal
-from isles_assets.hub.changes import StoredFile, compare
+from isles_assets.hub.changes import StoredFile, compare, differences
 from isles_assets.hub.repo import check_repo_id, check_write_access, denials_explained, status_of
 from isles_assets.hub.target import Published
 from isles_assets.progress import Progress
@@ -80,11 +81,11 @@ class HuggingFaceHub:
             operations: list[Operation] = [*additions, *copies, *deletions]
             message = f"ISLES'24 {RELEASE.version}: {len(publication.subjects)} subjects"
             revision = self._commit(operations, message, base, lambda stored: not compare(publication, stored))
-        if wrong := compare(publication, self.stored(revision)).findings():
+        if wrong := differences(publication, self.stored(revision)):
             raise Refusal(f"Revision {revision} of {self.repo} is not what was to be published.", wrong)
         tag = tag_of(publication)
         self._api.create_tag(self.repo, tag=tag, revision=revision, repo_type=_TYPE, exist_ok=True)
-        if self._staged() is not None:
+        if self._has_staging():
             self._api.delete_branch(self.repo, branch=STAGING, repo_type=_TYPE)
         return Published(self._url(revision), revision, bool(changes), changes, tag)
 
@@ -93,8 +94,7 @@ class HuggingFaceHub:
         check_write_access(self._api, self.repo)
         with denials_explained(self.repo):
             self._api.create_repo(self.repo, repo_type=_TYPE, private=self.private, exist_ok=True)
-            if self._staged() is None:
-                self._api.create_branch(self.repo, branch=STAGING, repo_type=_TYPE, exist_ok=True)
+            self._api.create_branch(self.repo, branch=STAGING, repo_type=_TYPE, exist_ok=True)
 
     def stage(self, files: Sequence[RepoFile]) -> None:
         """Put `files` on the staging branch, where readers of `main` do not see them, in one commit.
@@ -129,8 +129,11 @@ class HuggingFaceHub:
 
     def _staged(self) -> Mapping[str, StoredFile] | None:
         """What the staging branch holds; None if there is no such branch."""
+        return self.stored(STAGING) if self._has_staging() else None
+
+    def _has_staging(self) -> bool:
         refs = self._api.list_repo_refs(self.repo, repo_type=_TYPE)
-        return self.stored(STAGING) if any(branch.name == STAGING for branch in refs.branches) else None
+        return any(branch.name == STAGING for branch in refs.branches)
 
     def roll_back(self, to: str) -> Published:
         """Move `main` once, to a new commit that holds what the tag or commit `to` holds. Sends no data.
@@ -247,15 +250,14 @@ def _addition(file: RepoFile) -> CommitOperationAdd:
 @contextmanager
 def _opened(additions: Sequence[CommitOperationAdd]) -> Iterator[None]:
     """Hand the files over opened, which the client sends by LFS and never by Xet."""
-    paths = {id(addition): addition.path_or_fileobj for addition in additions}
     with ExitStack() as files:
         for addition in additions:
             if isinstance(addition.path_or_fileobj, str):
                 addition.path_or_fileobj = files.enter_context(Path(addition.path_or_fileobj).open("rb"))
         yield
     for addition in additions:
-        if not isinstance(addition.path_or_fileobj, bytes):  # not sent yet: it goes with the commit
-            addition.path_or_fileobj = paths[id(addition)]
+        if isinstance(addition.path_or_fileobj, BufferedReader):  # not sent yet: it goes with the commit
+            addition.path_or_fileobj = addition.path_or_fileobj.name
 
 
 def _lost(files: Sequence[RepoFile], stored: Mapping[str, StoredFile] | None) -> list[RepoFile]:

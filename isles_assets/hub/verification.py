@@ -13,17 +13,17 @@ from isles_assets.dataset.features import features
 from isles_assets.dataset.publication import Publication
 from isles_assets.dataset.schema import CARD, CONFIGS, SPLIT, Config
 from isles_assets.findings import Finding, Refusal
-from isles_assets.hub.changes import compare
+from isles_assets.hub.changes import differences
 from isles_assets.hub.target import Target
 
 
 def remote_matches_local(target: Target, publication: Publication) -> list[Finding]:
     """Every published file has the size and digest of the local one, and there is no other."""
-    return compare(publication, target.stored()).findings()
+    return differences(publication, target.stored())
 
 
 def loads(target: Target, publication: Publication) -> list[Finding]:
-    """Streaming any config gives every column, volumes that decode, and one row a subject."""
+    """Streaming any config gives every column, a first row whose volumes decode, and one row a subject."""
     return [finding for config in CONFIGS for finding in _loads(target, config, publication)]
 
 
