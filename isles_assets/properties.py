@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from isles_assets.commands import materialize_shard
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.manifest import SubjectManifest, VolumeFacts, read_manifest
 from isles_assets.dataset.schema import SUBJECT_COLUMN, clinical_schema
+from isles_assets.dataset.shard import ShardRecord, read_records
 from isles_assets.dataset.tables import read_clinical_table, read_inventory
 from isles_assets.findings import Finding
 from isles_assets.release.clinical import BASELINE, DICTIONARY, VARIABLES
@@ -60,6 +62,10 @@ class Evidence:
     @cached_property
     def manifest(self) -> Mapping[str, SubjectManifest]:
         return read_manifest(self.folder)
+
+    @cached_property
+    def records(self) -> Sequence[ShardRecord]:
+        return list(read_records(self.folder))
 
 
 def subject_count(inventory: Inventory) -> list[Finding]:
@@ -273,6 +279,15 @@ def no_identifying_text(manifest: Mapping[str, SubjectManifest]) -> list[Finding
     ]
 
 
+def volumes_decoded(records: Sequence[ShardRecord]) -> list[Finding]:
+    """Every volume that is packed was decoded: gzip CRC and length, header, grid and voxels."""
+    return [
+        Finding(record.subject, "", "was packed without decoding its volumes", materialize_shard(record.subject))
+        for record in records
+        if not record.decoded
+    ]
+
+
 @dataclass(frozen=True)
 class Property:
     """A property, the asset that it is of, and whether an offence stops what is downstream."""
@@ -303,6 +318,7 @@ PROPERTIES: tuple[Property, ...] = (
     _property("subject_manifest", ncct_grid, "manifest"),
     _property("subject_manifest", readable_headers, "manifest", blocking=False),
     _property("subject_manifest", no_identifying_text, "manifest", blocking=False),
+    _property("subject_shard", volumes_decoded, "records", blocking=False),
 )
 
 

@@ -11,7 +11,9 @@ import nibabel as nib
 import numpy as np
 import openpyxl
 
+from isles_assets.release import nifti
 from isles_assets.release.clinical import VARIABLES, Workbook
+from isles_assets.release.volumes import Content
 from isles_assets_tests.project import replace
 
 
@@ -28,6 +30,12 @@ def volume(voxels: Any, affine: Any = None, *, endianness: str = "<", **fields: 
 def write_volume(path: Path, image: nib.Nifti1Image) -> Path:
     replace(path, gzip.compress(image.to_bytes(), 1))
     return path
+
+
+def inspect(path: Path, content: Content) -> nifti.Inspection:
+    """What decoding the file at `path` shows."""
+    with nifti.SourceReader(path) as source:
+        return nifti.inspect(source, content)
 
 
 def workbook(*sheets: Sequence[Sequence[Any]], formats: Mapping[str, str] | None = None) -> bytes:

@@ -25,7 +25,7 @@ CONTRACT = {
     },
     "subject_shard": {"deps": {"subject_manifest"}, "group": "isles24", "kinds": {"parquet"}, "partitions": 149},
     "hub_dataset": {
-        "deps": {"subject_shard"},
+        "deps": {"subject_manifest", "subject_shard"},
         "group": "isles24",
         "kinds": {"huggingface"},
         "partitions": 0,
@@ -44,6 +44,7 @@ CHECKS = {  # name: (asset, blocking)
     "ncct_grid": ("subject_manifest", True),
     "readable_headers": ("subject_manifest", False),
     "no_identifying_text": ("subject_manifest", False),
+    "volumes_decoded": ("subject_shard", False),
     "remote_matches_local": ("hub_dataset", False),
     "loads": ("hub_dataset", False),
     "card_valid": ("hub_dataset", False),

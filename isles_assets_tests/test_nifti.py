@@ -8,9 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from isles_assets.release.nifti import NiftiError, inspect, read_header, voxel_ml
+from isles_assets.release import nifti
+from isles_assets.release.nifti import NiftiError, SourceReader, read_header, voxel_ml
 from isles_assets.release.volumes import Content
-from isles_assets_tests.materials import volume, write_volume
+from isles_assets_tests.materials import inspect, volume, write_volume
 from isles_assets_tests.processes import python
 
 SHAPE = (4, 5, 6)
@@ -22,9 +23,8 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from isal import igzip
-from isles_assets.release.nifti import inspect
 from isles_assets.release.volumes import Content
-from isles_assets_tests.materials import volume, write_volume
+from isles_assets_tests.materials import inspect, volume, write_volume
 path = Path(sys.argv[1])
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -37,8 +37,9 @@ with igzip.open(path, "wb", compresslevel=0) as file:
     for _ in range(200):
         file.write(noise)
 before = peak()
-assert inspect(path, Content.MAP).size > 100e6
-assert inspect(path, Content.CT).size > 100e6
+assert path.stat().st_size > 100e6
+for content in (Content.MAP, Content.CT):
+    inspect(path, content)
 print((peak() - before) / 1024)
 """
 
@@ -149,8 +150,12 @@ def test_extensions_are_found_and_the_data_behind_them(path, endianness):
 )
 def test_digest_and_size_are_the_files(path, pack):
     content = pack(uncompressed(np.random.default_rng(1).integers(0, 999, (40, 50, 60)).astype("<i2")))
-    inspection = inspect(write(path, content), Content.CT)
-    assert (inspection.sha256, inspection.size) == (hashlib.sha256(content).hexdigest(), len(content))
+    passed = []
+    with SourceReader(write(path, content), lambda piece: passed.append(bytes(piece))) as source:
+        nifti.inspect(source, Content.CT)
+        source.drain()
+    assert b"".join(passed) == content
+    assert (source.sha256, source.size) == (hashlib.sha256(content).hexdigest(), len(content))
 
 
 def cut(end):
@@ -267,10 +272,14 @@ def test_damaged_header_is_refused_or_read_but_never_crashes(path):
     assert outcomes == {"read", "refused"}
 
 
-def test_missing_file_is_the_systems_error(path):
+def test_a_file_that_cannot_be_read_is_refused_in_the_systems_words(path):
     for read in (read_header, lambda path: inspect(path, Content.CT)):
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(NiftiError, match="cannot be read: No such file"):
             read(path)
+        path.mkdir(exist_ok=True)
+        with pytest.raises(NiftiError, match="cannot be read: Is a directory"):
+            read(path)
+        path.rmdir()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pyarrow as pa
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.manifest import SubjectManifest
 from isles_assets.dataset.schema import CONFIGS
-from isles_assets.dataset.shard import ShardRecord, build_shard, shard_state
+from isles_assets.dataset.shard import ShardRecord, build_shard, shard_state, write_record
 from isles_assets.findings import Finding, Refusal
 from isles_assets.progress import Progress, readable_bytes
 from isles_assets.workers import each_in_processes
@@ -38,24 +38,29 @@ def build_shards(
     *,
     workers: int,
     say: Callable[[str], None],
+    decode: bool = True,
     stage: Stage | None = None,
 ) -> Iterator[Outcome]:
     """Yield an outcome for each of `rows`, as they come; one that fails does not stop the others.
 
-    With `stage`, the records of ten or more finished subjects at a time are given to it, and their disk is free
-    when it returns; without, all shards stay. Raises `Refusal` if the disk has no room, before anything is written.
+    Without `decode` volumes are packed unlooked at; with it, shards packed so are made again. With `stage`, the
+    records of ten or more finished subjects at a time are given to it, and their disk is free when it returns;
+    without, all shards stay. Raises `Refusal` if the disk has no room, before anything is written.
     """
-    records = {row.subject: shard_state(folder, row).record for row in rows}
-    work = [row for row in rows if records[row.subject] is None]
+    states = {row.subject: shard_state(folder, row).record for row in rows}
+    records = {subject: record for subject, record in states.items() if record and (record.decoded or not decode)}
+    work = [row for row in rows if row.subject not in records]
     size = STAGED_TOGETHER if stage else max(1, len(work))
     batches = [work[start : start + size] for start in range(0, len(work), size)]
-    _check_room(folder, batches)
+    _check_room(folder, batches, workers)
     say(f"{len(rows) - len(work)} subjects are up to date, {len(work)} to do")
-    yield from (Outcome(subject, record, False) for subject, record in records.items() if record is not None)
-    here = [record for record in records.values() if record is not None and not record.freed]
+    for subject, record in records.items():
+        write_record(folder, record)  # with the sources' times of now, where only those have changed
+        yield Outcome(subject, record, written=False)
+    here = [record for record in records.values() if not record.freed]
     progress = Progress("subjects", len(work), say)
     for batch in batches:
-        arguments = {row.subject: (root, folder, row, schemas) for row in batch}
+        arguments = {row.subject: (root, folder, row, schemas, decode) for row in batch}
         for subject, built in each_in_processes(build_shard, arguments, workers):
             if isinstance(built, ShardRecord):
                 here.append(built)
@@ -66,9 +71,17 @@ def build_shards(
             here = []
 
 
-def _check_room(folder: DataFolder, batches: Sequence[Sequence[SubjectManifest]]) -> None:
-    """Raise `Refusal` unless the shards of any one batch, each as large as its sources, fit beside what is there."""
-    needed = max((sum(_growth(folder, row) for row in batch) for batch in batches), default=0)
+def _check_room(folder: DataFolder, batches: Sequence[Sequence[SubjectManifest]], workers: int) -> None:
+    """Raise `Refusal` unless the shards of any one batch, each as large as its sources, fit beside what is there.
+
+    Those that take the place of others need room for both until they are complete, in each worker at a time.
+    """
+    needed = 0
+    for batch in batches:
+        sizes = {row.subject: sum(facts.size for facts in row.volumes.values() if facts) for row in batch}
+        replaced = {row.subject: _size_now(folder, row.subject) for row in batch}
+        growth = sum(sizes.values()) - sum(replaced.values())
+        needed = max(needed, growth + sum(sorted(replaced.values())[-workers:]))
     free = shutil.disk_usage(next(path for path in (folder.root, *folder.root.parents) if path.exists())).free
     if needed > free:
         problem = f"has {readable_bytes(free)} free, and {readable_bytes(needed)} are needed"
@@ -76,7 +89,5 @@ def _check_room(folder: DataFolder, batches: Sequence[Sequence[SubjectManifest]]
         raise Refusal("No shard was made.", [Finding("", str(folder.root), problem, mend)])
 
 
-def _growth(folder: DataFolder, row: SubjectManifest) -> int:
-    """Bytes that the shards of `row` will take beyond those that they replace."""
-    replaced = [path for config in CONFIGS if (path := folder.shard(config, row.subject)).exists()]
-    return sum(facts.size for facts in row.volumes.values() if facts) - sum(path.stat().st_size for path in replaced)
+def _size_now(folder: DataFolder, subject: str) -> int:
+    return sum(path.stat().st_size for config in CONFIGS if (path := folder.shard(config, subject)).exists())

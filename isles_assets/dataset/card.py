@@ -16,6 +16,9 @@ from isles_assets.release.peculiarities import PECULIARITIES
 from isles_assets.release.record import CITATIONS, RELEASE
 from isles_assets.release.volumes import VOLUMES, Content, Grid
 
+CARD_VERSION = 1
+"""To be raised when the same shards are to have another card."""
+
 _SYNTHETIC = """> [!WARNING]
 > **SYNTHETIC SAMPLE.** These are computed phantoms and invented clinical values, made to try the pipeline out.
 > They are not the ISLES'24 release and show no patient.

@@ -1,10 +1,11 @@
 """The subject manifest: what the tree holds of each subject, from file attributes and NIfTI headers alone."""
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -12,17 +13,24 @@ import pyarrow as pa
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.schema import SUBJECT_COLUMN, clinical_fields
 from isles_assets.dataset.tables import read_table
-from isles_assets.release.nifti import NiftiError, read_header
+from isles_assets.findings import Refusal
+from isles_assets.progress import Progress
+from isles_assets.release.nifti import NiftiError, SourceReader, read_header
 from isles_assets.release.tree import Entry, Inventory
 from isles_assets.release.volumes import VOLUMES, Volume
 from isles_assets.sample import SYNTHETIC_MARK
 
+MANIFEST_VERSION = 1
+"""To be raised when the same tree is to give other rows: then nothing is taken over from an older manifest."""
+
+_VERSION_KEY = b"isles_assets.manifest"
 _TEXT = pa.struct({"field": pa.string(), "text": pa.string()})
 _FACTS = pa.struct(
     {
         "path": pa.string(),
         "size": pa.int64(),
         "mtime_ns": pa.int64(),
+        "sha256": pa.string(),
         "fault": pa.string(),
         "shape": pa.list_(pa.int32()),
         "spacing": pa.list_(pa.float64()),
@@ -42,12 +50,14 @@ class VolumeFacts:
 
     `path` is relative to the tree, `size` in bytes, `shape` in voxels, `spacing` in mm, `affine` 4 x 4 row by
     row (mm, voxel to RAS+), `dtype` the stored numpy type, `text` the header's free text as {field, text}.
-    Where the header cannot be read, `fault` says why and the header's facts are None.
+    Where the header cannot be read, `fault` says why and the header's facts are None. `sha256` is there only if the
+    whole file was read.
     """
 
     path: str
     size: int
     mtime_ns: int
+    sha256: str | None = None
     fault: str | None = None
     shape: tuple[int, ...] | None = None
     spacing: tuple[float, ...] | None = None
@@ -57,6 +67,11 @@ class VolumeFacts:
     qform_code: int | None = None
     sform_code: int | None = None
     text: tuple[dict[str, str], ...] | None = None
+
+    def are_still_of(self, entry: Entry) -> bool:
+        """Whether they were read from the file that `entry` is of, as its size and time say, and could be."""
+        same = (self.path, self.size, self.mtime_ns) == (entry.path, entry.size, entry.mtime_ns)
+        return same and not self.fault and not entry.fault
 
 
 @dataclass(frozen=True)
@@ -77,45 +92,83 @@ class SubjectManifest:
             for entry in facts.text or ()
         )
 
-    def fingerprint(self, version: int) -> str:
-        """Digest of what a shard is made from: its sources' path, size and time, the clinical values, `version`."""
-        sources = {column: facts and (facts.path, facts.size, facts.mtime_ns) for column, facts in self.volumes.items()}
-        content = json.dumps([version, self.subject, sources, dict(self.clinical)], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+
+def survey(
+    root: Path,
+    inventory: Inventory,
+    clinical: Mapping[str, Mapping[str, Any]],
+    previous: Mapping[str, SubjectManifest] = MappingProxyType({}),
+    *,
+    full: bool = False,
+    workers: int = 1,
+    say: Callable[[str], None] = lambda words: None,
+) -> list[SubjectManifest]:
+    """A row for each subject in `clinical`, which holds its clinical values.
+
+    Only headers are read, and only of volumes whose size or time is another than in `previous`. With `full` every
+    volume is read to its end, in `workers` threads, for its digest, and `say` is told the progress.
+    """
+    rows = []
+    progress = Progress("subjects", len(clinical), say)
+    with ThreadPoolExecutor(workers) as executor:
+        for subject, values in clinical.items():
+            known = previous[subject].volumes if subject in previous else {}
+            look = partial(_survey, root, inventory, subject, known, full)
+            row = SubjectManifest(subject, dict(executor.map(look, VOLUMES)), values)
+            rows.append(row)
+            if full:
+                progress.advance(sum(facts.size for facts in row.volumes.values() if facts))
+    return rows
 
 
-def survey_subject(root: Path, inventory: Inventory, subject: str, clinical: Mapping[str, Any]) -> SubjectManifest:
-    """The manifest's row for `subject`; reads the headers of the volumes that are there."""
-    volumes = {volume.column: _survey(root, inventory.get(volume.path(subject)), volume) for volume in VOLUMES}
-    return SubjectManifest(subject, volumes, clinical)
-
-
-def _survey(root: Path, entry: Entry | None, volume: Volume) -> VolumeFacts | None:
+def _survey(
+    root: Path,
+    inventory: Inventory,
+    subject: str,
+    known: Mapping[str, VolumeFacts | None],
+    full: bool,
+    volume: Volume,
+) -> tuple[str, VolumeFacts | None]:
+    entry = inventory.get(volume.path(subject))
     if entry is None or entry.size == 0:
-        return None
+        return volume.column, None
+    facts = known.get(volume.column)
+    if full or not facts or not facts.are_still_of(entry):
+        facts = _read_facts(root, entry, volume, full)
+    return volume.column, facts if full else replace(facts, sha256=None)
+
+
+def _read_facts(root: Path, entry: Entry, volume: Volume, full: bool) -> VolumeFacts:
+    facts = VolumeFacts(entry.path, entry.size, entry.mtime_ns)
     if entry.fault:
-        return VolumeFacts(entry.path, entry.size, entry.mtime_ns, fault=str(entry.fault))
+        return replace(facts, fault=str(entry.fault))
     try:
         header = read_header(root / entry.path)
+        if full:
+            facts = replace(facts, sha256=_sha256(root / entry.path))
     except NiftiError as error:
-        return VolumeFacts(entry.path, entry.size, entry.mtime_ns, fault=str(error))
+        return replace(facts, fault=str(error))
     fault = None
     if len(header.shape) < volume.dimensions or (header.frames > 1 and volume.dimensions == 3):
         fault = f"has shape {'x'.join(map(str, header.shape))}, where {volume.dimensions} dimensions are expected"
-    return VolumeFacts(
-        entry.path,
-        entry.size,
-        entry.mtime_ns,
-        fault,
-        header.shape,
-        header.spacing,
-        header.frames,
-        header.dtype,
-        header.affine,
-        header.qform_code,
-        header.sform_code,
-        tuple({"field": field, "text": text} for field, text in header.text),
+    return replace(
+        facts,
+        fault=fault,
+        shape=header.shape,
+        spacing=header.spacing,
+        frames=header.frames,
+        dtype=header.dtype,
+        affine=header.affine,
+        qform_code=header.qform_code,
+        sform_code=header.sform_code,
+        text=tuple({"field": field, "text": text} for field, text in header.text),
     )
+
+
+def _sha256(path: Path) -> str:
+    with SourceReader(path) as source:
+        source.drain()
+        return source.sha256
 
 
 def manifest_schema() -> pa.Schema:
@@ -134,12 +187,25 @@ def manifest_table(rows: Iterable[SubjectManifest]) -> pa.Table:
         }
         for row in sorted(rows, key=lambda row: row.subject)
     ]
-    return pa.Table.from_pylist(records, manifest_schema())
+    return pa.Table.from_pylist(records, manifest_schema().with_metadata({_VERSION_KEY: str(MANIFEST_VERSION)}))
 
 
 def read_manifest(folder: DataFolder) -> dict[str, SubjectManifest]:
     """The rows by subject, as `subject_manifest` wrote them."""
-    table = read_table(folder.manifest, "subject_manifest", manifest_schema())
+    return _rows(read_table(folder.manifest, "subject_manifest", manifest_schema()))
+
+
+def read_previous_manifest(folder: DataFolder) -> dict[str, SubjectManifest]:
+    """The rows of a manifest that this version of the code wrote; none where there is no such."""
+    try:
+        table = read_table(folder.manifest, "subject_manifest", manifest_schema())
+    except Refusal:
+        return {}
+    same = (table.schema.metadata or {}).get(_VERSION_KEY) == str(MANIFEST_VERSION).encode()
+    return _rows(table) if same else {}
+
+
+def _rows(table: pa.Table) -> dict[str, SubjectManifest]:
     columns = [field.name for field in clinical_fields()]
     return {
         row[SUBJECT_COLUMN]: SubjectManifest(

@@ -13,9 +13,6 @@ SUBJECT_COLUMN = "subject_id"
 NIFTI = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 """The storage type of `datasets.Nifti()`; with `large_binary` the library would yield plain dicts."""
 
-LARGEST_VALUE = 2**31 - 1024
-"""Bytes that one Parquet value may have: a page's size is an int32, and a page is a little more than its value."""
-
 _ARROW = {Kind.WHOLE: pa.int16(), Kind.NUMBER: pa.float64(), Kind.MINUTES: pa.float64(), Kind.LEVEL: pa.string()}
 
 

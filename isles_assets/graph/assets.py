@@ -2,14 +2,18 @@
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
 from isles_assets.dataset import manifest, tables
 from isles_assets.dataset.building import build_shards
+from isles_assets.dataset.card import CARD_VERSION
 from isles_assets.dataset.features import annotated_schema
 from isles_assets.dataset.schema import CONFIGS
+from isles_assets.dataset.shard import FORMAT_VERSION
+from isles_assets.files import sha256_of
 from isles_assets.findings import Refusal
 from isles_assets.graph import reporting
 from isles_assets.graph.outcomes import each_partition_for_itself
@@ -26,7 +30,7 @@ from isles_assets.sample.tree import make_sample
 GROUP = "isles24"
 
 
-@dg.asset(group_name=GROUP, kinds={"nifti", "parquet"})
+@dg.asset(group_name=GROUP, kinds={"nifti", "parquet"}, code_version="1")
 def raw_tree(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
     """The extracted release, inventoried: path, size and modification time of every file.
 
@@ -41,10 +45,10 @@ def raw_tree(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
         inventory = take_inventory(settings.tree)
         table = tables.write_inventory(settings.folder, inventory)
     context.log.info(f"Found {len(inventory)} files in {settings.tree}")
-    return dg.MaterializeResult(metadata=reporting.of_raw_tree(settings, inventory, table))
+    return _materialized(settings.folder.raw_tree, reporting.of_raw_tree(settings, inventory, table))
 
 
-@dg.asset(deps=[raw_tree], group_name=GROUP, kinds={"excel", "parquet"})
+@dg.asset(deps=[raw_tree], group_name=GROUP, kinds={"excel", "parquet"}, code_version="1")
 def clinical_table(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
     """The clinical workbooks as one typed table: a row a subject, 33 variables, missing is null."""
     with refusals_reported():
@@ -54,28 +58,58 @@ def clinical_table(context: dg.AssetExecutionContext, settings: Settings) -> dg.
         table = tables.clinical_table(rows)
         tables.write_table(settings.folder.clinical, table)
     context.log.info(f"Read {len(VARIABLES)} clinical variables of {len(rows)} subjects")
-    return dg.MaterializeResult(metadata=reporting.of_clinical_table(settings, rows, table))
+    return _materialized(settings.folder.clinical, reporting.of_clinical_table(settings, rows, table))
 
 
-@dg.asset(deps=[raw_tree, clinical_table], group_name=GROUP, kinds={"nifti", "parquet"})
-def subject_manifest(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
+class ManifestConfig(dg.Config):
+    """How to take stock."""
+
+    full: bool = Field(
+        False,
+        description="Read every volume for its SHA-256 instead of trusting size and time: finds files that changed "
+        "without a trace, and spares shards whose files were only touched or copied.",
+    )
+
+
+@dg.asset(
+    deps=[raw_tree, clinical_table],
+    group_name=GROUP,
+    kinds={"nifti", "parquet"},
+    code_version=str(manifest.MANIFEST_VERSION),
+)
+def subject_manifest(
+    context: dg.AssetExecutionContext, config: ManifestConfig, settings: Settings
+) -> dg.MaterializeResult:
     """One row a subject: its 18 volumes with path, size, shape, spacing, dtype and affine, and its clinical values.
 
-    Made from file attributes and headers; no voxel is read.
+    Made from file attributes and headers; no voxel is read, and no header of a file that is as it was.
     """
     with refusals_reported():
         inventory = tables.read_inventory(settings.folder)
         clinical = tables.clinical_values(tables.read_clinical_table(settings.folder))
-        rows = [manifest.survey_subject(settings.tree, inventory, s, values) for s, values in clinical.items()]
+        rows = manifest.survey(
+            settings.tree,
+            inventory,
+            clinical,
+            manifest.read_previous_manifest(settings.folder),
+            full=config.full,
+            workers=settings.processes,
+            say=context.log.info,
+        )
         table = manifest.manifest_table(rows)
         tables.write_table(settings.folder.manifest, table)
     context.log.info(f"Surveyed {sum(len(row.volumes) for row in rows)} volumes of {len(rows)} subjects")
-    return dg.MaterializeResult(metadata=reporting.of_subject_manifest(settings, rows, table))
+    return _materialized(settings.folder.manifest, reporting.of_subject_manifest(settings, rows, table))
 
 
 class ShardConfig(dg.Config):
     """How to build shards."""
 
+    decode: bool = Field(
+        True,
+        description="Decode every volume on its way: gzip CRC and length, header, grid, voxels. Switched off for a "
+        "quick run, shards are packed unlooked at, and the check `volumes_decoded` says so.",
+    )
     free_disk: bool = Field(
         False,
         description="For a disk that cannot hold all shards: stage each ten subjects on the Hub, where no reader of "
@@ -93,6 +127,7 @@ with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):  # for b
         backfill_policy=partitions_per_run(),
         group_name=GROUP,
         kinds={"parquet"},
+        code_version=str(FORMAT_VERSION),
     )
     def subject_shard(context: dg.AssetExecutionContext, config: ShardConfig, settings: Settings) -> None:
         """A subject's row as Parquet, one file a config: the release's bytes, every volume read and verified.
@@ -117,13 +152,14 @@ with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):  # for b
                 schemas,
                 workers=settings.processes,
                 say=context.log.info,
+                decode=config.decode,
                 stage=stage,
             ):
                 if isinstance(outcome.result, Exception):
                     outcomes.fail(outcome.subject, outcome.result)
                 else:
                     facts = reporting.of_shard(settings, rows[outcome.subject], outcome.result, written=outcome.written)
-                    outcomes.succeed(outcome.subject, facts)
+                    outcomes.succeed(outcome.subject, facts, outcome.result.data_version)
 
 
 class PublishConfig(dg.Config):
@@ -135,11 +171,12 @@ class PublishConfig(dg.Config):
 
 
 @dg.asset(
-    deps=[dg.AssetDep(subject_shard, partition_mapping=dg.AllPartitionMapping())],
+    deps=[subject_manifest, dg.AssetDep(subject_shard, partition_mapping=dg.AllPartitionMapping())],
     output_required=False,
     retry_policy=dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL),  # refusals are not retried
     group_name=GROUP,
     kinds={"huggingface"},
+    code_version=f"{CARD_VERSION}.{FORMAT_VERSION}",
 )
 def hub_dataset(
     context: dg.AssetExecutionContext, config: PublishConfig, settings: Settings
@@ -163,4 +200,9 @@ def hub_dataset(
         published = target.publish(publication)
     context.log.info(f"{'Published' if published.changed else 'Nothing has changed:'} {published.url}")
     facts = reporting.of_publication(publication) | reporting.of_published(published, target.location)
-    yield dg.MaterializeResult(metadata=facts)
+    yield dg.MaterializeResult(metadata=facts, data_version=dg.DataVersion(publication.digest))
+
+
+def _materialized(table: Path, metadata: reporting.Metadata) -> dg.MaterializeResult:
+    """Same bytes, same data version: what is downstream is stale only if the table has changed."""
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(sha256_of(table)))

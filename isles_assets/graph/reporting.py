@@ -1,6 +1,6 @@
 """How facts and findings look in Dagster: metadata and failures."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from isles_assets.dataset.manifest import SubjectManifest
 from isles_assets.dataset.publication import Publication
 from isles_assets.dataset.schema import CONFIGS, SUBJECT_COLUMN
-from isles_assets.dataset.shard import ShardRecord
+from isles_assets.dataset.shard import ShardRecord, Voxels
 from isles_assets.findings import Finding, Refusal, fatal, name_some
 from isles_assets.graph.resources import Settings
 from isles_assets.hub.target import Published
@@ -101,12 +101,14 @@ def of_subject_manifest(settings: Settings, rows: Sequence[SubjectManifest], tab
 
 def of_shard(settings: Settings, subject: SubjectManifest, record: ShardRecord, *, written: bool) -> Metadata:
     """The facts of one subject's shards: files, bytes, what the masks mark, each source's digest."""
-    masks = {c: s for c, s in record.sources.items() if BY_COLUMN[c].content in (Content.MASK, Content.LABELS)}
     ncct = subject.volumes["ncct"]
     assert ncct and ncct.shape and ncct.spacing
     sources = markdown_table(
         ("column", "bytes", "non-finite voxels", "sha256"),
-        [(column, s.size, s.non_finite, f"`{s.sha256}`") for column, s in record.sources.items()],
+        [
+            (column, s.size, s.voxels.non_finite if s.voxels else "not decoded", f"`{s.sha256}`")
+            for column, s in record.sources.items()
+        ],
     )
     return {
         **_of_bytes(record.size),
@@ -116,11 +118,19 @@ def of_shard(settings: Settings, subject: SubjectManifest, record: ShardRecord, 
         "ncct grid": dg.MetadataValue.text(
             f"{'x'.join(map(str, ncct.shape))} voxels of {'x'.join(f'{mm:g}' for mm in ncct.spacing)} mm"
         ),
-        **{f"{column} voxels": dg.MetadataValue.int(source.marked) for column, source in masks.items()},
-        "lesion_mask ml": dg.MetadataValue.float(masks["lesion_mask"].marked_ml),
-        "cow_mask labels": dg.MetadataValue.json(masks["cow_mask"].labels),
-        "non-finite voxels": dg.MetadataValue.int(sum(source.non_finite for source in record.sources.values())),
+        "decode check": dg.MetadataValue.text("passed" if record.decoded else "not done"),
+        **_of_voxels({column: s.voxels for column, s in record.sources.items() if s.voxels}),
         "sources": dg.MetadataValue.md(sources),
+    }
+
+
+def _of_voxels(voxels: Mapping[str, Voxels]) -> Metadata:
+    masks = {c: seen for c, seen in voxels.items() if BY_COLUMN[c].content in (Content.MASK, Content.LABELS)}
+    return {
+        **{f"{column} voxels": dg.MetadataValue.int(seen.marked) for column, seen in masks.items()},
+        **{f"{column} ml": dg.MetadataValue.float(seen.marked_ml) for column, seen in masks.items()},
+        **{f"{column} labels": dg.MetadataValue.json(seen.labels) for column, seen in masks.items()},
+        "non-finite voxels": dg.MetadataValue.int(sum(seen.non_finite for seen in voxels.values())),
     }
 
 

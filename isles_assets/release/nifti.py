@@ -1,13 +1,13 @@
-"""Reading the release's NIfTI files: the header alone, or the whole file once with everything it must satisfy.
+"""Reading the release's NIfTI files: the header alone, or the whole file once, with everything it must satisfy.
 
-Both stream: memory is a few MB whatever the volume. Intensities are never converted; only masks are scaled, by
+All streams: memory is a few MB whatever the volume. Intensities are never converted; only masks are scaled, by
 the header's slope and intercept, because their stored integers need not be 0 and 1.
 """
 
 import gzip
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -78,16 +78,13 @@ def voxel_ml(affine: tuple[float, ...]) -> float:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What reading a whole file showed.
+    """What decoding a whole file showed.
 
-    `sha256` and `size` are of the file as it lies on disk. `non_finite` counts NaN and infinite voxels.
-    `labels` are the distinct values of a mask other than 0 and `marked` the number of voxels holding one; both
-    are empty for other contents.
+    `non_finite` counts NaN and infinite voxels. `labels` are the distinct values of a mask other than 0 and `marked`
+    the number of voxels holding one; both are empty for other contents.
     """
 
     header: Header
-    sha256: str
-    size: int
     non_finite: int
     marked: int
     labels: tuple[int, ...]
@@ -96,52 +93,74 @@ class Inspection:
 def read_header(path: Path) -> Header:
     """The header of a `.nii.gz` file; only its first kilobytes are read.
 
-    Raises `NiftiError` if it is not gzip, not NIfTI-1 in one file, or cut short; `OSError` as the system says.
+    Raises `NiftiError` if it cannot be read, is not gzip, not NIfTI-1 in one file, or cut short.
     """
     try:
-        with path.open("rb") as file:
-            return _parse(_decompressed(file))
+        with SourceReader(path) as source:
+            return _parse(_decompressed(source))
     except _BROKEN as error:
         raise NiftiError(_reason(error)) from error
 
 
-def inspect(path: Path, content: Content) -> Inspection:
-    """Read all of a `.nii.gz` file once: digest, gzip CRC and length, data length, and the voxels' validity.
+class SourceReader(io.RawIOBase):
+    """A file that is read once from start to end, whose bytes are digested and handed to `sink` as they pass.
 
-    Raises `NiftiError` for a damaged file, for data longer or shorter than the header says, for a binary mask
-    holding anything but 0 and 1 after scaling, and for a label mask holding a fraction or a negative number.
+    `size` and `sha256` are of what has passed. Raises `NiftiError` where the system cannot read.
     """
-    try:
-        with path.open("rb", buffering=0) as file:
-            hashing = _HashingReader(file)
-            stream = _decompressed(hashing)
-            header = _parse(stream)
-            voxels = _Voxels(header, content)
-            for chunk in _data(stream, header):
-                voxels.add(chunk)
-    except _BROKEN as error:
-        raise NiftiError(_reason(error)) from error
-    return Inspection(
-        header, hashing.digest.hexdigest(), hashing.size, voxels.non_finite, voxels.marked, tuple(sorted(voxels.labels))
-    )
 
-
-class _HashingReader(io.RawIOBase):
-    """A readable file whose bytes are digested as they pass."""
-
-    def __init__(self, file: io.RawIOBase):
-        self._file = file
-        self.digest = hashlib.sha256()
+    def __init__(self, path: Path, sink: Callable[[memoryview], None] = lambda piece: None):
+        try:
+            self._file = path.open("rb", buffering=0)
+        except OSError as error:
+            raise NiftiError(f"cannot be read: {error.strerror}") from error
+        self._sink = sink
+        self._digest = hashlib.sha256()
         self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        count = self._file.readinto(buffer) or 0
-        self.digest.update(memoryview(buffer)[:count])
+        try:
+            count = self._file.readinto(buffer) or 0
+        except OSError as error:
+            raise NiftiError(f"cannot be read: {error.strerror}") from error
+        piece = memoryview(buffer)[:count]
+        self._digest.update(piece)
+        self._sink(piece)
         self.size += count
         return count
+
+    def drain(self) -> None:
+        """Read what is left."""
+        buffer = bytearray(_CHUNK)
+        while self.readinto(buffer):
+            pass
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def inspect(source: BinaryIO | SourceReader, content: Content) -> Inspection:
+    """Decode a `.nii.gz` file from start to end: gzip CRC and length, data length, and the voxels' validity.
+
+    Raises `NiftiError` for a damaged file, for data longer or shorter than the header says, for a binary mask
+    holding anything but 0 and 1 after scaling, and for a label mask holding a fraction or a negative number.
+    """
+    try:
+        stream = _decompressed(source)
+        header = _parse(stream)
+        voxels = _Voxels(header, content)
+        for chunk in _data(stream, header):
+            voxels.add(chunk)
+    except _BROKEN as error:
+        raise NiftiError(_reason(error)) from error
+    return Inspection(header, voxels.non_finite, voxels.marked, tuple(sorted(voxels.labels)))
 
 
 class _Voxels:
@@ -177,7 +196,7 @@ class _Voxels:
                 self.marked += int(np.count_nonzero(stored == value))
 
 
-def _decompressed(file: BinaryIO | io.RawIOBase) -> BinaryIO:
+def _decompressed(file: BinaryIO | SourceReader) -> BinaryIO:
     return cast(BinaryIO, igzip.IGzipFile(fileobj=file, mode="rb"))
 
 

@@ -1,0 +1,300 @@
+"""Parquet files of one row, written and read back in one pass and a small buffer however large the values are.
+
+One row is one row group, and each column chunk one page. So a file is `PAR1`, then for each column a page header, the
+definition level and the value, then the footer (https://parquet.apache.org/docs/file-format). Values are PLAIN and
+uncompressed: their bytes lie in the file as they are, and a reader fetches one column alone.
+"""
+
+import hashlib
+import math
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import thriftpy2
+from thriftpy2.protocol import TCompactProtocolFactory
+from thriftpy2.utils import serialize
+
+Sink = Callable[[bytes | memoryview], None]
+
+_MAGIC = b"PAR1"
+_LENGTH = struct.Struct("<I")
+_LEVELS = struct.Struct("<IBB")
+_CHUNK = 1 << 20
+
+LARGEST_VALUE = 2**31 - 1 - _LEVELS.size - _LENGTH.size
+"""Bytes that a value may have: the page that holds it has a size of 32 bits with sign."""
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """A binary value that is never in memory as a whole: `size` bytes, which `pour` gives to a sink in pieces."""
+
+    size: int
+    pour: Callable[[Sink], None]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A finished file: `size` in bytes and its SHA-256."""
+
+    size: int
+    sha256: str
+
+
+def write_row(
+    file: BinaryIO,
+    schema: pa.Schema,
+    row: Mapping[str, Any],
+    metadata: Callable[[], Mapping[str, str]],
+    *,
+    created_by: str,
+) -> Written:
+    """Write a Parquet file that holds `row`, the values by column of `schema`.
+
+    A column is a string, binary, int16 or float64, or a struct of such, whose value is a dict; None is null, and a
+    binary may be `Streamed`. The footer's key-value metadata is the schema's and what `metadata` returns once all
+    values are written. The same arguments give the same bytes.
+
+    Raises `TypeError` for a column of another type, and `ValueError` for a value of more than `LARGEST_VALUE` bytes
+    or a null where none may be, before anything is written; `ValueError` for a stream of another size than it says;
+    and whatever a `pour`, `metadata` or `file` raises.
+    """
+    elements = [_format().SchemaElement(name="schema", num_children=len(schema)), *_elements(schema)]
+    values = [(leaf, *_value(row, leaf)) for leaf in _leaves(schema)]
+    output = _Output(file)
+    output.write(_MAGIC)
+    chunks = [_write_chunk(output, leaf, level, value) for leaf, level, value in values]
+    size = output.position - len(_MAGIC)
+    texts = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()} | dict(metadata())
+    group = _format().RowGroup(
+        columns=chunks,
+        total_byte_size=size,
+        num_rows=1,
+        file_offset=len(_MAGIC),
+        total_compressed_size=size,
+        ordinal=0,
+    )
+    footer = _serialized(
+        _format().FileMetaData(
+            version=2,
+            schema=elements,
+            num_rows=1,
+            row_groups=[group],
+            key_value_metadata=[_format().KeyValue(key=key, value=value) for key, value in texts.items()],
+            created_by=created_by,
+            column_orders=[_format().ColumnOrder(TYPE_ORDER=_format().TypeDefinedOrder()) for _ in values],
+        )
+    )
+    output.write(footer + _LENGTH.pack(len(footer)) + _MAGIC)
+    return output.written()
+
+
+def value_digests(path: Path, sizes: Mapping[str, int]) -> dict[str, str]:
+    """SHA-256 of binary values in a file that `write_row` wrote, by column (`a.b` inside a struct).
+
+    `sizes` says which columns and how many bytes each holds. Where they lie is what pyarrow reads in the footer.
+    Raises `ValueError` if the file says another size.
+    """
+    group = pq.read_metadata(path).row_group(0)
+    chunks = {chunk.path_in_schema: chunk for chunk in map(group.column, range(group.num_columns))}
+    with path.open("rb") as file:
+        return {name: _digest_of_value(file, chunks[name], size) for name, size in sizes.items()}
+
+
+def _digest_of_value(file: BinaryIO, chunk: Any, size: int) -> str:
+    """The value is what the chunk's only page ends with."""
+    file.seek(chunk.data_page_offset + chunk.total_compressed_size - size - _LENGTH.size)
+    if file.read(_LENGTH.size) != _LENGTH.pack(size):
+        raise ValueError(f"{chunk.path_in_schema} does not hold {size} bytes")
+    digest = hashlib.sha256()
+    while size and (piece := file.read(min(_CHUNK, size))):
+        digest.update(piece)
+        size -= len(piece)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """A column that holds values: its field, after those of the structs that it is in."""
+
+    fields: tuple[pa.Field, ...]
+
+    @property
+    def path(self) -> list[str]:
+        return [field.name for field in self.fields]
+
+    @property
+    def nullable(self) -> bool:
+        return any(field.nullable for field in self.fields)
+
+    @property
+    def storage(self) -> "_Storage":
+        return _storage(self.fields[-1].type)
+
+
+@dataclass(frozen=True)
+class _Storage:
+    """How values of an Arrow type are stored: `type` and annotations in the schema, `plain` their bytes."""
+
+    type: int
+    annotations: Mapping[str, Any]
+    plain: Callable[[Any], bytes]
+
+
+@cache
+def _format() -> Any:
+    """The Thrift structures of the format."""
+    return thriftpy2.load(str(Path(__file__).with_suffix(".thrift")), module_name="isles_assets.parquet_thrift")
+
+
+@cache
+def _storage(of: pa.DataType) -> _Storage:
+    parquet = _format()
+    text = {
+        "converted_type": parquet.ConvertedType.UTF8,
+        "logicalType": parquet.LogicalType(STRING=parquet.StringType()),
+    }
+    int16 = {
+        "converted_type": parquet.ConvertedType.INT_16,
+        "logicalType": parquet.LogicalType(INTEGER=parquet.IntType(bitWidth=16, isSigned=True)),
+    }
+    storages = {
+        pa.string(): _Storage(parquet.Type.BYTE_ARRAY, text, str.encode),
+        pa.binary(): _Storage(parquet.Type.BYTE_ARRAY, {}, bytes),
+        pa.int16(): _Storage(parquet.Type.INT32, int16, struct.Struct("<i").pack),
+        pa.float64(): _Storage(parquet.Type.DOUBLE, {}, struct.Struct("<d").pack),
+    }
+    if of not in storages:
+        raise TypeError(f"a column of type {of} is not written here, only {', '.join(map(str, storages))}")
+    return storages[of]
+
+
+def _leaves(fields: Iterable[pa.Field], outer: tuple[pa.Field, ...] = ()) -> Iterator[_Leaf]:
+    for field in fields:
+        if pa.types.is_struct(field.type):
+            yield from _leaves(field.type, (*outer, field))
+        else:
+            yield _Leaf((*outer, field))
+
+
+def _elements(fields: Iterable[pa.Field]) -> Iterator[Any]:
+    """The schema as the footer has it: a tree, depth first."""
+    parquet = _format()
+    repetitions = parquet.FieldRepetitionType
+    for field in fields:
+        repetition = repetitions.OPTIONAL if field.nullable else repetitions.REQUIRED
+        if pa.types.is_struct(field.type):
+            number = field.type.num_fields
+            yield parquet.SchemaElement(name=field.name, repetition_type=repetition, num_children=number)
+            yield from _elements(field.type)
+        else:
+            storage = _storage(field.type)
+            yield parquet.SchemaElement(
+                name=field.name, repetition_type=repetition, type=storage.type, **storage.annotations
+            )
+
+
+def _value(row: Mapping[str, Any], leaf: _Leaf) -> tuple[int, bytes | Streamed | None]:
+    """The definition level of `leaf`'s value, which is the number of nullable fields that are there, and its bytes."""
+    value: Any = row
+    level = 0
+    for field in leaf.fields:
+        value = value[field.name]
+        if value is None and not field.nullable:
+            raise ValueError(f"{'.'.join(leaf.path)} is null")
+        if value is None:
+            return level, None
+        level += field.nullable
+    if not isinstance(value, Streamed):
+        value = leaf.storage.plain(value)
+    if _size(value) > LARGEST_VALUE:
+        raise ValueError(f"{'.'.join(leaf.path)} has {_size(value)} bytes; a Parquet value has at most {LARGEST_VALUE}")
+    return level, value
+
+
+def _size(value: bytes | Streamed) -> int:
+    return value.size if isinstance(value, Streamed) else len(value)
+
+
+def _write_chunk(output: "_Output", leaf: _Leaf, level: int, value: bytes | Streamed | None) -> Any:
+    """Write the only page of a column chunk; its metadata for the footer."""
+    parquet = _format()
+    # Levels are run-length encoded: the run's bytes, then one run of one value, which its header says as 1 << 1.
+    levels = _LEVELS.pack(2, 1 << 1, level) if leaf.nullable else b""
+    prefix = _LENGTH.pack(_size(value)) if value is not None and leaf.storage.type == parquet.Type.BYTE_ARRAY else b""
+    page = len(levels) + len(prefix) + (0 if value is None else _size(value))
+    header = parquet.PageHeader(
+        type=parquet.PageType.DATA_PAGE,
+        uncompressed_page_size=page,
+        compressed_page_size=page,
+        data_page_header=parquet.DataPageHeader(
+            num_values=1,
+            encoding=parquet.Encoding.PLAIN,
+            definition_level_encoding=parquet.Encoding.RLE,
+            repetition_level_encoding=parquet.Encoding.RLE,
+        ),
+    )
+    start = output.position
+    output.write(_serialized(header) + levels + prefix)
+    if isinstance(value, Streamed):
+        end = output.position + value.size
+        value.pour(output.write)
+        if output.position != end:
+            raise ValueError(f"{'.'.join(leaf.path)} has {output.position - end:+} bytes than the {value.size} it said")
+    elif value is not None:
+        output.write(value)
+    size = output.position - start
+    return parquet.ColumnChunk(
+        file_offset=0,
+        meta_data=parquet.ColumnMetaData(
+            type=leaf.storage.type,
+            encodings=[parquet.Encoding.RLE, parquet.Encoding.PLAIN],
+            path_in_schema=leaf.path,
+            codec=parquet.CompressionCodec.UNCOMPRESSED,
+            num_values=1,
+            total_uncompressed_size=size,
+            total_compressed_size=size,
+            data_page_offset=start,
+            statistics=parquet.Statistics(null_count=int(value is None), **_bounds(leaf, value)),
+        ),
+    )
+
+
+def _bounds(leaf: _Leaf, value: bytes | Streamed | None) -> dict[str, bytes]:
+    """Minimum and maximum, for readers that filter; a large value has none, and the format wants signs of zero so."""
+    if value is None or isinstance(value, Streamed) or leaf.fields[-1].type == pa.binary():
+        return {}
+    if leaf.fields[-1].type == pa.float64():
+        (number,) = struct.unpack("<d", value)
+        if math.isnan(number):
+            return {}
+        if number == 0:
+            return {"min_value": struct.pack("<d", -0.0), "max_value": struct.pack("<d", 0.0)}
+    return {"min_value": value, "max_value": value}
+
+
+def _serialized(structure: Any) -> bytes:
+    return serialize(structure, TCompactProtocolFactory())
+
+
+class _Output:
+    """A file that knows its position and digest."""
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.position = 0
+
+    def write(self, piece: bytes | memoryview) -> None:
+        self._file.write(piece)
+        self._digest.update(piece)
+        self.position += len(piece)
+
+    def written(self) -> Written:
+        return Written(self.position, self._digest.hexdigest())
