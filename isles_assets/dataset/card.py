@@ -108,7 +108,8 @@ subject = next(iter(subjects))
 subject["ncct"].shape, subject["lesion_mask"].affine, subject["nihss_admission"]
 ```
 
-Only some columns; nothing else is downloaded:
+Only some columns; the others are not downloaded, but up to 5 MiB beyond each column are, unless
+`storage_options={{"hf": {{"block_size": 65536}}}}` is given:
 
 ```python
 columns = ["{SUBJECT_COLUMN}", "ncct", "lesion_mask"]
