@@ -6,7 +6,7 @@ QUIET := PYTHONWARNINGS="ignore:Function"
 # Dagster reads .env, too.
 -include .env
 
-.PHONY: setup demo test lint ui
+.PHONY: setup demo test lint ui bench
 
 setup: $(READY)
 
@@ -31,3 +31,8 @@ lint: setup
 # With DAGSTER_MODULE_NAME set, Dagster's webserver never comes up.
 ui: setup
 	env -u DAGSTER_MODULE_NAME $(VENV)/bin/dagster dev
+
+# Linux only; takes about 40 minutes, on a machine that does nothing else. Options: make bench BENCH='--work /a/disk'
+bench: setup
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(VENV)/bin/python -m benchmarks $(BENCH)

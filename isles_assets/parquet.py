@@ -26,6 +26,7 @@ _MAGIC = b"PAR1"
 _LENGTH = struct.Struct("<I")
 _LEVELS = struct.Struct("<IBB")
 _CHUNK = 1 << 20
+_LARGEST_BOUND = 4096
 
 LARGEST_VALUE = 2**31 - 1 - _LEVELS.size - _LENGTH.size
 """Bytes that a value may have: the page that holds it has a size of 32 bits with sign."""
@@ -55,7 +56,7 @@ def write_row(
     *,
     created_by: str,
 ) -> Written:
-    """Write a Parquet file that holds `row`, the values by column of `schema`.
+    """Write a Parquet file that holds `row`, the values by column of `schema`, to a buffered `file` that is empty.
 
     A column is a string, binary, int16 or float64, or a struct of such, whose value is a dict; None is null, and a
     binary may be `Streamed`. The footer's key-value metadata is the schema's and what `metadata` returns once all
@@ -101,16 +102,18 @@ def value_digests(path: Path, sizes: Mapping[str, int]) -> dict[str, str]:
     `sizes` says which columns and how many bytes each holds. Where they lie is what pyarrow reads in the footer.
     Raises `ValueError` if the file says another size.
     """
-    group = pq.read_metadata(path).row_group(0)
-    chunks = {chunk.path_in_schema: chunk for chunk in map(group.column, range(group.num_columns))}
+    footer = pq.read_metadata(path)
+    places = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
     with path.open("rb") as file:
-        return {name: _digest_of_value(file, chunks[name], size) for name, size in sizes.items()}
+        return {name: _digest_of_value(file, footer, places[name], size) for name, size in sizes.items()}
 
 
-def _digest_of_value(file: BinaryIO, chunk: Any, size: int) -> str:
-    """The value is what the chunk's only page ends with."""
-    file.seek(chunk.data_page_offset + chunk.total_compressed_size - size - _LENGTH.size)
-    if file.read(_LENGTH.size) != _LENGTH.pack(size):
+def _digest_of_value(file: BinaryIO, footer: pq.FileMetaData, place: int, size: int) -> str:
+    """The value is what the chunk's only page ends with, after what `write_row` puts before one of `size` bytes."""
+    chunk, most = footer.row_group(0).column(place), footer.schema.column(place).max_definition_level
+    start = _page_start(size, _LENGTH.pack(size), most if most else None) if 0 <= size <= LARGEST_VALUE else None
+    file.seek(chunk.data_page_offset)
+    if start is None or chunk.total_compressed_size != len(start) + size or file.read(len(start)) != start:
         raise ValueError(f"{chunk.path_in_schema} does not hold {size} bytes")
     digest = hashlib.sha256()
     while size and (piece := file.read(min(_CHUNK, size))):
@@ -164,10 +167,14 @@ def _storage(of: pa.DataType) -> _Storage:
         "converted_type": parquet.ConvertedType.INT_16,
         "logicalType": parquet.LogicalType(INTEGER=parquet.IntType(bitWidth=16, isSigned=True)),
     }
+
+    def sign_extended(value: int) -> bytes:
+        return struct.pack("<hh", value, -(value < 0))  # unlike "<i" it refuses what is no int16
+
     storages = {
         pa.string(): _Storage(parquet.Type.BYTE_ARRAY, text, str.encode),
-        pa.binary(): _Storage(parquet.Type.BYTE_ARRAY, {}, bytes),
-        pa.int16(): _Storage(parquet.Type.INT32, int16, struct.Struct("<i").pack),
+        pa.binary(): _Storage(parquet.Type.BYTE_ARRAY, {}, lambda value: b"".join([value])),
+        pa.int16(): _Storage(parquet.Type.INT32, int16, sign_extended),
         pa.float64(): _Storage(parquet.Type.DOUBLE, {}, struct.Struct("<d").pack),
     }
     if of not in storages:
@@ -212,8 +219,13 @@ def _value(row: Mapping[str, Any], leaf: _Leaf) -> tuple[int, bytes | Streamed |
             return level, None
         level += field.nullable
     if not isinstance(value, Streamed):
-        value = leaf.storage.plain(value)
-    if _size(value) > LARGEST_VALUE:
+        try:
+            value = leaf.storage.plain(value)
+        except struct.error as error:
+            raise ValueError(f"{'.'.join(leaf.path)} is {value!r}, which is no {field.type}") from error
+    elif field.type != pa.binary():
+        raise TypeError(f"{'.'.join(leaf.path)} is of type {field.type}, and only a binary may be a stream")
+    if not 0 <= _size(value) <= LARGEST_VALUE:
         raise ValueError(f"{'.'.join(leaf.path)} has {_size(value)} bytes; a Parquet value has at most {LARGEST_VALUE}")
     return level, value
 
@@ -225,28 +237,15 @@ def _size(value: bytes | Streamed) -> int:
 def _write_chunk(output: "_Output", leaf: _Leaf, level: int, value: bytes | Streamed | None) -> Any:
     """Write the only page of a column chunk; its metadata for the footer."""
     parquet = _format()
-    # Levels are run-length encoded: the run's bytes, then one run of one value, which its header says as 1 << 1.
-    levels = _LEVELS.pack(2, 1 << 1, level) if leaf.nullable else b""
     prefix = _LENGTH.pack(_size(value)) if value is not None and leaf.storage.type == parquet.Type.BYTE_ARRAY else b""
-    page = len(levels) + len(prefix) + (0 if value is None else _size(value))
-    header = parquet.PageHeader(
-        type=parquet.PageType.DATA_PAGE,
-        uncompressed_page_size=page,
-        compressed_page_size=page,
-        data_page_header=parquet.DataPageHeader(
-            num_values=1,
-            encoding=parquet.Encoding.PLAIN,
-            definition_level_encoding=parquet.Encoding.RLE,
-            repetition_level_encoding=parquet.Encoding.RLE,
-        ),
-    )
     start = output.position
-    output.write(_serialized(header) + levels + prefix)
+    output.write(_page_start(0 if value is None else _size(value), prefix, level if leaf.nullable else None))
     if isinstance(value, Streamed):
         end = output.position + value.size
         value.pour(output.write)
         if output.position != end:
-            raise ValueError(f"{'.'.join(leaf.path)} has {output.position - end:+} bytes than the {value.size} it said")
+            given = output.position - end + value.size
+            raise ValueError(f"{'.'.join(leaf.path)} was to have {value.size} bytes, but {given} were given")
     elif value is not None:
         output.write(value)
     size = output.position - start
@@ -266,9 +265,31 @@ def _write_chunk(output: "_Output", leaf: _Leaf, level: int, value: bytes | Stre
     )
 
 
+def _page_start(size: int, prefix: bytes, level: int | None) -> bytes:
+    """What comes before a value of `size` bytes: the page's header, its definition level if it has one, `prefix`."""
+    parquet = _format()
+    # Levels are run-length encoded: the run's bytes, then one run of one value, which its header says as 1 << 1.
+    levels = b"" if level is None else _LEVELS.pack(2, 1 << 1, level)
+    page = len(levels) + len(prefix) + size
+    header = parquet.PageHeader(
+        type=parquet.PageType.DATA_PAGE,
+        uncompressed_page_size=page,
+        compressed_page_size=page,
+        data_page_header=parquet.DataPageHeader(
+            num_values=1,
+            encoding=parquet.Encoding.PLAIN,
+            definition_level_encoding=parquet.Encoding.RLE,
+            repetition_level_encoding=parquet.Encoding.RLE,
+        ),
+    )
+    return _serialized(header) + levels + prefix
+
+
 def _bounds(leaf: _Leaf, value: bytes | Streamed | None) -> dict[str, bytes]:
     """Minimum and maximum, for readers that filter; a large value has none, and the format wants signs of zero so."""
     if value is None or isinstance(value, Streamed) or leaf.fields[-1].type == pa.binary():
+        return {}
+    if len(value) > _LARGEST_BOUND:
         return {}
     if leaf.fields[-1].type == pa.float64():
         (number,) = struct.unpack("<d", value)
@@ -294,7 +315,7 @@ class _Output:
     def write(self, piece: bytes | memoryview) -> None:
         self._file.write(piece)
         self._digest.update(piece)
-        self.position += len(piece)
+        self.position += memoryview(piece).nbytes
 
     def written(self) -> Written:
         return Written(self.position, self._digest.hexdigest())

@@ -46,9 +46,13 @@ def shown(*command: str, cwd: Path, env: Mapping[str, str]) -> tuple[int, str]:
     return result.returncode, result.stdout
 
 
+FROM_SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
+"""A process starts with the peak memory of the one that it was forked from; a shell's is small."""
+
+
 def python(code: str, *args: object, **options: Any) -> "subprocess.CompletedProcess[str]":
     """Run `code` in an interpreter of its own that can import the package; it must succeed."""
-    command = [*options.pop("before", ()), sys.executable, "-c", code, *map(str, args)]
+    command = [*options.pop("before", ()), *FROM_SHELL, sys.executable, "-c", code, *map(str, args)]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, **options)
     assert result.returncode == 0, result.stderr
     return result

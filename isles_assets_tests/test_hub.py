@@ -1,5 +1,6 @@
 """The local target and the verification of what is published, through the real `datasets` library."""
 
+import dataclasses
 import hashlib
 import os
 import signal
@@ -148,6 +149,16 @@ def test_publishing_the_same_again_changes_nothing(hub, publication):
     second = hub.publish(publication)
     assert (second.revision, second.changed) == (first.revision, False)
     assert hub.folder.resolve() == before
+
+
+def test_a_shard_that_is_published_by_link_is_not_read_again(hub, publication):
+    hub.publish(publication)
+    file, other = publication.files[:2]
+    noted = dataclasses.replace(file, sha256="0" * 64)
+    known = dataclasses.replace(publication, files=(noted, dataclasses.replace(other, source=file.source)))
+    stored = hub.stored(known)
+    assert stored[file.path].sha256 == noted.sha256
+    assert stored[other.path].sha256 == other.sha256
 
 
 def test_a_new_publication_replaces_the_old_as_a_whole(hub, publication, tmp_path):

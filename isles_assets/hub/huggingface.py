@@ -72,7 +72,7 @@ class HuggingFaceHub:
     def _publish(self, publication: Publication) -> Published:
         self._api.create_repo(self.repo, repo_type=_TYPE, private=self.private, exist_ok=True)
         base = self._head()
-        changes = compare(publication, self.stored(base))
+        changes = compare(publication, self.files_at(base))
         revision = base
         if changes:
             copies = self._copies([file for file in changes.files if file.source is None])
@@ -81,7 +81,7 @@ class HuggingFaceHub:
             operations: list[Operation] = [*additions, *copies, *deletions]
             message = f"ISLES'24 {RELEASE.version}: {len(publication.subjects)} subjects"
             revision = self._commit(operations, message, base, lambda stored: not compare(publication, stored))
-        if wrong := differences(publication, self.stored(revision)):
+        if wrong := differences(publication, self.files_at(revision)):
             raise Refusal(f"Revision {revision} of {self.repo} is not what was to be published.", wrong)
         tag = tag_of(publication)
         self._api.create_tag(self.repo, tag=tag, revision=revision, repo_type=_TYPE, exist_ok=True)
@@ -129,7 +129,7 @@ class HuggingFaceHub:
 
     def _staged(self) -> Mapping[str, StoredFile] | None:
         """What the staging branch holds; None if there is no such branch."""
-        return self.stored(STAGING) if self._has_staging() else None
+        return self.files_at(STAGING) if self._has_staging() else None
 
     def _has_staging(self) -> bool:
         refs = self._api.list_repo_refs(self.repo, repo_type=_TYPE)
@@ -146,8 +146,8 @@ class HuggingFaceHub:
 
     def _roll_back(self, to: str) -> Published:
         base = self._head()
-        wanted = _ours(self.stored(to))
-        there = _ours(self.stored(base))
+        wanted = _ours(self.files_at(to))
+        there = _ours(self.files_at(base))
         restored = [path for path, file in wanted.items() if there.get(path) != file]
         removed = [path for path in there if path not in wanted]
         revision = base
@@ -156,11 +156,15 @@ class HuggingFaceHub:
             deletions = [CommitOperationDelete(path) for path in removed]
             message = f"Roll back to {to}"
             revision = self._commit([*copies, *deletions], message, base, lambda stored: _ours(stored) == wanted)
-        if _ours(self.stored(revision)) != wanted:
+        if _ours(self.files_at(revision)) != wanted:
             raise Refusal(f"Revision {revision} of {self.repo} is not what {to} holds.")
         return Published(self._url(revision), revision, revision != base)
 
-    def stored(self, revision: str = MAIN) -> Mapping[str, StoredFile]:
+    def stored(self, known: Publication | None = None) -> Mapping[str, StoredFile]:
+        """Every file of `main`, with the digests that the Hub knows of."""
+        return self.files_at(MAIN)
+
+    def files_at(self, revision: str) -> Mapping[str, StoredFile]:
         """Every file of `revision`; empty if there is no such repo. Raises `Refusal` if there is no such revision."""
         try:
             entries = list(self._api.list_repo_tree(self.repo, recursive=True, revision=revision, repo_type=_TYPE))
@@ -225,7 +229,7 @@ class HuggingFaceHub:
             head = self._head()
             if head == base:
                 raise
-            if is_done(self.stored(head)):
+            if is_done(self.files_at(head)):
                 return head
             problem = f"`main` moved from {base} to {head} while this was under way"
             mend = "look at what was committed there; publish again to replace it"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isles_assets.commands import PUBLISH
-from isles_assets.dataset.publication import Publication
+from isles_assets.dataset.publication import Publication, RepoFile
 from isles_assets.dataset.schema import CARD
 from isles_assets.files import explained, sha256_of, sync_folder
 from isles_assets.findings import Finding, Refusal
@@ -72,15 +72,16 @@ class LocalHub:
             self._remove_all_but({revision})
         return Published(self.location, revision, changed=True)
 
-    def stored(self) -> Mapping[str, StoredFile]:
-        """Every file of the folder, read in full for its digest."""
+    def stored(self, known: Publication | None = None) -> Mapping[str, StoredFile]:
+        """Every file of the folder, read in full for its digest unless it is a hard link to one of `known`."""
         if not self.folder.exists():
             return {}
         folder = self.folder.resolve()
+        files = {file.path: file for file in known.files} if known else {}
         return {
-            path.relative_to(folder).as_posix(): StoredFile(path.stat().st_size, sha256_of(path))
+            name: StoredFile(path.stat().st_size, _digest(path, files.get(name)))
             for path in sorted(folder.rglob("*"))
-            if path.is_file()
+            if path.is_file() and (name := path.relative_to(folder).as_posix())
         }
 
     def card(self) -> str:
@@ -101,6 +102,12 @@ class LocalHub:
         for revision in self._revisions.iterdir():
             if revision.name not in kept:
                 shutil.rmtree(revision)
+
+
+def _digest(path: Path, known: RepoFile | None) -> str:
+    if known and isinstance(known.source, Path) and known.source.samefile(path):
+        return known.sha256
+    return sha256_of(path)
 
 
 def _place(source: Path | bytes | None, path: Path) -> None:

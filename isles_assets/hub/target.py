@@ -30,8 +30,11 @@ class Target(Protocol):
         """Make the repo hold `publication`, all or nothing. Raises `Refusal`."""
         ...
 
-    def stored(self) -> Mapping[str, StoredFile]:
-        """Every file of the published revision by path; empty if nothing is published."""
+    def stored(self, known: Publication | None = None) -> Mapping[str, StoredFile]:
+        """Every file of the published revision by path; empty if nothing is published.
+
+        A file that is one of `known`, the same on the same disk, need not be read for its digest.
+        """
         ...
 
     def card(self) -> str:

@@ -19,7 +19,7 @@ from isles_assets.hub.target import Target
 
 def remote_matches_local(target: Target, publication: Publication) -> list[Finding]:
     """Every published file has the size and digest of the local one, and there is no other."""
-    return differences(publication, target.stored())
+    return differences(publication, target.stored(publication))
 
 
 def loads(target: Target, publication: Publication) -> list[Finding]:

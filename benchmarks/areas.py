@@ -1,0 +1,28 @@
+"""The areas that are measured, in the order of the report."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from benchmarks import building, decoding, graph, growth, publishing, reading, rerun, writing
+from benchmarks.material import Material
+from benchmarks.measure import Comparison
+
+
+class Area(Protocol):
+    """A module that measures one thing."""
+
+    def measure(self, material: Material, rounds: int) -> Iterator[Comparison]:
+        """One comparison after the other, each of so many rounds."""
+        ...
+
+
+AREAS: dict[str, Area] = {
+    "building": building,
+    "writing": writing,
+    "decoding": decoding,
+    "graph": graph,
+    "rerun": rerun,
+    "growth": growth,
+    "publishing": publishing,
+    "reading": reading,
+}

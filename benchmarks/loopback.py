@@ -1,0 +1,30 @@
+"""The Hub on loopback that the tests use, and something to publish there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.clients import REPO
+from benchmarks.material import Material
+from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.publication import Publication, assemble
+from isles_assets.dataset.shard import build_shard
+from isles_assets_tests.hub_server import HubServer, Token
+
+TOKEN = "hf_benchmark"
+
+
+@contextmanager
+def hub(folder: Path) -> Iterator[HubServer]:
+    """A Hub with nothing in it, which keeps its objects in `folder`; `TOKEN` may write."""
+    with HubServer(folder, tokens={TOKEN: Token("ada", orgs={"hugging-science": "write"})}) as server:
+        yield server
+        if server.strays:
+            raise RuntimeError(f"requests were meant for other hosts: {server.strays[:5]}")
+
+
+def publication_of_one(material: Material, subject: str, folder: Path) -> Publication:
+    """The publication of one subject at release scale, whose shards are built in the data folder `folder`."""
+    data = DataFolder(folder)
+    record = build_shard(material.release, data, material.subject(subject).row, material.schemas(), decode=False)
+    return assemble(data, REPO, {subject: record})

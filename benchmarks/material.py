@@ -1,0 +1,116 @@
+"""What is worked on: synthetic trees in the work folder, made once and used again by the next run.
+
+Light to import: the processes that are measured import it too.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from isles_assets.dataset.manifest import SubjectManifest, survey
+from isles_assets.dataset.schema import CONFIGS
+from isles_assets.dataset.tables import clinical_table, clinical_values
+from isles_assets.release.subjects import SUBJECT_IDS, subject_id
+from isles_assets.release.tree import take_inventory
+from isles_assets.release.volumes import VOLUMES
+from isles_assets.release.workbooks import read_clinical_rows
+from isles_assets.sample.tree import make_sample
+from isles_assets.workers import available_cores
+
+LARGE = tuple(map(subject_id, (14, 158, 40)))
+"""Subjects made at release scale; the last has the release's largest volume, a perfusion series of 1.7 GB."""
+
+LINKED = 9
+"""Further subjects whose volumes are hard links to those of `LARGE`, in the tree that is run through as a whole."""
+
+_BUFFER = 4 << 20
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A subject to work on: its row of the manifest and its 18 files."""
+
+    row: SubjectManifest
+    files: dict[str, Path]
+
+    @property
+    def size(self) -> int:
+        """Bytes of its volumes."""
+        return sum(path.stat().st_size for path in self.files.values())
+
+
+@dataclass(frozen=True)
+class Material:
+    """The trees in `work`. With `tiny` no subject is at release scale, to try the benchmarks out."""
+
+    work: Path
+    tiny: bool = False
+
+    @cached_property
+    def sample(self) -> Path:
+        """The tree of 149 small subjects."""
+        return self._made("sample")
+
+    @cached_property
+    def release(self) -> Path:
+        """A tree of 149 subjects of which 3 are at release scale."""
+        return self.sample if self.tiny else self._made("release", LARGE)
+
+    @cached_property
+    def run_through(self) -> Path:
+        """The same with further subjects at release scale, by hard links."""
+        root = self.work / ("tiny_run_through" if self.tiny else "run_through") / "train"
+        if not root.exists():
+            partial = root.with_name("partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(self.release, partial, copy_function=os.link)
+            for number, subject in enumerate([s for s in SUBJECT_IDS if s not in LARGE][:LINKED]):
+                for volume in VOLUMES:
+                    path = partial / volume.path(subject)
+                    path.unlink()
+                    path.hardlink_to(partial / volume.path(LARGE[number % 2]))
+            partial.rename(root)
+        return root
+
+    def subject(self, subject: str) -> Subject:
+        """One of `LARGE`; its files are read, so that the page cache has them."""
+        tree = self.release
+        clinical = clinical_values(clinical_table(read_clinical_rows(tree, [subject])))
+        (row,) = survey(tree, take_inventory(tree), clinical)
+        files = {volume.column: tree / volume.path(subject) for volume in VOLUMES}
+        read(files.values())
+        return Subject(row, files)
+
+    def schemas(self) -> dict[str, pa.Schema]:
+        """The shards' schemas by config."""
+        from isles_assets.dataset.features import annotated_schema  # imports `datasets`; workers never do
+
+        return {config.name: annotated_schema(config) for config in CONFIGS}
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder that is gone afterwards."""
+        with tempfile.TemporaryDirectory(dir=self.work) as name:
+            yield Path(name)
+
+    def _made(self, name: str, large: tuple[str, ...] = ()) -> Path:
+        root = self.work / name / "train"
+        if not root.exists():
+            print(f"making the tree `{name}`", flush=True)
+            make_sample(root, release_scale=large, workers=available_cores())
+        return root
+
+
+def read(files: Iterable[Path]) -> None:
+    """Read files to their end, so that the page cache has them."""
+    for path in files:
+        with path.open("rb", buffering=0) as file:
+            while file.read(_BUFFER):
+                pass

@@ -1,0 +1,367 @@
+"""The report as Markdown, from the numbers alone."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks import building, decoding, graph, growth, publishing, reading, rerun, writing
+from benchmarks.baselines import CAT, GZIP
+from benchmarks.measure import Comparison, Spread
+from benchmarks.results import Results
+from isles_assets.markdown import markdown_table
+from isles_assets.progress import readable_bytes
+
+BUILD_AT_MOST = 1.5
+MEMORY_AT_MOST = 100e6
+DECODE_AT_MOST = 0.5
+GRAPH_AT_MOST_MORE = 25
+RERUN_AT_MOST = 0.1
+PUBLISH_AT_MOST = 1.0
+READ_AT_MOST = 1.1
+
+Comparisons = Sequence[Comparison]
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A line of the table of promises: what was measured of it, in words, and whether that is within the limit."""
+
+    what: str
+    limit: str
+    measured: str
+    met: bool
+
+
+def render(results: Results) -> str:
+    """The page."""
+    areas = [(_AREAS[name], results.areas[name]) for name in _AREAS if name in results.areas]
+    promises = [promise for area, comparisons in areas for promise in area.promises(comparisons)]
+    parts = [
+        "# Benchmarks",
+        *(["**Tried out on tiny inputs: these numbers say nothing about the promises.**"] if results.tiny else []),
+        """`make bench` measures what is promised on speed and memory and writes this page from the numbers in
+        `benchmarks.json`. Each promise is a ratio to a plain baseline taken in the same run; seconds are of this
+        machine.""",
+        "## Promises",
+        markdown_table(
+            ("promise", "limit", "measured", ""),
+            [(p.what, p.limit, p.measured, "met" if p.met else "**NOT met**") for p in promises],
+        ),
+        "## How it was measured",
+        *_method(results),
+    ]
+    for area, comparisons in areas:
+        parts += [f"## {area.title}", *area.section(comparisons)]
+    return "\n\n".join(map(_flowed, parts)) + "\n"
+
+
+def _flowed(part: str) -> str:
+    """A paragraph on one line; tables as they are."""
+    return part if part.startswith("|") else " ".join(part.split())
+
+
+def _method(results: Results) -> Iterator[str]:
+    rounds = sorted({comparison.rounds for comparisons in results.areas.values() for comparison in comparisons})
+    number = " to ".join(map(str, dict.fromkeys((rounds[0], rounds[-1]))))
+    yield f"""Contenders and baseline are measured in rounds ({number}), each once a round in an order that rotates. A
+        ratio is taken within a round; stated is the median of the rounds, with the least and the greatest in brackets.
+        What is still to be written to the disk is written before each measurement (`sync`)."""
+    yield """Functions are measured in a new interpreter each, whose start and imports are not in the time; commands
+        (`dagster`, `cat`, `gzip`) from start to end. Memory is the kernel's `VmHWM` less what was resident when the
+        function was called, the imports done. It counts pages of mapped files; the anonymous part, sampled every 20 ms,
+        does not."""
+    yield """All trees are synthetic. Subjects at release scale have grids, data types and compressed sizes like the
+        release's; `sub-stroke0040` has its largest volume, a perfusion series of 1.7 GB. Their files are read once
+        before, so that all contenders alike find them in the page cache: no ratio contains the speed of reading a disk.
+        Those of building contain the speed of writing one, because a shard is synced before it gets its name."""
+    yield markdown_table(("machine", ""), results.machine.items())
+    yield markdown_table(("version of", ""), results.versions.items())
+
+
+def _building(comparisons: Comparisons) -> Iterator[str]:
+    ours = (building.PACKED, building.DECODED)
+    yield f"""`isles_assets.dataset.shard.build_shard` is all of a partition's work: every source is read once, hashed
+        and written, the finished file hashed on the way, synced, and read back for another hash of every value. The
+        baseline, {CAT}, reads and hashes once and writes nothing. For a machine where `sha256sum` is slow, the line of
+        `hashlib` shows what one hash costs, and the line of the copy what the disk takes for as many bytes; no promise
+        refers to either."""
+    yield "![Building a shard](images/benchmark-building.png)"
+    yield markdown_table(
+        ("subject", "volumes", "way", "time", "ratio to `cat`", "peak memory"),
+        [
+            (
+                comparison.of,
+                readable_bytes(comparison.size),
+                name,
+                _seconds(comparison.seconds(name)),
+                _times(comparison.ratio(name, CAT)),
+                readable_bytes(comparison.peak(name).median) if name in ours else None,
+            )
+            for comparison in comparisons
+            for name in comparison.samples
+        ],
+    )
+
+
+def _of_building(comparisons: Comparisons) -> Iterator[Promise]:
+    ratios = {comparison.of: comparison.ratio(building.PACKED, CAT) for comparison in comparisons}
+    yield Promise(
+        f"building a shard (read, hash every source, hash the shard, write) against {CAT}",
+        f"<= {BUILD_AT_MOST} x",
+        ", ".join(f"{subject} {_times(ratio)}" for subject, ratio in ratios.items()),
+        all(ratio.median <= BUILD_AT_MOST for ratio in ratios.values()),
+    )
+    ways = (building.PACKED, building.DECODED)
+    peaks = {comparison.of: max(comparison.peak(way).high for way in ways) for comparison in comparisons}
+    yield Promise(
+        "peak memory of that, decoding or not, above the idle interpreter with imports",
+        f"<= {readable_bytes(MEMORY_AT_MOST)}",
+        "at most " + ", ".join(f"{readable_bytes(peak)} ({subject})" for subject, peak in peaks.items()),
+        max(peaks.values()) <= MEMORY_AT_MOST,
+    )
+
+
+def _writing(comparisons: Comparisons) -> Iterator[str]:
+    (comparison,) = comparisons
+    yield f"""All 18 volumes of {comparison.of}, {readable_bytes(comparison.size)}, and the clinical values as one row
+        of one Parquet file. Nothing is synced. `write_row` digests what it writes, the others do not. pyarrow is tuned
+        by giving it mapped files as values, no compression, no dictionary, and statistics of scalars only; its mapped
+        pages are in the peak and not in the anonymous part. What `datasets` does is a dataset of paths,
+        `embed_table_storage` and `to_parquet`, as in `push_to_hub`."""
+    yield "![Ways to write one row](images/benchmark-writing.png)"
+    yield markdown_table(
+        ("way", "time", "ratio to the copy", "ratio to `cat`", "CPU time", "peak memory", "of all bytes", "anonymous"),
+        [
+            (
+                name,
+                _seconds(comparison.seconds(name)),
+                _times(comparison.ratio(name, writing.COPIED)),
+                _times(comparison.ratio(name, CAT)),
+                _seconds(comparison.cpu(name)),
+                *(() if name == CAT else _memory_of(comparison, name)),
+            )
+            for name in comparison.samples
+        ],
+    )
+
+
+def _memory_of(comparison: Comparison, name: str) -> Iterator[str]:
+    peak = comparison.peak(name).median
+    yield readable_bytes(peak)
+    yield f"{peak / comparison.size:.2f} x"
+    yield readable_bytes(comparison.anonymous(name).median)
+
+
+def _decoding(comparisons: Comparisons) -> Iterator[str]:
+    (comparison,) = comparisons
+    yield f"""`isles_assets.release.nifti.inspect` decompresses a volume in full and checks gzip's CRC and length, the
+        header, the data's length and the voxels; here all volumes of {comparison.of},
+        {readable_bytes(comparison.size)}, one after the other, on one core as `gzip`."""
+    yield markdown_table(
+        ("way", "time", "ratio to `gzip -t`"),
+        [
+            (name, _seconds(comparison.seconds(name)), _times(comparison.ratio(name, GZIP)))
+            for name in comparison.samples
+        ],
+    )
+
+
+def _of_decoding(comparisons: Comparisons) -> Iterator[Promise]:
+    (comparison,) = comparisons
+    ratio = comparison.ratio(decoding.DECODED, GZIP)
+    yield Promise(
+        "decode check of a subject against single-threaded `gzip -t` of the same files",
+        f"<= {DECODE_AT_MOST} x",
+        f"{_times(ratio)} ({comparison.of})",
+        ratio.median <= DECODE_AT_MOST,
+    )
+
+
+def _graph(comparisons: Comparisons) -> Iterator[str]:
+    (comparison,) = comparisons
+    yield f"""`dagster job execute -m isles_assets -j build` on the sample, {comparison.of} and
+        {readable_bytes(comparison.size)}: inventory, tables, all shards, the local target, and all checks. The sample
+        is there, the data folder and the instance are empty. An empty run is the same command for a job of one asset
+        that does nothing. All are times of the whole command, the start of Python and the imports included."""
+    yield markdown_table(
+        ("run", "time", "more than an empty run"),
+        [
+            (name, _seconds(comparison.seconds(name)), _seconds(comparison.more(name, graph.EMPTY)))
+            for name in comparison.samples
+        ],
+    )
+
+
+def _of_graph(comparisons: Comparisons) -> Iterator[Promise]:
+    (comparison,) = comparisons
+    more = comparison.more(graph.TWO, graph.EMPTY)
+    yield Promise(
+        "whole graph on the sample of 149 subjects, one run, against one empty Dagster run",
+        f"<= {GRAPH_AT_MOST_MORE} s more on 2 cores",
+        f"{_seconds(more)} more",
+        more.median <= GRAPH_AT_MOST_MORE,
+    )
+
+
+def _rerun(comparisons: Comparisons) -> Iterator[str]:
+    (comparison,) = comparisons
+    yield f"""The job `build` on a tree of {comparison.of}, {readable_bytes(comparison.size)}, with as many workers as
+        cores. What was read is what the kernel says: each file's access time is set to 1970 before the run, and a file
+        that has another one after it counts as read in full, whichever process read however little of it. That the
+        first run is seen to read every volume shows that this sees them. The other files are the clinical workbooks,
+        which are read again so that no change in them goes unseen."""
+    yield markdown_table(
+        ("run", "time", "ratio to the first", "volumes read", "their size", "other files read"),
+        [
+            (
+                name,
+                _seconds(comparison.seconds(name)),
+                _times(comparison.ratio(name, rerun.FIRST)),
+                *(() if name == graph.EMPTY else _reads_of(comparison, name)),
+            )
+            for name in comparison.samples
+        ],
+    )
+    first, again = (comparison.more(name, graph.EMPTY).median for name in (rerun.FIRST, rerun.AGAIN))
+    yield f"""Less what an empty Dagster run takes, running again takes {again / first:.2f} x the first run. It goes to
+        Dagster's events of 149 partitions and to the checks of what is published, which hash every published file and
+        load a row of each config."""
+
+
+def _reads_of(comparison: Comparison, name: str) -> Iterator[str]:
+    yield f"{comparison.count(name, rerun.VOLUMES_READ).high:.0f}"
+    yield readable_bytes(comparison.count(name, rerun.VOLUME_BYTES_READ).high)
+    yield readable_bytes(comparison.count(name, rerun.OTHER_BYTES_READ).high)
+
+
+def _of_rerun(comparisons: Comparisons) -> Iterator[Promise]:
+    (comparison,) = comparisons
+    ratio = comparison.ratio(rerun.AGAIN, rerun.FIRST)
+    yield Promise(
+        "re-run with nothing changed",
+        f"<= {RERUN_AT_MOST} x the first",
+        f"{_times(ratio)} ({comparison.of})",
+        ratio.median <= RERUN_AT_MOST,
+    )
+    seen = comparison.count(rerun.FIRST, rerun.VOLUMES_READ).low == comparison.count(rerun.FIRST, rerun.VOLUMES).high
+    read = comparison.count(rerun.AGAIN, rerun.VOLUME_BYTES_READ).high
+    yield Promise(
+        "source bytes read again by it",
+        "0 B of volumes",
+        readable_bytes(read) if seen else "not measured: this file system keeps no access times",
+        seen and not read,
+    )
+
+
+def _growth(comparisons: Comparisons) -> Iterator[str]:
+    (comparison,) = comparisons
+    yield f"""`dagster asset materialize --select subject_shard --partition-range A...B` on the sample, in one run:
+        shards that have to be built, and shards that are up to date. An empty run takes
+        {_seconds(comparison.seconds(graph.EMPTY))}."""
+    yield "![Time over the number of subjects](images/benchmark-growth.png)"
+    yield markdown_table(
+        ("subjects", "building", "up to date"),
+        [
+            (number, *(_seconds(comparison.seconds(way(number))) for way in (growth.built, growth.up_to_date)))
+            for number in growth.NUMBERS
+        ],
+    )
+
+
+def _publishing(comparisons: Comparisons) -> Iterator[str]:
+    yield """To the Hub of the tests, on loopback, by LFS (Xet switched off), a new one each time. `publish` takes the
+        files' digests from the shards' records, uploads in groups of ten, commits, compares every published file with
+        the local one, and tags; `upload_folder` takes the folder of the local target, hashes, uploads and commits. Both
+        make the repo."""
+    yield markdown_table(
+        ("what", "size", "way", "time", "ratio to `upload_folder`", "requests"),
+        [
+            (
+                comparison.of,
+                readable_bytes(comparison.size),
+                name,
+                _seconds(comparison.seconds(name)),
+                _times(comparison.ratio(name, publishing.UPLOADED)),
+                f"{comparison.count(name, publishing.REQUESTS).median:.0f}",
+            )
+            for comparison in comparisons
+            for name in comparison.samples
+        ],
+    )
+
+
+def _of_publishing(comparisons: Comparisons) -> Iterator[Promise]:
+    for comparison in comparisons:
+        ratio = comparison.ratio(publishing.PUBLISHED, publishing.UPLOADED)
+        yield Promise(
+            f"publish over loopback against `HfApi.upload_folder` of the same folder: {comparison.of}",
+            f"<= {PUBLISH_AT_MOST} x",
+            _times(ratio),
+            ratio.median <= PUBLISH_AT_MOST,
+        )
+
+
+def _reading(comparisons: Comparisons) -> Iterator[str]:
+    (comparison,) = comparisons
+    yield f"""Bytes that left the loopback Hub until {comparison.of} were decoded, the reader's cache being empty. The
+        chunks of these columns are {readable_bytes(comparison.size)} of the file. What else is sent is the card and
+        what the Hub's API says of the repo."""
+    yield markdown_table(
+        ("way", "of the file", "ratio to the columns", "else", "requests", "time", "peak memory"),
+        [
+            (
+                name,
+                readable_bytes(comparison.count(name, reading.FILE_BYTES).median),
+                f"{comparison.count(name, reading.FILE_BYTES).median / comparison.size:.3f} x",
+                readable_bytes(comparison.count(name, reading.OTHER_BYTES).median),
+                f"{comparison.count(name, reading.REQUESTS).median:.0f}",
+                _seconds(comparison.seconds(name)),
+                readable_bytes(comparison.peak(name).median),
+            )
+            for name in comparison.samples
+        ],
+    )
+
+
+def _of_reading(comparisons: Comparisons) -> Iterator[Promise]:
+    (comparison,) = comparisons
+    ratio = comparison.count(reading.BY_EXAMPLE, reading.FILE_BYTES).high / comparison.size
+    yield Promise(
+        f"reading only {comparison.of} by streaming",
+        f"<= {READ_AT_MOST} x the bytes of these columns on the wire",
+        f"{ratio:.3f} x",
+        ratio <= READ_AT_MOST,
+    )
+
+
+def _none(_: Comparisons) -> Iterator[Promise]:
+    yield from ()
+
+
+@dataclass(frozen=True)
+class _Area:
+    """A section of the page, by paragraphs, and the promises that its numbers decide."""
+
+    title: str
+    section: Callable[[Comparisons], Iterator[str]]
+    promises: Callable[[Comparisons], Iterator[Promise]] = _none
+
+
+_AREAS = {
+    "building": _Area("Building a shard", _building, _of_building),
+    "writing": _Area("Ways to write a shard", _writing),
+    "decoding": _Area("Decoding", _decoding, _of_decoding),
+    "graph": _Area("The graph", _graph, _of_graph),
+    "rerun": _Area("Running again", _rerun, _of_rerun),
+    "growth": _Area("Growth", _growth),
+    "publishing": _Area("Publishing", _publishing, _of_publishing),
+    "reading": _Area("Reading two volumes", _reading, _of_reading),
+}
+
+
+def _times(ratio: Spread) -> str:
+    return f"{ratio.median:.2f} x ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _seconds(time: Spread) -> str:
+    digits = 1 if time.median >= 10 else 2
+    return f"{time.median:.{digits}f} s ({time.low:.{digits}f} to {time.high:.{digits}f})"

@@ -1,0 +1,70 @@
+"""The benchmarks' own arithmetic, and that their page is that of their numbers. Nothing is timed here."""
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.baselines import CAT, GZIP
+from benchmarks.building import COPIED, DECODED, HASHED, PACKED
+from benchmarks.decoding import DECODED as INSPECTED
+from benchmarks.measure import Comparison, Sample, Spread, compare, in_child
+from benchmarks.project import REPOSITORY
+from benchmarks.report import render
+from benchmarks.results import Results
+
+NUMBERS = REPOSITORY / "docs" / "benchmarks.json"
+
+
+def seconds(*walls: float, peak: int | None = None) -> list[Sample]:
+    return [Sample(wall, wall, peak) for wall in walls]
+
+
+@pytest.fixture
+def results():
+    built = {CAT: seconds(1, 2), PACKED: seconds(1.2, 2.8, peak=10**7), DECODED: seconds(3, 6, peak=2 * 10**7)}
+    built |= {HASHED: seconds(0.5, 1), COPIED: seconds(2, 2)}
+    decoded = {GZIP: seconds(10, 10), INSPECTED: seconds(5.4, 5.6)}
+    areas = {
+        "building": [Comparison("sub-stroke0014", 10**6, built)],
+        "decoding": [Comparison("sub-stroke0014", 10**6, decoded)],
+    }
+    return Results({"cores": "2"}, {"Python": "3"}, False, areas)
+
+
+def test_ratios_are_taken_within_a_round():
+    comparison = Comparison("x", 1, {"slow": seconds(4, 30, 10), "fast": seconds(2, 10, 10)})
+    assert comparison.ratio("slow", "fast") == Spread(2, 1, 3)
+    assert comparison.more("slow", "fast") == Spread(2, 0, 20)
+    assert comparison.seconds("slow") == Spread(10, 4, 30)
+
+
+def test_every_contender_is_measured_once_a_round_in_an_order_that_rotates():
+    order = []
+    contenders = {name: lambda name=name: order.append(name) or Sample(1, 1) for name in "abc"}
+    assert compare("x", 1, contenders, 4).rounds == 4
+    assert "".join(order) == "abcbcacababc"
+
+
+def test_memory_is_what_the_function_took():
+    sample = in_child(os.urandom, 50_000_000)
+    assert sample.peak == pytest.approx(50_000_000, rel=0.1)
+
+
+def test_what_is_not_met_is_called_that(results):
+    lines = {line.split("|")[1].strip(): line for line in render(results).splitlines() if line.startswith("|")}
+    of = {what.split()[0]: line for what, line in lines.items()}
+    assert "1.30 x (1.20 to 1.40)" in of["building"] and of["building"].endswith("| met |")
+    assert "20 MB (sub-stroke0014)" in of["peak"] and of["peak"].endswith("| met |")
+    assert "0.55 x (0.54 to 0.56)" in of["decode"] and of["decode"].endswith("| **NOT met** |")
+
+
+def test_numbers_survive_being_stored(results, tmp_path):
+    results.save(tmp_path / "benchmarks.json")
+    assert Results.load(tmp_path / "benchmarks.json") == results
+    assert not results.comparable(replace(results, machine={"cores": "4"}))
+
+
+@pytest.mark.skipif(not NUMBERS.exists(), reason="`make bench` has not been run")
+def test_the_page_is_that_of_its_numbers():
+    assert NUMBERS.with_suffix(".md").read_text() == render(Results.load(NUMBERS))
