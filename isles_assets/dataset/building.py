@@ -45,18 +45,17 @@ def build_shards(
 
     Without `decode` volumes are packed unlooked at; with it, shards packed so are made again. With `stage`, the
     records of ten or more finished subjects at a time are given to it, and their disk is free when it returns;
-    without, all shards stay. Raises `Refusal` if the disk has no room, before anything is written.
+    without, all shards stay. Raises `Refusal` if the disk has no room for what is to do, before any shard is written.
     """
-    states = {row.subject: shard_state(folder, row).record for row in rows}
-    records = {subject: record for subject, record in states.items() if record and (record.decoded or not decode)}
+    records = complete_records(folder, rows, decode=decode)
     work = [row for row in rows if row.subject not in records]
     size = STAGED_TOGETHER if stage else max(1, len(work))
     batches = [work[start : start + size] for start in range(0, len(work), size)]
-    _check_room(folder, batches, workers)
-    say(f"{len(rows) - len(work)} subjects are up to date, {len(work)} to do")
     for subject, record in records.items():
         write_record(folder, record)  # with the sources' times of now, where only those have changed
         yield Outcome(subject, record, written=False)
+    _check_room(folder, batches, workers)
+    say(f"{len(rows) - len(work)} subjects are up to date, {len(work)} to do")
     here = [record for record in records.values() if not record.freed]
     progress = Progress("subjects", len(work), say)
     for batch in batches:
@@ -69,6 +68,14 @@ def build_shards(
         if stage and len(here) >= STAGED_TOGETHER:
             stage(here)
             here = []
+
+
+def complete_records(
+    folder: DataFolder, rows: Sequence[SubjectManifest], *, decode: bool = True
+) -> dict[str, ShardRecord]:
+    """The records, by subject, of those of `rows` whose shards are up to date, and decoded if they are to be."""
+    states = {row.subject: shard_state(folder, row).record for row in rows}
+    return {subject: record for subject, record in states.items() if record and (record.decoded or not decode)}
 
 
 def _check_room(folder: DataFolder, batches: Sequence[Sequence[SubjectManifest]], workers: int) -> None:

@@ -8,11 +8,11 @@ import dagster as dg
 from pydantic import Field
 
 from isles_assets.dataset import manifest, tables
-from isles_assets.dataset.building import build_shards
+from isles_assets.dataset.building import build_shards, complete_records
 from isles_assets.dataset.card import CARD_VERSION
 from isles_assets.dataset.features import annotated_schema
 from isles_assets.dataset.schema import CONFIGS
-from isles_assets.dataset.shard import FORMAT_VERSION
+from isles_assets.dataset.shard import FORMAT_VERSION, ShardRecord
 from isles_assets.files import sha256_of
 from isles_assets.findings import Refusal
 from isles_assets.graph import reporting
@@ -145,21 +145,30 @@ with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):  # for b
         with each_partition_for_itself(context) as outcomes, refusals_reported():
             for key in set(context.partition_keys) - set(rows):
                 outcomes.fail(key, Refusal(f"{key} is not in the manifest; see the checks of subject_manifest."))
-            for outcome in build_shards(
-                settings.tree,
-                settings.folder,
-                wanted,
-                schemas,
-                workers=settings.processes,
-                say=context.log.info,
-                decode=config.decode,
-                stage=stage,
-            ):
-                if isinstance(outcome.result, Exception):
-                    outcomes.fail(outcome.subject, outcome.result)
-                else:
-                    facts = reporting.of_shard(settings, rows[outcome.subject], outcome.result, written=outcome.written)
-                    outcomes.succeed(outcome.subject, facts, outcome.result.data_version)
+
+            def succeed(record: ShardRecord, *, written: bool) -> None:
+                facts = reporting.of_shard(settings, rows[record.subject], record, written=written)
+                outcomes.succeed(record.subject, facts, record.data_version)
+
+            try:
+                for outcome in build_shards(
+                    settings.tree,
+                    settings.folder,
+                    wanted,
+                    schemas,
+                    workers=settings.processes,
+                    say=context.log.info,
+                    decode=config.decode,
+                    stage=stage,
+                ):
+                    if isinstance(outcome.result, Exception):
+                        outcomes.fail(outcome.subject, outcome.result)
+                    else:
+                        succeed(outcome.result, written=outcome.written)
+            finally:  # cut short, some may have been finished without a chance to say so
+                unheard = [row for row in wanted if row.subject not in {*outcomes.succeeded, *outcomes.failed}]
+                for record in complete_records(settings.folder, unheard, decode=config.decode).values():
+                    succeed(record, written=True)
 
 
 class PublishConfig(dg.Config):

@@ -64,7 +64,7 @@ def each_partition_for_itself(context: dg.AssetExecutionContext) -> Iterator[Par
         raise dg.Failure(
             f"{len(failed)} of {len(context.partition_keys)} subjects failed: {name_some(failed)}. "
             f"The other {len(outcomes.succeeded)} are done. Mend these and materialize the failed partitions.\n"
-            + "\n".join(_words(outcomes.failed[key]) for key in failed[:10]),
+            + "\n".join(_named(key, _words(outcomes.failed[key])) for key in failed[:10]),
             metadata=of_findings([f for key in failed for f in _findings(key, outcomes.failed[key])]),
             allow_retries=False,
         )
@@ -92,6 +92,10 @@ def _expected(error: Exception) -> bool:
 
 def _words(error: Exception) -> str:
     return str(error) if _expected(error) else f"{type(error).__name__}: {error}"
+
+
+def _named(key: str, words: str) -> str:
+    return words if key in words else f"{key}: {words}"
 
 
 def _findings(key: str, error: Exception) -> tuple[Finding, ...]:

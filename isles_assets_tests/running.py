@@ -1,0 +1,190 @@
+"""Runs in processes of their own, to be frozen, looked at and killed, and what they have done to the data folder."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.schema import CONFIGS
+from isles_assets.graph.resources import Settings
+from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets_tests.project import Project
+
+WARM = multiprocessing.get_context("forkserver")
+WARM.set_forkserver_preload([__name__, "isles_assets.definitions", "datasets"])
+
+LONG = 120
+TABLES = "tables"
+FIRST, SECOND = (f"shards/{config.name}" for config in CONFIGS)
+RECORDS = "shards/records"
+
+Identity = tuple[int, int]
+
+
+def eventually(condition: Callable[[], Any], *, every: float = 0.001) -> Any:
+    """What `condition` returns once that is true; it is asked again and again, for a long time."""
+    deadline = time.monotonic() + LONG
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(every)
+    return value
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run with all its processes, which are a process group of their own; `process` is its first one."""
+
+    process: Any
+
+    @property
+    def over(self) -> bool:
+        if isinstance(self.process, subprocess.Popen):
+            return self.process.poll() is not None
+        return not self.process.is_alive()
+
+    def states(self) -> dict[int, str]:
+        """The processes that live, and whether each runs (R), sleeps (S, D) or is stopped (T)."""
+        states = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                state, _, group = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
+                if int(group) == self.process.pid and state not in "ZX":
+                    states[int(folder.name)] = state
+        return states
+
+    def workers(self) -> set[int]:
+        """The processes that build shards, from their first moment on."""
+        found = set()
+        for process in self.states():
+            with contextlib.suppress(OSError):
+                if b"spawn_main" in Path("/proc", str(process), "cmdline").read_bytes():
+                    found.add(process)
+        return found
+
+    def send(self, number: int) -> None:
+        """Send a signal to all processes."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def freeze_when(self, condition: Callable[[], Any]) -> Any:
+        """What `condition` returns once that is true, all processes stopped meanwhile; None if the run ends before."""
+        deadline = time.monotonic() + LONG
+        while not self.over:
+            if condition():
+                self.send(signal.SIGSTOP)
+                if self._stands() and not self.over and (value := condition()):
+                    return value
+                self.send(signal.SIGCONT)
+            assert time.monotonic() < deadline, "it never came"
+            time.sleep(0.0005)
+        return None
+
+    def _stands(self) -> bool:
+        """Whether all processes stop, soon; one that is just starting another cannot before that has started."""
+        deadline = time.monotonic() + 1
+        while (moving := set(self.states().values()) - {"T"}) and time.monotonic() < deadline:
+            time.sleep(0.0005)
+        return not moving
+
+    def wait(self) -> None:
+        """Until no process is left."""
+        eventually(lambda: self.over and not self.states())
+
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        self.wait()
+
+
+@contextlib.contextmanager
+def running(process: Any) -> Iterator[Run]:
+    """The run of `process`, of which no process outlives the block."""
+    run = Run(process)
+    try:
+        yield run
+    finally:
+        run.kill()
+
+
+@contextlib.contextmanager
+def materializing(
+    project: Project, *assets: str, partitions: Sequence[str] = SUBJECT_IDS, remembered: bool = True
+) -> Iterator[Run]:
+    """A run of `assets` without checks that starts at once, as its process is forked with all imports done.
+
+    One that is not `remembered` spares the time of storing 149 partitions of which it will record none.
+    """
+    settings = (project.settings.raw_root, project.settings.data_dir)
+    instance = project.instance.get_ref() if remembered else None
+    process = WARM.Process(target=_materialize, args=(instance, *settings, assets, partitions))
+    process.start()
+    eventually(lambda: process.pid and os.getpgid(process.pid) == process.pid)
+    with running(process) as run:
+        yield run
+    process.close()
+
+
+def _materialize(ref: Any, raw_root: str, data_dir: str, assets: Sequence[str], partitions: Sequence[str]) -> None:
+    os.setsid()
+    with dg.DagsterInstance.from_ref(ref) if ref else dg.DagsterInstance.ephemeral() as instance:
+        project = Project(Settings(raw_root=raw_root, data_dir=data_dir, workers=2), instance)
+        project.materialize(*assets, checks=False, partitions=partitions)
+
+
+def identity(path: Path) -> Identity:
+    """What no file has that is written later, even under the same name."""
+    with contextlib.suppress(FileNotFoundError):
+        status = path.stat()
+        return status.st_ino, status.st_mtime_ns
+    return 0, 0
+
+
+def identities(root: Path) -> dict[Path, Identity]:
+    """The files below `root` but temporary ones."""
+    return {path: identity(path) for path in root.rglob("[!.]*") if path.is_file()}
+
+
+class Changes:
+    """What has happened to the files of a data folder since this was made; the name of each is a subject or a table."""
+
+    def __init__(self, folder: DataFolder):
+        self._root = folder.root
+        self._before = identities(folder.root)
+
+    def begun(self, where: str) -> dict[str, int]:
+        """Files that are being written, and the process that writes each."""
+        names = [path.name for path in self.files(where) if path.name.startswith(".")]
+        return {name[1:].split(".")[0]: int(name.removesuffix(".tmp").rpartition("-")[2]) for name in names}
+
+    def new(self, where: str) -> set[str]:
+        """Files that were written, or written again."""
+        files = [path for path in self.files(where) if not path.name.startswith(".")]
+        return {path.stem for path in files if path not in self._before or self._before[path] != identity(path)}
+
+    def gone(self, where: str) -> set[str]:
+        """Files that were removed."""
+        before = {path.stem for path in self._before if path.parent == self._root / where}
+        return before - {path.stem for path in self.files(where)}
+
+    def files(self, where: str) -> list[Path]:
+        """All files that are there."""
+        with contextlib.suppress(FileNotFoundError):
+            return list((self._root / where).iterdir())
+        return []
+
+
+def finished(folder: DataFolder) -> set[str]:
+    """Subjects whose shards are complete."""
+    return {path.stem for path in (folder.root / RECORDS).glob("[!.]*")}
+
+
+def temporary_files(root: Path) -> list[Path]:
+    return list(root.rglob("*.tmp"))

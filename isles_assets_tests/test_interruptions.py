@@ -1,0 +1,418 @@
+"""Runs cut short by bad subjects, dead workers, cancelling, kill -9 or a full disk, and what the next one does.
+
+A run is looked at while all its processes are frozen, so that what a test is about is so when the signal is sent.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow.parquet as pq
+import pytest
+
+from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.schema import CONFIGS
+from isles_assets.dataset.shard import FOOTER_KEY, ShardRecord
+from isles_assets.files import sha256_of, written_whole
+from isles_assets.parquet import value_digests
+from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.volumes import BY_COLUMN
+from isles_assets.workers import each_in_processes
+from isles_assets_tests.processes import REPOSITORY
+from isles_assets_tests.project import Project, replace
+from isles_assets_tests.running import (
+    FIRST,
+    LONG,
+    RECORDS,
+    SECOND,
+    TABLES,
+    Changes,
+    Identity,
+    Run,
+    eventually,
+    finished,
+    identities,
+    identity,
+    materializing,
+    running,
+    temporary_files,
+)
+from isles_assets_tests.test_commands import environment
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a run's processes are found in /proc"),
+]
+
+
+def contents(root: Path) -> dict[str, str]:
+    """Digest of every file below `root`, temporary ones too."""
+    return {path.relative_to(root).as_posix(): sha256_of(path) for path in root.rglob("*") if path.is_file()}
+
+
+def materialized(project: Project) -> set[str]:
+    """Subjects that were materialized, each once, and that Dagster's UI shows as such."""
+    records = project.instance.fetch_materializations(dg.AssetKey("subject_shard"), limit=1000).records
+    keys = [str(record.partition_key) for record in records]
+    assert len(keys) == len(set(keys))
+    assert set(keys) == {key for key, state in project.partition_states().items() if state == "MATERIALIZED"}
+    return set(keys)
+
+
+def failed(project: Project) -> set[str]:
+    """Subjects that Dagster's UI shows as failed."""
+    return {key for key, state in project.partition_states().items() if state == "FAILED"}
+
+
+def failure_of_shards(project: Project) -> Any:
+    """How `subject_shard` failed in the latest run."""
+    (run,) = project.instance.get_runs(limit=1)
+    (event,) = project.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    assert event.step_key == "subject_shard"
+    return event.get_dagster_event().step_failure_data.user_failure_data
+
+
+@cache
+def holds_what_its_footer_says(path: Path, _: Identity) -> bool:
+    assert pq.read_table(path).num_rows == 1
+    sources = json.loads(pq.read_metadata(path).metadata[FOOTER_KEY.encode()])["sources"]
+    digests = value_digests(path, {f"{column}.bytes": source["size"] for column, source in sources.items()})
+    return digests == {f"{column}.bytes": source["sha256"] for column, source in sources.items()}
+
+
+def assert_all_is_whole(folder: DataFolder) -> None:
+    """What has a final name is complete, and a record lies only beside the very files that it records."""
+    for path in folder.shards.glob("*/[!.]*.parquet"):
+        assert holds_what_its_footer_says(path, identity(path)), path
+    for path in (folder.root / RECORDS).glob("[!.]*"):
+        record = ShardRecord.from_json(path.read_text())
+        assert record.subject == path.stem
+        for config in CONFIGS:
+            assert sha256_of(folder.shard(config, record.subject)) == record.files[config.name].sha256, path
+    for path in folder.raw_tree.parent.glob("[!.]*"):
+        assert pq.read_table(path).num_rows
+
+
+def assert_next_run_does_only_the_rest(project: Project, undisturbed: Path) -> None:
+    """And then all is as if nothing had happened."""
+    before = identities(project.folder.shards)
+    done = finished(project.folder)
+    assert project.materialize("subject_shard", checks=False, partitions=SUBJECT_IDS).success
+    after = identities(project.folder.shards)
+    assert {path for path, seen in before.items() if after[path] != seen and path.stem in done} == set()
+    assert contents(project.folder.shards) == contents(undisturbed)
+    assert set(project.partition_states().values()) == {"MATERIALIZED"}
+
+
+def reasons(project: Project) -> dict[str, str]:
+    """Why the latest run failed: the line for each subject that it names, which are those that Dagster's UI shows."""
+    headline, *lines = failure_of_shards(project).description.replace("\n  ", " ").splitlines()
+    subjects = sorted(failed(project))
+    assert headline.startswith(f"{len(subjects)} of 149 subjects failed: {', '.join(subjects)}")
+    return {subject: next((line for line in lines if subject in line), "") for subject in subjects}
+
+
+@pytest.fixture
+def shardless(built: Project, tree: Path, tmp_path: Path) -> Iterator[Project]:
+    """A project whose tables are made and whose shards are not, with a history of its own; its tree is `tree`."""
+    with Project.temporary(tree, tmp_path / "data") as new:
+        shutil.copytree(built.folder.raw_tree.parent, new.folder.raw_tree.parent, copy_function=os.link)
+        yield new
+
+
+def test_each_bad_subject_is_named_with_its_reason_and_the_others_are_done(shardless, tree):
+    spoilt, missing = "sub-stroke0055", "sub-stroke0101"
+    path = tree / BY_COLUMN["cta"].path(spoilt)
+    status, content = path.stat(), path.read_bytes()
+    replace(path, content[:-8] + bytes(4) + content[-4:])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    (tree / BY_COLUMN["lesion_mask"].path(missing)).unlink()
+    changes = Changes(shardless.folder)
+    with materializing(shardless, "subject_shard", "hub_dataset") as run:
+        killed = min(
+            run.freeze_when(lambda: len(changes.new(RECORDS)) > 20 and changes.begun(FIRST).keys() - {spoilt, missing})
+        )
+        os.kill(changes.begun(FIRST)[killed], signal.SIGKILL)
+        run.send(signal.SIGCONT)
+        run.wait()
+
+    bad = {spoilt: "CRC", missing: "cannot be read: No such file", killed: "killed by signal 9"}
+    assert failed(shardless) == set(bad)
+    assert all(reason in reasons(shardless)[subject] for subject, reason in bad.items())
+    assert materialized(shardless) == set(SUBJECT_IDS) - set(bad) == finished(shardless.folder)
+    for record in shardless.instance.fetch_materializations(dg.AssetKey("subject_shard"), limit=1000).records:
+        metadata = record.asset_materialization.metadata
+        assert metadata["file default"].value == str(shardless.folder.shard(CONFIGS[0], record.partition_key))
+        assert metadata["written"].value is True
+    (latest,) = shardless.instance.get_runs()
+    assert {stats.step_key for stats in shardless.instance.get_run_step_stats(latest.run_id)} == {"subject_shard"}
+    assert not shardless.folder.hub.exists()
+    assert_all_is_whole(shardless.folder)
+
+
+def test_workers_killed_at_any_moment_cost_one_subject_each_at_most_and_the_run_ends(shardless, built):
+    changes = Changes(shardless.folder)
+    killed: set[int] = set()
+    with materializing(shardless, "subject_shard") as run:
+        for moment in (
+            lambda: run.workers(),
+            lambda: len(run.workers() | killed) > 2 and run.workers(),
+            lambda: changes.begun(FIRST).values(),
+            lambda: len(changes.new(RECORDS)) > 20 and changes.begun(SECOND).values(),
+            lambda: len(changes.new(RECORDS)) > 40 and run.workers(),
+            lambda: len(changes.new(RECORDS)) > 60 and run.workers(),
+        ):
+            worker = max(run.freeze_when(lambda moment=moment: set(moment() or ()) - killed))
+            os.kill(worker, signal.SIGKILL)
+            killed.add(worker)
+            run.send(signal.SIGCONT)
+        run.wait()
+    assert 1 <= len(failed(shardless)) <= 6
+    assert all("killed by signal 9" in reason for reason in reasons(shardless).values())
+    assert materialized(shardless) == set(SUBJECT_IDS) - failed(shardless) <= finished(shardless.folder)
+    assert_all_is_whole(shardless.folder)
+    assert_next_run_does_only_the_rest(shardless, built.folder.shards)
+
+
+def hold_or_wait(folder: Path, hold: bool) -> None:
+    if hold:
+        with written_whole(folder / "file") as temporary:
+            temporary.write_bytes(b"half")
+            time.sleep(LONG)
+    eventually(lambda: temporary_files(folder))
+
+
+def test_a_worker_that_is_stopped_removes_its_temporary_file(tmp_path):
+    outcomes = each_in_processes(hold_or_wait, {"hold": (tmp_path, True), "wait": (tmp_path, False)}, 2)
+    assert next(outcomes) == ("wait", None)
+    assert temporary_files(tmp_path)
+    outcomes.close()
+    assert not list(tmp_path.iterdir())
+
+
+BUILD = ("dagster", "job", "execute", "-m", "isles_assets", "-j", "build")
+MATERIALIZE = (
+    "dagster", "asset", "materialize", "-m", "isles_assets", "--select", "subject_shard",
+    "--partition-range", f"{SUBJECT_IDS[0]}...{SUBJECT_IDS[-1]}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "number", "everyone"),
+    [(BUILD, signal.SIGINT, True), (MATERIALIZE, signal.SIGTERM, False)],
+    ids=["Ctrl-C", "SIGTERM"],
+)
+def test_a_cancelled_run_keeps_what_is_finished_and_no_process(shardless, built, tmp_path, command, number, everyone):
+    variables = environment(
+        DAGSTER_HOME=shardless.instance.root_directory,
+        ISLES_RAW_ROOT=shardless.settings.raw_root,
+        ISLES_DATA_DIR=shardless.settings.data_dir,
+        ISLES_WORKERS="2",
+    )
+    changes = Changes(shardless.folder)
+    with (
+        (tmp_path / "log").open("wb") as log,
+        running(
+            subprocess.Popen(command, cwd=tmp_path, env=variables, stdout=log, stderr=log, start_new_session=True)
+        ) as run,
+    ):
+        assert run.freeze_when(lambda: len(changes.new(RECORDS)) > 20 and changes.begun(FIRST))
+        if everyone:
+            run.send(number)
+        else:
+            os.kill(run.process.pid, number)
+        run.send(signal.SIGCONT)
+        run.wait()
+        assert run.process.returncode == 1
+    assert 20 < len(finished(shardless.folder)) < 100
+    assert materialized(shardless) == finished(shardless.folder) == set(SUBJECT_IDS) - failed(shardless)
+    assert_all_is_whole(shardless.folder)
+    assert_next_run_does_only_the_rest(shardless, built.folder.shards)
+
+
+Moment = Callable[[Run, Changes], Any]
+
+
+def killed_at(moment: Moment, project: Project, *assets: str, after: int = 0, **options: Any) -> bool:
+    """Kill a run of `assets` in that moment, once `after` subjects are done; False if it ended before."""
+    changes = Changes(project.folder)
+    with materializing(project, *assets, **options) as run:
+        return bool(run.freeze_when(lambda: len(changes.new(RECORDS)) >= after and moment(run, changes)))
+
+
+def workers_start(run: Run, changes: Changes) -> Any:
+    return not changes.begun(FIRST) and run.workers()
+
+
+def first_file_is_written(run: Run, changes: Changes) -> Any:
+    return changes.begun(FIRST).keys() - changes.begun(SECOND).keys()
+
+
+def second_file_is_written(run: Run, changes: Changes) -> Any:
+    return changes.begun(SECOND)
+
+
+def old_record_is_gone(run: Run, changes: Changes) -> Any:
+    return changes.gone(RECORDS) - changes.new(SECOND)
+
+
+def one_file_is_renamed(run: Run, changes: Changes) -> Any:
+    return changes.new(SECOND) - changes.new(FIRST)
+
+
+def both_files_are_renamed(run: Run, changes: Changes) -> Any:
+    return changes.new(FIRST) - changes.new(RECORDS) - changes.begun(RECORDS).keys()
+
+
+def record_is_written(run: Run, changes: Changes) -> Any:
+    return changes.begun(RECORDS)
+
+
+def record_is_there(run: Run, changes: Changes) -> Any:
+    return changes.new(RECORDS)
+
+
+def all_are_recorded(run: Run, changes: Changes) -> Any:
+    return len(changes.files(RECORDS)) == 149 and not changes.begun(RECORDS)
+
+
+def table_is_written(name: str) -> Moment:
+    return lambda run, changes: changes.begun(TABLES).get(name)
+
+
+MOMENTS_OF_TABLES = [table_is_written(name) for name in ("raw_tree", "clinical", "manifest")]
+MOMENTS_OF_SHARDS = [
+    (0, workers_start),
+    (0, first_file_is_written),
+    (0, second_file_is_written),
+    (0, old_record_is_gone),
+    (0, one_file_is_renamed),
+    (0, both_files_are_renamed),
+    (0, record_is_written),
+    (1, record_is_there),
+    (2, one_file_is_renamed),
+    (2, both_files_are_renamed),
+    (3, old_record_is_gone),
+    (3, record_is_written),
+    (5, first_file_is_written),
+    (6, one_file_is_renamed),
+    (8, both_files_are_renamed),
+    (10, record_is_there),
+    (0, all_are_recorded),
+]
+"""Each run goes on where the one before was killed: when it has done that many subjects, at least."""
+
+OF_TABLES = ("raw_tree", "clinical_table", "subject_manifest")
+OLD = SUBJECT_IDS[:60]
+
+
+@pytest.fixture
+def outdated(sample_tree: Path, tree: Path, tmp_path: Path) -> Iterator[Project]:
+    """A project on the untouched sample with tables of an earlier tree, and shards of it for some subjects."""
+    swapped = [config.volumes[0].path for config in CONFIGS]
+    for path in swapped:
+        for subject, other in zip(OLD, SUBJECT_IDS[1:], strict=False):
+            replace(tree / path(subject), (sample_tree / path(other)).read_bytes())
+    with Project.temporary(tree, tmp_path / "data") as new:
+        with materializing(new, *OF_TABLES, "subject_shard", partitions=OLD, remembered=False) as run:
+            run.wait()
+        assert finished(new.folder) == set(OLD)
+        for path in swapped:
+            for subject in OLD:
+                (tree / path(subject)).unlink()
+                os.link(sample_tree / path(subject), tree / path(subject))
+        yield new
+
+
+def files_as_in(undisturbed: Path, shards: Path) -> dict[Path, Identity]:
+    """The files of those subjects whose record is that of an undisturbed run."""
+    records = {path.stem: path.read_bytes() for path in (undisturbed / "records").iterdir()}
+    done = {path.stem for path in (shards / "records").glob("[!.]*") if path.read_bytes() == records[path.stem]}
+    return {path: seen for path, seen in identities(shards).items() if path.stem in done}
+
+
+def test_killed_at_twenty_moments_nothing_is_half_written_and_each_run_goes_on(outdated, built):
+    folder, undisturbed = outdated.folder, built.folder.shards
+    tables = contents(folder.root / TABLES), contents(built.folder.root / TABLES)
+    for moment in MOMENTS_OF_TABLES:
+        runs = (killed_at(moment, outdated, *OF_TABLES, partitions=(), remembered=False) for _ in range(10))
+        assert any(runs), "no run was caught at that moment, which is short"
+        for name, digest in contents(folder.root / TABLES).items():
+            assert name.startswith(".") or digest in {seen[name] for seen in tables}
+    assert outdated.materialize(*OF_TABLES, checks=False).success
+    assert contents(folder.root / TABLES) == tables[1]
+
+    for number, moment in MOMENTS_OF_SHARDS:
+        kept = files_as_in(undisturbed, folder.shards)
+        caught = killed_at(moment, outdated, "subject_shard", after=number, remembered=moment is all_are_recorded)
+        assert caught, moment
+        assert_all_is_whole(folder)
+        assert kept.items() <= identities(folder.shards).items()
+    assert_next_run_does_only_the_rest(outdated, undisturbed)
+
+
+def own_file_system(folder: Path) -> list[str]:
+    """The start of a command that runs with a small file system at `folder`, which it alone sees."""
+    mount = 'mount -t tmpfs -o size=64m none "$0" && exec "$@"'
+    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, str(folder)]
+
+
+FILL = f"import sys; from {__name__} import on_a_disk_that_fills_up as run; run(*sys.argv[1:])"
+
+
+def test_a_disk_that_fills_up_costs_what_was_not_done_yet_and_a_run_with_room_completes(built, sample_tree, tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = [*own_file_system(folder), sys.executable, "-c"]
+    if not shutil.which("unshare"):
+        pytest.skip("there is no unshare")
+    attempt = subprocess.run([*command, ""], capture_output=True, text=True, check=False)
+    if attempt.returncode:
+        pytest.skip(f"no file system can be mounted here: {attempt.stderr}")
+    arguments = (sample_tree, folder / "data", built.folder.root)
+    result = subprocess.run(
+        [*command, FILL, *map(str, arguments)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=LONG,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def on_a_disk_that_fills_up(tree: str, data: str, undisturbed: str) -> None:
+    with Project.temporary(Path(tree), Path(data)) as project:
+        folder = project.folder
+        shutil.copytree(Path(undisturbed, TABLES), folder.root / TABLES)
+        changes = Changes(folder)
+        with materializing(project, "subject_shard") as run:
+            assert run.freeze_when(lambda: len(changes.new(RECORDS)) > 40 and changes.begun(FIRST))
+            with contextlib.suppress(OSError), Path(data, "filler").open("wb", buffering=0) as filler:
+                while True:
+                    filler.write(bytes(4096))
+            assert shutil.disk_usage(data).free == 0
+            run.send(signal.SIGCONT)
+            run.wait()
+        failure = failure_of_shards(project)
+        assert f"{len(failed(project))} of 149 subjects failed" in failure.description
+        assert "the disk is full -> free space, or set ISLES_DATA_DIR to a larger disk" in failure.description
+        findings = [record.data for record in failure.metadata["findings"].records]
+        assert len(findings) == len(failed(project)) > 90
+        assert {finding["problem"] for finding in findings} == {"the disk is full"}
+        assert {Path(finding["path"]).stem for finding in findings} == failed(project)
+        assert materialized(project) == finished(folder) == set(SUBJECT_IDS) - failed(project)
+        assert not temporary_files(folder.root)
+        assert_all_is_whole(folder)
+        Path(data, "filler").unlink()
+        assert_next_run_does_only_the_rest(project, Path(undisturbed, "shards"))
