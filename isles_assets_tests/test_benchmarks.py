@@ -65,6 +65,5 @@ def test_numbers_survive_being_stored(results, tmp_path):
     assert not results.comparable(replace(results, machine={"cores": "4"}))
 
 
-@pytest.mark.skipif(not NUMBERS.exists(), reason="`make bench` has not been run")
 def test_the_page_is_that_of_its_numbers():
     assert NUMBERS.with_suffix(".md").read_text() == render(Results.load(NUMBERS))
