@@ -39,8 +39,12 @@ class Project:
 
     def build(self) -> dg.ExecuteInProcessResult:
         """Run the job `build`."""
-        job = build_defs(self.settings).resolve_job_def("build")
-        return job.execute_in_process(instance=self.instance, raise_on_error=False)
+        return self.run("build")
+
+    def run(self, job: str) -> dg.ExecuteInProcessResult:
+        """Run a job of the code location."""
+        definition = build_defs(self.settings).resolve_job_def(job)
+        return definition.execute_in_process(instance=self.instance, raise_on_error=False)
 
     def materialize(
         self, *assets: str, checks: bool = True, run_config: Mapping[str, Any] | None = None, **kwargs: Any

@@ -300,6 +300,22 @@ def test_a_table_of_another_version_is_refused_with_the_command_that_renews_it(b
     assert "was written by another version" in message and "--select subject_manifest" in message
 
 
+def test_the_first_row_is_decoded_once_for_the_same_content_and_always_by_verify(built_copy):
+    assert built_copy.materialize("hub_dataset").success
+    published = Path(built_copy.settings.target().location) / CONFIGS[0].path(SUBJECT_IDS[0])
+    content = bytearray(published.read_bytes())
+    content[len(content) // 2] ^= 1
+    replace(published, bytes(content))
+
+    def passed(result):
+        return {e.check_name: e.passed for e in result.get_asset_check_evaluations()}["loads"]
+
+    assert passed(built_copy.materialize("hub_dataset"))
+    assert not passed(built_copy.run("verify"))
+    replace(published, built_copy.folder.shard(CONFIGS[0], SUBJECT_IDS[0]).read_bytes())
+    assert passed(built_copy.run("verify"))
+
+
 def test_dry_run_publishes_nothing(built_copy):
     hub = built_copy.folder.hub
     before = contents(hub)

@@ -24,6 +24,7 @@ verify = dg.define_asset_job(
     "verify",
     selection=dg.AssetSelection.checks_for_assets("hub_dataset"),
     description="Is what is published still what was published? Changes nothing.",
+    config={"ops": {"hub_dataset_loads": {"config": {"again": True}}}},
 )
 
 

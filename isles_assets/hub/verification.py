@@ -22,20 +22,24 @@ def remote_matches_local(target: Target, publication: Publication) -> list[Findi
     return differences(publication, target.stored(publication))
 
 
-def loads(target: Target, publication: Publication) -> list[Finding]:
-    """Streaming any config gives every column, a first row whose volumes decode, and one row a subject."""
-    return [finding for config in CONFIGS for finding in _loads(target, config, publication)]
+def loads(target: Target, publication: Publication, *, decode: bool = True) -> list[Finding]:
+    """Streaming any config gives every column, a first row whose volumes decode, and one row a subject.
+
+    Without `decode` no volume is fetched: for content of which the first row was decoded before.
+    """
+    return [finding for config in CONFIGS for finding in _loads(target, config, publication, decode)]
 
 
-def _loads(target: Target, config: Config, publication: Publication) -> Iterator[Finding]:
+def _loads(target: Target, config: Config, publication: Publication, decode: bool) -> Iterator[Finding]:
     name = config.name
     try:
         dataset = datasets.load_dataset(target.location, name, split=SPLIT, streaming=True)
         if dataset.features != features(config):
             yield Finding("", name, "has other features than declared", PUBLISH)
-        row = next(iter(dataset))
-        for volume in config.volumes:
-            row[volume.column].dataobj[..., -1]  # decodes to the end of the data, or raises
+        if decode:
+            row = next(iter(dataset))
+            for volume in config.volumes:
+                row[volume.column].dataobj[..., -1]  # decodes to the end of the data, or raises
         subjects = tuple(row["subject_id"] for row in dataset.select_columns(["subject_id"]))
     except Exception as error:  # a reader's failure of any kind is the finding
         yield Finding("", name, f"does not load: {type(error).__name__}: {error}", PUBLISH)
