@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from isles_assets.commands import materialize_shard
 from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.manifest import SubjectManifest, VolumeFacts, read_manifest
+from isles_assets.dataset.manifest import SubjectManifest, read_manifest
 from isles_assets.dataset.schema import SUBJECT_COLUMN, clinical_schema
 from isles_assets.dataset.shard import ShardRecord, read_records
 from isles_assets.dataset.tables import read_clinical_table, read_inventory
@@ -27,9 +26,6 @@ from isles_assets.release.tree import Inventory, expected_paths, take_inventory
 from isles_assets.release.volumes import REGISTERED, SESSIONS, VOLUMES
 from isles_assets.release.workbooks import DictionaryEntry, WorkbookError, read_dictionary
 from isles_assets.sample import SYNTHETIC_MARK
-
-AFFINE_TOLERANCE = 1e-4
-"""Largest difference of an affine's element: the release's registered volumes differ from the NCCT by rounding."""
 
 KNOWN_TEXT = re.compile(rf"Warped image using NiftyReg \([\w -]+\)|FSL[\d.: -]*|{re.escape(SYNTHETIC_MARK)}.*")
 """Free text of tools; anything else in a header could tell who the patient is."""
@@ -237,24 +233,11 @@ def ncct_grid(manifest: Mapping[str, SubjectManifest]) -> list[Finding]:
         ncct = row.volumes["ncct"]
         for volume in REGISTERED:
             facts = row.volumes[volume.column]
-            if ncct is None or facts is None or ncct.affine is None or facts.affine is None:
+            if ncct is None or facts is None:
                 continue
-            if problem := _grid_difference(ncct, facts):
+            if problem := facts.grid_difference(ncct):
                 findings.append(Finding(subject, facts.path, problem, f"{_RESTORE}, or register it to the NCCT"))
     return findings
-
-
-def _grid_difference(ncct: VolumeFacts, facts: VolumeFacts) -> str | None:
-    assert ncct.shape and facts.shape and ncct.affine and facts.affine
-    if facts.shape[:3] != ncct.shape[:3]:
-        return f"has shape {'x'.join(map(str, facts.shape))}, its NCCT {'x'.join(map(str, ncct.shape))}"
-    difference = np.reshape(facts.affine, (4, 4)) - np.reshape(ncct.affine, (4, 4))
-    if np.abs(difference).max() <= AFFINE_TOLERANCE:
-        return None
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    corners[:, :3] *= np.array(ncct.shape[:3]) - 1
-    distance = np.linalg.norm((corners @ difference.T)[:, :3], axis=1).max()
-    return f"is displaced from its NCCT by up to {distance:.3g} mm (affine differs by {np.abs(difference).max():.2g})"
 
 
 def readable_headers(manifest: Mapping[str, SubjectManifest]) -> list[Finding]:

@@ -358,6 +358,25 @@ def test_non_finite_voxels_of_a_map_are_counted_and_allowed(path, dtype):
     assert (inspection.non_finite, inspection.marked, inspection.labels) == (expected, 0, ())
 
 
+@pytest.mark.parametrize("dtype", ["<i2", ">f4", "<f8"])
+def test_voxels_are_shown_in_file_order_as_they_are_stored(path, dtype):
+    voxels = counting(dtype, (64, 70, 80))
+    image = volume(voxels, endianness=">" if dtype[0] == ">" else "<", scl_slope=0.5, scl_inter=-3)
+    write_volume(path, image)
+    shown = np.full(voxels.size, -1.0)
+    pieces = []
+
+    def see(header, start, stored):
+        pieces.append(stored.size)
+        shown[start : start + stored.size] = stored
+        assert (header.shape, header.slope, stored.dtype) == (voxels.shape, 0.5, np.dtype(dtype))
+
+    with SourceReader(path) as source:
+        nifti.inspect(source, Content.MAP, see)
+    np.testing.assert_array_equal(shown.reshape(voxels.shape, order="F"), voxels)
+    assert (sum(pieces), max(pieces) * voxels.itemsize <= 1 << 20) == (voxels.size, True)
+
+
 def test_whole_numbers_are_all_finite(path):
     assert inspect(write_volume(path, volume(counting())), Content.CT).non_finite == 0
 

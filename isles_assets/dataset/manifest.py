@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from isles_assets.dataset.folder import DataFolder
@@ -22,6 +23,9 @@ from isles_assets.sample import SYNTHETIC_MARK
 
 MANIFEST_VERSION = 1
 """To be raised when the same tree is to give other rows: then nothing is taken over from an older manifest."""
+
+AFFINE_TOLERANCE = 1e-4
+"""Largest difference of an affine's element: the release's registered volumes differ from the NCCT by rounding."""
 
 _VERSION_KEY = b"isles_assets.manifest"
 _TEXT = pa.struct({"field": pa.string(), "text": pa.string()})
@@ -72,6 +76,23 @@ class VolumeFacts:
         """Whether they were read from the file that `entry` is of, as its size and time say, and could be."""
         same = (self.path, self.size, self.mtime_ns) == (entry.path, entry.size, entry.mtime_ns)
         return same and not self.fault and not entry.fault
+
+    def grid_difference(self, ncct: "VolumeFacts") -> str | None:
+        """How this volume's grid differs from that of the NCCT, in words; None if both share it or one is unknown."""
+        if self.shape is None or ncct.shape is None:
+            return None
+        if self.shape[:3] != ncct.shape[:3]:
+            return f"has shape {'x'.join(map(str, self.shape))}, its NCCT {'x'.join(map(str, ncct.shape))}"
+        assert self.affine and ncct.affine
+        difference = np.reshape(self.affine, (4, 4)) - np.reshape(ncct.affine, (4, 4))
+        if np.abs(difference).max() <= AFFINE_TOLERANCE:
+            return None
+        corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+        corners[:, :3] *= np.array(ncct.shape[:3]) - 1
+        distance = np.linalg.norm((corners @ difference.T)[:, :3], axis=1).max()
+        return (
+            f"is displaced from its NCCT by up to {distance:.3g} mm (affine differs by {np.abs(difference).max():.2g})"
+        )
 
 
 @dataclass(frozen=True)

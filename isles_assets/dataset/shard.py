@@ -10,57 +10,36 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isles_assets.commands import TAKE_STOCK
 from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.manifest import SubjectManifest, VolumeFacts
+from isles_assets.dataset.manifest import SubjectManifest
+from isles_assets.dataset.records import State, read_record, store_record
 from isles_assets.dataset.schema import CONFIGS, SUBJECT_COLUMN, Config
+from isles_assets.dataset.sources import (
+    OffenceError,
+    Source,
+    changed_sources,
+    check_facts,
+    clinical_digest,
+    facts_of,
+    offence,
+    offences,
+    read_source,
+    with_times_of,
+)
 from isles_assets.files import explained, written_whole
 from isles_assets.findings import Finding, Refusal
 from isles_assets.parquet import LARGEST_VALUE, Sink, Streamed, value_digests, write_row
-from isles_assets.release.nifti import NiftiError, SourceReader, inspect, voxel_ml
 from isles_assets.release.record import RELEASE
-from isles_assets.release.volumes import BY_COLUMN
 
 FORMAT_VERSION = 2
 FOOTER_KEY = "isles_assets"
-
-_RESTORE = "restore the file from the release archive, then materialize this subject again"
-
-
-@dataclass(frozen=True)
-class Voxels:
-    """What decoding a volume showed: NaN and infinite voxels, and of a mask its labels other than 0.
-
-    `marked` is the number of voxels that the mask marks and `marked_ml` their volume in millilitres.
-    """
-
-    non_finite: int
-    marked: int
-    marked_ml: float
-    labels: list[int]
-
-
-@dataclass(frozen=True)
-class Source:
-    """A volume as it was packed: `path` in the tree, `size` (bytes), `mtime_ns`, digest; `voxels` if it was decoded."""
-
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str
-    voxels: Voxels | None
-
-    def is_still(self, facts: VolumeFacts | None) -> bool:
-        """Whether the manifest's `facts` are of the same bytes: by digest if they have one, else by time."""
-        if facts is None or (facts.path, facts.size) != (self.path, self.size):
-            return False
-        return facts.sha256 == self.sha256 if facts.sha256 else facts.mtime_ns == self.mtime_ns
 
 
 @dataclass(frozen=True)
@@ -111,19 +90,14 @@ class ShardRecord:
         """Raises `ValueError`, `KeyError` or `TypeError` for a text that `to_json` did not write."""
         content = json.loads(text)
         files = {name: ShardFile(**file) for name, file in content.pop("files").items()}
-        sources = {column: _source_from(source) for column, source in content.pop("sources").items()}
+        sources = {column: Source.from_dict(source) for column, source in content.pop("sources").items()}
         return cls(files=files, sources=sources, **content)
-
-
-def _source_from(content: dict[str, Any]) -> Source:
-    voxels = content.pop("voxels")
-    return Source(voxels=voxels and Voxels(**voxels), **content)
 
 
 def read_records(folder: DataFolder) -> Iterator[ShardRecord]:
     """The records of all shards in `folder`, by subject; those that cannot be read are left out."""
     for path in sorted((folder.shards / "records").glob("*.json")):
-        if record := _read_record(path):
+        if record := read_record(path, ShardRecord):
             yield record
 
 
@@ -132,22 +106,7 @@ def holds_release(folder: DataFolder) -> bool:
     return any(not record.synthetic for record in read_records(folder))
 
 
-def _read_record(path: Path) -> ShardRecord | None:
-    try:
-        return ShardRecord.from_json(path.read_text())
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-@dataclass(frozen=True)
-class ShardState:
-    """The record of a subject's shards if they are up to date, else None and why they are not."""
-
-    record: ShardRecord | None
-    reason: str = ""
-
-
-def shard_state(folder: DataFolder, subject: SubjectManifest) -> ShardState:
+def shard_state(folder: DataFolder, subject: SubjectManifest) -> State[ShardRecord]:
     """Whether the shards on disk are those of the manifest's row: by record, sizes and footers, not by content.
 
     Where the manifest has digests, they decide and not the sources' times; the record returned has the times as the
@@ -155,17 +114,16 @@ def shard_state(folder: DataFolder, subject: SubjectManifest) -> ShardState:
     """
     path = folder.shard_record(subject.subject)
     if not path.exists():
-        return ShardState(None, "has no shard yet")
-    record = _read_record(path)
+        return State(None, "has no shard yet")
+    record = read_record(path, ShardRecord)
     if record is None:
-        return ShardState(None, "has a shard record that cannot be read")
+        return State(None, "has a shard record that cannot be read")
     if record.format != FORMAT_VERSION:
-        return ShardState(None, f"has a shard of format {record.format}, which is now {FORMAT_VERSION}")
-    if record.clinical != _clinical_digest(subject):
-        return ShardState(None, "has a shard with other clinical values")
-    changed = [column for column, source in record.sources.items() if not source.is_still(subject.volumes[column])]
-    if changed:
-        return ShardState(None, f"has a shard made before these changed: {', '.join(changed)}")
+        return State(None, f"has a shard of format {record.format}, which is now {FORMAT_VERSION}")
+    if record.clinical != clinical_digest(subject):
+        return State(None, "has a shard with other clinical values")
+    if changed := changed_sources(record.sources, subject):
+        return State(None, f"has a shard made before these changed: {', '.join(changed)}")
     for config in CONFIGS:
         path = folder.shard(config, subject.subject)
         if record.freed and not path.exists():
@@ -173,12 +131,11 @@ def shard_state(folder: DataFolder, subject: SubjectManifest) -> ShardState:
         try:
             footer = json.loads(pq.read_metadata(path).metadata[FOOTER_KEY.encode()])
         except (OSError, pa.ArrowInvalid, KeyError, ValueError):
-            return ShardState(None, f"has no readable shard {config.name}")
+            return State(None, f"has no readable shard {config.name}")
         expected = {volume.column: _footer_source(record.sources[volume.column]) for volume in config.volumes}
         if path.stat().st_size != record.files[config.name].size or footer != _footer(expected, record.synthetic):
-            return ShardState(None, f"has a shard {config.name} that is not the one recorded")
-    current = {column: replace(s, mtime_ns=_facts(subject, column).mtime_ns) for column, s in record.sources.items()}
-    return ShardState(replace(record, sources=current))
+            return State(None, f"has a shard {config.name} that is not the one recorded")
+    return State(replace(record, sources=with_times_of(record.sources, subject)))
 
 
 def build_shard(
@@ -193,16 +150,16 @@ def build_shard(
     """
     try:
         return _build(root, folder, subject, schemas, decode)
-    except _OffenceError as first:
-        offences = list(_offences(root, subject, decode))  # the rest of them
-        raise Refusal(f"{subject.subject} was not packed.", offences or [first.finding]) from first
+    except OffenceError as first:
+        everything = offences(subject.volumes, partial(_use, root, subject, decode))
+        raise Refusal(f"{subject.subject} was not packed.", everything or [first.finding]) from first
 
 
 def _build(
     root: Path, folder: DataFolder, subject: SubjectManifest, schemas: Mapping[str, pa.Schema], decode: bool
 ) -> ShardRecord:
     for column in subject.volumes:
-        _check_facts(root, subject, column)
+        _check(root, subject, column)
     sources: dict[str, Source] = {}
     record_path = folder.shard_record(subject.subject)
     with explained(folder.shards), ExitStack() as stack:
@@ -217,7 +174,7 @@ def _build(
             files[config.name] = _write(temporary, config, schemas[config.name], row, sources, subject.synthetic)
         record_path.unlink(missing_ok=True)  # all files are whole; from here on they take the place of older ones
     record = ShardRecord(
-        subject.subject, FORMAT_VERSION, _clinical_digest(subject), subject.synthetic, False, files, sources
+        subject.subject, FORMAT_VERSION, clinical_digest(subject), subject.synthetic, False, files, sources
     )
     write_record(folder, record)
     return record
@@ -232,21 +189,17 @@ def free_shard(folder: DataFolder, record: ShardRecord) -> None:
 
 def write_record(folder: DataFolder, record: ShardRecord) -> None:
     """Store what is known of a subject's shards, if it is not stored yet."""
-    path = folder.shard_record(record.subject)
-    if path.exists() and _read_record(path) == record:
-        return
-    with written_whole(path) as temporary:
-        temporary.write_text(record.to_json())
+    store_record(folder.shard_record(record.subject), record)
 
 
 def _value(
     root: Path, subject: SubjectManifest, column: str, decode: bool, sources: dict[str, Source]
 ) -> dict[str, Any]:
     """The struct of a volume column; while its bytes are written, what they are is noted in `sources`."""
-    facts = _facts(subject, column)
+    facts = facts_of(subject, column)
 
     def pour(sink: Sink) -> None:
-        sources[column] = _read_source(root, subject, column, decode, sink)
+        sources[column] = read_source(root, subject, column, decode=decode, sink=sink)
 
     return {"bytes": Streamed(facts.size, pour), "path": Path(facts.path).name}
 
@@ -272,75 +225,17 @@ def _write(
     return ShardFile(written.size, written.sha256, sum(source.size for source in packed().values()))
 
 
-class _OffenceError(Exception):
-    """A source that cannot be packed."""
-
-    def __init__(self, finding: Finding):
-        super().__init__(finding.problem)
-        self.finding = finding
+def _use(root: Path, subject: SubjectManifest, decode: bool, column: str) -> None:
+    """Raise `OffenceError` for a volume that cannot be packed."""
+    _check(root, subject, column)
+    read_source(root, subject, column, decode=decode)
 
 
-def _offences(root: Path, subject: SubjectManifest, decode: bool) -> Iterator[Finding]:
-    """All that is wrong with the subject's volumes, which are read in full."""
-    for column in subject.volumes:
-        try:
-            _check_facts(root, subject, column)
-            _read_source(root, subject, column, decode, lambda piece: None)
-        except _OffenceError as offence:
-            yield offence.finding
-
-
-def _check_facts(root: Path, subject: SubjectManifest, column: str) -> None:
-    """Raise for a volume that is known to be unfit before it is read."""
-    facts = subject.volumes[column]
-    if facts is None:
-        raise _offence(subject, column, "is missing or empty")
-    try:
-        status = (root / facts.path).stat()
-    except OSError as error:
-        raise _offence(subject, column, f"cannot be read: {error.strerror}") from error
-    if (status.st_size, status.st_mtime_ns) != (facts.size, facts.mtime_ns):
-        raise _offence(subject, column, "has changed since the manifest was made", TAKE_STOCK)
-    if facts.fault:
-        raise _offence(subject, column, facts.fault)
-    if facts.size > LARGEST_VALUE:
-        raise _offence(subject, column, f"is larger than the {LARGEST_VALUE} bytes that a Parquet value may have")
-
-
-def _read_source(root: Path, subject: SubjectManifest, column: str, decode: bool, sink: Sink) -> Source:
-    """Read a volume once, giving its bytes to `sink`, and raise unless it is what the manifest says."""
-    facts = _facts(subject, column)
-    voxels = None
-    try:
-        with SourceReader(root / facts.path, sink) as source:
-            if decode:
-                seen = inspect(source, BY_COLUMN[column].content)
-                header = seen.header
-                marked_ml = round(seen.marked * voxel_ml(header.affine), 6)
-                voxels = Voxels(seen.non_finite, seen.marked, marked_ml, list(seen.labels))
-                if (header.shape, header.affine, header.dtype) != (facts.shape, facts.affine, facts.dtype):
-                    raise NiftiError("is on another grid than the manifest says, though its size and time are the same")
-            source.drain()
-    except NiftiError as error:
-        raise _offence(subject, column, str(error)) from error
-    if source.size != facts.size or (facts.sha256 and source.sha256 != facts.sha256):
-        raise _offence(subject, column, "has changed since the manifest was made", TAKE_STOCK)
-    return Source(facts.path, source.size, facts.mtime_ns, source.sha256, voxels)
-
-
-def _offence(subject: SubjectManifest, column: str, problem: str, mend: str = _RESTORE) -> _OffenceError:
-    path = BY_COLUMN[column].path(subject.subject)
-    return _OffenceError(Finding(subject.subject, path, problem, mend))
-
-
-def _facts(subject: SubjectManifest, column: str) -> VolumeFacts:
-    facts = subject.volumes[column]
-    assert facts is not None
-    return facts
-
-
-def _clinical_digest(subject: SubjectManifest) -> str:
-    return hashlib.sha256(json.dumps(dict(subject.clinical), sort_keys=True).encode()).hexdigest()
+def _check(root: Path, subject: SubjectManifest, column: str) -> None:
+    """Raise `OffenceError` for a volume that is known to be unfit before it is read."""
+    check_facts(root, subject, column)
+    if facts_of(subject, column).size > LARGEST_VALUE:
+        raise offence(subject, column, f"is larger than the {LARGEST_VALUE} bytes that a Parquet value may have")
 
 
 def _footer(sources: Mapping[str, Any], synthetic: bool) -> dict[str, Any]:

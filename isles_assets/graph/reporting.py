@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from isles_assets.dataset.manifest import SubjectManifest
 from isles_assets.dataset.publication import Publication
 from isles_assets.dataset.schema import CONFIGS, SUBJECT_COLUMN
-from isles_assets.dataset.shard import ShardRecord, Voxels
+from isles_assets.dataset.shard import ShardRecord
+from isles_assets.dataset.sources import Voxels
 from isles_assets.findings import Finding, Refusal, fatal, name_some
 from isles_assets.graph.resources import Settings
 from isles_assets.hub.target import Published

@@ -90,6 +90,13 @@ class Inspection:
     labels: tuple[int, ...]
 
 
+See = Callable[[Header, int, np.ndarray], None]
+"""Takes voxels as they are decoded: the header, how many came before in file order (x fastest), and the next ones.
+
+They are a flat array of the stored type, before slope and intercept, and last only until it returns.
+"""
+
+
 def read_header(path: Path) -> Header:
     """The header of a `.nii.gz` file; only its first kilobytes are read.
 
@@ -146,8 +153,10 @@ class SourceReader(io.RawIOBase):
         super().close()
 
 
-def inspect(source: BinaryIO | SourceReader, content: Content) -> Inspection:
+def inspect(source: BinaryIO | SourceReader, content: Content, see: See = lambda *voxels: None) -> Inspection:
     """Decode a `.nii.gz` file from start to end: gzip CRC and length, data length, and the voxels' validity.
+
+    `see` is shown the voxels on the way; what it saw is of a sound file only once `inspect` has returned.
 
     Raises `NiftiError` for a damaged file, for data longer or shorter than the header says, for a binary mask
     holding anything but 0 and 1 after scaling, and for a label mask holding a fraction or a negative number.
@@ -156,8 +165,12 @@ def inspect(source: BinaryIO | SourceReader, content: Content) -> Inspection:
         stream = _decompressed(source)
         header = _parse(stream)
         voxels = _Voxels(header, content)
+        seen = 0
         for chunk in _data(stream, header):
-            voxels.add(chunk)
+            stored = np.frombuffer(chunk, header.dtype)
+            voxels.add(stored)
+            see(header, seen, stored)
+            seen += stored.size
     except _BROKEN as error:
         raise NiftiError(_reason(error)) from error
     return Inspection(header, voxels.non_finite, voxels.marked, tuple(sorted(voxels.labels)))
@@ -174,9 +187,8 @@ class _Voxels:
         self.marked = 0
         self.labels: set[int] = set()
 
-    def add(self, chunk: memoryview) -> None:
-        """Take the next voxels; `chunk` holds whole voxels."""
-        stored = np.frombuffer(chunk, self._dtype)
+    def add(self, stored: np.ndarray) -> None:
+        """Take the next voxels."""
         if self._dtype.kind in "fc":
             self.non_finite += stored.size - int(np.count_nonzero(np.isfinite(stored)))
         if self._content in (Content.MASK, Content.LABELS):
