@@ -6,8 +6,10 @@ from pathlib import Path
 
 from benchmarks.clients import REPO
 from benchmarks.material import Material
+from isles_assets.dataset.assembling import assemble
 from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.publication import Publication, assemble
+from isles_assets.dataset.preview import build_preview
+from isles_assets.dataset.publication import Publication
 from isles_assets.dataset.shard import build_shard
 from isles_assets_tests.hub_server import HubServer, Token
 
@@ -24,7 +26,8 @@ def hub(folder: Path) -> Iterator[HubServer]:
 
 
 def publication_of_one(material: Material, subject: str, folder: Path) -> Publication:
-    """The publication of one subject at release scale, whose shards are built in the data folder `folder`."""
-    data = DataFolder(folder)
-    record = build_shard(material.release, data, material.subject(subject).row, material.schemas(), decode=False)
-    return assemble(data, REPO, {subject: record})
+    """The publication of one subject at release scale, which is built in the data folder `folder`."""
+    data, row = DataFolder(folder), material.subject(subject).row
+    record = build_shard(material.release, data, row, material.schemas(), decode=False)
+    preview = build_preview(material.release, data, row)
+    return assemble(data, REPO, {subject: record}, {subject: preview})

@@ -8,10 +8,11 @@ def materialize(*assets: str) -> str:
     return f"dagster asset materialize -m isles_assets --select {','.join(assets)}"
 
 
-def materialize_shard(subject: str) -> str:
-    """The command that makes the shards of `subject`."""
-    return f"{materialize('subject_shard')} --partition {subject}"
+def materialize_partition(asset: str, subject: str) -> str:
+    """The command that materializes the partition `subject` of `asset`."""
+    return f"{materialize(asset)} --partition {subject}"
 
 
 TAKE_STOCK = materialize("raw_tree", "clinical_table", "subject_manifest")
 PUBLISH = materialize("hub_dataset")
+RESTORE = "isles24-restore"

@@ -1,13 +1,17 @@
 """What must hold before anything is published, whatever ran before and whichever checks were skipped."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from isles_assets.commands import BUILD, TAKE_STOCK, materialize_shard
+from isles_assets.commands import BUILD, TAKE_STOCK, materialize_partition
+from isles_assets.dataset.assembling import assemble
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.manifest import SubjectManifest
-from isles_assets.dataset.publication import Publication, assemble
+from isles_assets.dataset.preview import PreviewRecord, preview_state
+from isles_assets.dataset.publication import Publication
+from isles_assets.dataset.records import Record, State
 from isles_assets.dataset.shard import ShardRecord, holds_release, shard_state
 from isles_assets.dataset.tables import clinical_table, clinical_values
 from isles_assets.findings import Finding, Refusal, fatal, found, name_some
@@ -17,36 +21,31 @@ from isles_assets.release.workbooks import read_clinical_rows
 
 
 def publication_of(root: Path, folder: DataFolder, repo: str) -> Publication:
-    """The publication of all 149 subjects from the shards that are there.
+    """The publication of all 149 subjects from the shards and previews that are there.
 
     Raises `Refusal` if a blocking property does not hold of the tree as it is now, if a table is out of date, or
-    if any shard is missing or stale. Nothing is written, no volume is read.
+    if any shard or preview is missing or stale. No volume is read.
     """
     evidence = Evidence(root, folder, fresh_tree=True)
     blocking = [prop for prop in PROPERTIES if prop.blocking]
     broken = list(dict.fromkeys(finding for prop in blocking for finding in fatal(found(partial(prop.find, evidence)))))
     broken = broken or found(partial(_out_of_date, evidence))
-    records, unfit = _shards(evidence)
-    reasons = []
-    if broken:
-        reasons.append(f"{len(broken)} problems in the tree and its tables")
-    if unfit:
-        subjects = name_some([finding.subject for finding in unfit])
-        reasons.append(f"{len(unfit)} of {len(SUBJECT_IDS)} shards missing or stale: {subjects}")
-    if reasons:
-        raise Refusal(f"Not published: {'; '.join(reasons)}.", [*broken, *unfit])
-    return assemble(folder, repo, records)
+    made = _partitions(evidence)
+    reasons = [f"{len(broken)} problems in the tree and its tables"] if broken else []
+    if reasons or made.unfit:
+        raise Refusal(f"Not published: {'; '.join([*reasons, *made.reasons])}.", [*broken, *made.unfit])
+    return assemble(folder, repo, made.shards, made.previews)
 
 
 def recorded_publication(folder: DataFolder, repo: str) -> Publication:
-    """The publication of the shards that are up to date with the manifest, without a look at the tree.
+    """The publication of what is up to date with the manifest, without a look at the tree.
 
-    Raises `Refusal` if any is missing or stale.
+    Raises `Refusal` if any shard or preview is missing or stale.
     """
-    records, unfit = _shards(Evidence(Path(), folder))
-    if unfit:
-        raise Refusal(f"{len(unfit)} of {len(SUBJECT_IDS)} shards are missing or stale.", unfit)
-    return assemble(folder, repo, records)
+    made = _partitions(Evidence(Path(), folder))
+    if made.unfit:
+        raise Refusal(f"{'; '.join(made.reasons)}.", made.unfit)
+    return assemble(folder, repo, made.shards, made.previews)
 
 
 def keep_release_from_sample(folder: DataFolder) -> None:
@@ -85,17 +84,47 @@ def _out_of_date(evidence: Evidence) -> Iterator[Finding]:
             yield Finding(subject, "", "has other clinical values than in subject_manifest", TAKE_STOCK)
 
 
-def _shards(evidence: Evidence) -> tuple[dict[str, ShardRecord], list[Finding]]:
-    """The records of all shards that are up to date, and a finding for each subject without."""
+@dataclass(frozen=True)
+class _Partitions:
+    """What is up to date of the partitioned assets, by subject, and the findings on the rest by asset."""
+
+    shards: Mapping[str, ShardRecord]
+    previews: Mapping[str, PreviewRecord]
+    unfit_shards: list[Finding]
+    unfit_previews: list[Finding]
+
+    @property
+    def unfit(self) -> list[Finding]:
+        return [*self.unfit_shards, *self.unfit_previews]
+
+    @property
+    def reasons(self) -> list[str]:
+        """A phrase for each asset of which something is missing or stale."""
+        return [
+            f"{len(unfit)} of {len(SUBJECT_IDS)} {what} missing or stale: {name_some([f.subject for f in unfit])}"
+            for what, unfit in (("shards", self.unfit_shards), ("previews", self.unfit_previews))
+            if unfit
+        ]
+
+
+def _partitions(evidence: Evidence) -> _Partitions:
     manifest = evidence.manifest if evidence.folder.manifest.exists() else {}
-    records: dict[str, ShardRecord] = {}
+    shards, unfit_shards = _up_to_date("subject_shard", manifest, partial(shard_state, evidence.folder))
+    previews, unfit_previews = _up_to_date("subject_preview", manifest, partial(preview_state, evidence.folder))
+    return _Partitions(shards, previews, unfit_shards, unfit_previews)
+
+
+def _up_to_date(
+    asset: str, manifest: Mapping[str, SubjectManifest], state_of: Callable[[SubjectManifest], State[Record]]
+) -> tuple[dict[str, Record], list[Finding]]:
+    """The records of all partitions of `asset` that are up to date, and a finding for each subject without."""
+    records: dict[str, Record] = {}
     stale: dict[str, str] = {}
     for subject in SUBJECT_IDS:
-        row = manifest.get(subject)
-        state = shard_state(evidence.folder, row) if row else None
-        if state and state.record:
+        state = state_of(manifest[subject]) if subject in manifest else State[Record](None, "is not in the manifest")
+        if state.record is not None:
             records[subject] = state.record
         else:
-            stale[subject] = state.reason if state else "is not in the manifest"
-    mend = materialize_shard if len(stale) <= 10 else lambda _: BUILD
+            stale[subject] = state.reason
+    mend = partial(materialize_partition, asset) if len(stale) <= 10 else lambda _: BUILD
     return records, [Finding(subject, "", reason, mend(subject)) for subject, reason in stale.items()]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from isles_assets.commands import materialize_shard
+from isles_assets.commands import materialize_partition
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.manifest import SubjectManifest, read_manifest
 from isles_assets.dataset.schema import SUBJECT_COLUMN, clinical_schema
@@ -265,10 +265,14 @@ def no_identifying_text(manifest: Mapping[str, SubjectManifest]) -> list[Finding
 def volumes_decoded(records: Sequence[ShardRecord]) -> list[Finding]:
     """Every volume that is packed was decoded: gzip CRC and length, header, grid and voxels."""
     return [
-        Finding(record.subject, "", "was packed without decoding its volumes", materialize_shard(record.subject))
+        Finding(record.subject, "", "was packed without decoding its volumes", _again(record.subject))
         for record in records
         if not record.decoded
     ]
+
+
+def _again(subject: str) -> str:
+    return materialize_partition("subject_shard", subject)
 
 
 @dataclass(frozen=True)

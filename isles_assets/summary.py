@@ -7,7 +7,7 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from datasets import Nifti, get_dataset_config_names, load_dataset
+from datasets import Image, Nifti, get_dataset_config_names, load_dataset
 
 from isles_assets.dataset.schema import SPLIT, SUBJECT_COLUMN
 
@@ -17,16 +17,21 @@ def summarize_dataset(location: str) -> Iterator[str]:
     for name in sorted(get_dataset_config_names(location), key=lambda name: (name != "default", name)):
         dataset = load_dataset(location, name, split=SPLIT, streaming=True)
         volumes = [column for column, feature in dataset.features.items() if isinstance(feature, Nifti)]
-        others = [column for column in dataset.features if column not in volumes]
+        pictures = [column for column, feature in dataset.features.items() if isinstance(feature, Image)]
+        others = [column for column in dataset.features if column not in (*volumes, *pictures)]
         subjects = [row[SUBJECT_COLUMN] for row in dataset.select_columns([SUBJECT_COLUMN])]
         size = dataset.info.download_size
         yield f"{name}: {len(subjects)} subjects, {subjects[0]} to {subjects[-1]}; {size:,} bytes"
-        yield f"  {len(volumes)} volumes: {', '.join(volumes)}"
+        for what, columns in (("volumes", volumes), ("pictures", pictures)):
+            if columns:
+                yield f"  {len(columns)} {what}: {', '.join(columns)}"
         yield f"  {len(others)} other columns: {', '.join(others)}"
         row = next(iter(dataset))
         for column in volumes:
             image = row[column]
             yield f"  {row[SUBJECT_COLUMN]} {column}: {'x'.join(map(str, image.shape))} {image.get_data_dtype()}"
+        for column in pictures:
+            yield f"  {row[SUBJECT_COLUMN]} {column}: {'x'.join(map(str, row[column].size))}"
 
 
 def main() -> None:

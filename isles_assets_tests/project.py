@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.schema import CONFIGS
 from isles_assets.definitions import build_defs
 from isles_assets.graph.partitions import subjects
 from isles_assets.graph.resources import Settings
@@ -90,3 +91,19 @@ def replace(path: Path, content: bytes) -> None:
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+
+
+def linked(folder: DataFolder, other: Path, subjects: Sequence[str]) -> DataFolder:
+    """A data folder at `other` that holds the shards and previews of `subjects`, hard links to those of `folder`."""
+    new = DataFolder(other)
+    for subject in subjects:
+        for path in (
+            *(folder.shard(config, subject) for config in CONFIGS),
+            folder.shard_record(subject),
+            folder.preview(subject),
+            folder.preview_record(subject),
+        ):
+            target = other / path.relative_to(folder.root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.hardlink_to(path)
+    return new

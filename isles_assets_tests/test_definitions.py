@@ -24,8 +24,14 @@ CONTRACT = {
         "partitions": 0,
     },
     "subject_shard": {"deps": {"subject_manifest"}, "group": "isles24", "kinds": {"parquet"}, "partitions": 149},
+    "subject_preview": {
+        "deps": {"subject_manifest"},
+        "group": "isles24",
+        "kinds": {"image", "parquet"},
+        "partitions": 149,
+    },
     "hub_dataset": {
-        "deps": {"subject_manifest", "subject_shard"},
+        "deps": {"subject_manifest", "subject_shard", "subject_preview"},
         "group": "isles24",
         "kinds": {"huggingface"},
         "partitions": 0,

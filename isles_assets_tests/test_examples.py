@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from isles_assets.dataset import manifest, tables
+from isles_assets.dataset.assembling import assemble
 from isles_assets.dataset.features import annotated_schema
 from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.publication import assemble
 from isles_assets.dataset.schema import CONFIGS
 from isles_assets.dataset.shard import build_shard
 from isles_assets.hub.huggingface import HuggingFaceHub

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from isles_assets.dataset.features import annotated_schema, features
-from isles_assets.dataset.schema import CONFIGS, NIFTI
+from isles_assets.dataset.schema import CONFIGS, MEDIA
 from isles_assets.parquet import LARGEST_VALUE, Streamed, Written, value_digests, write_row
 from isles_assets_tests.materials import volume
 from isles_assets_tests.processes import python
@@ -28,11 +28,11 @@ from isles_assets_tests.processes import python
 MIXED = pa.struct([pa.field("bytes", pa.binary(), nullable=False), pa.field("number", pa.int16())])
 REQUIRED = pa.struct([pa.field("word", pa.string(), nullable=False), pa.field("x", pa.float64(), nullable=False)])
 COLUMNS = [
-    ("null_struct", NIFTI, None),
-    ("null_inside", NIFTI, {"bytes": None, "path": None}),
-    ("null_bytes", NIFTI, {"bytes": None, "path": "a/b"}),
-    ("null_path", NIFTI, {"bytes": b"", "path": None}),
-    ("every_byte", NIFTI, {"bytes": bytes(range(256)), "path": "ü"}),
+    ("null_struct", MEDIA, None),
+    ("null_inside", MEDIA, {"bytes": None, "path": None}),
+    ("null_bytes", MEDIA, {"bytes": None, "path": "a/b"}),
+    ("null_path", MEDIA, {"bytes": b"", "path": None}),
+    ("every_byte", MEDIA, {"bytes": bytes(range(256)), "path": "ü"}),
     ("null_mixed", MIXED, None),
     ("mixed", MIXED, {"bytes": b"PAR1", "number": None}),
     ("text", pa.string(), "left"),
@@ -61,7 +61,7 @@ REQUIRED_COLUMNS = [
     ("sure_number", pa.int16(), -1),
     ("sure_float", pa.float64(), -0.0),
     ("sure_mixed", MIXED, {"bytes": b"", "number": 3}),
-    ("sure_struct", NIFTI, {"bytes": None, "path": "p"}),
+    ("sure_struct", MEDIA, {"bytes": None, "path": "p"}),
     ("sure_throughout", REQUIRED, {"word": "w", "x": math.inf}),
 ]
 SCHEMA = pa.schema(

@@ -1,6 +1,7 @@
 """Publishing to a Hub on loopback with the real client: one move of `main`, nothing sent twice, clear refusals."""
 
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from isles_assets.dataset.assembling import assemble
 from isles_assets.dataset.building import build_shards
 from isles_assets.dataset.features import annotated_schema
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.manifest import read_manifest
-from isles_assets.dataset.publication import Publication, assemble
-from isles_assets.dataset.schema import CARD, CONFIGS
+from isles_assets.dataset.publication import Publication
+from isles_assets.dataset.schema import CARD, CARD_PICTURE, CONFIGS, PREVIEW
 from isles_assets.dataset.shard import shard_state
 from isles_assets.findings import Refusal
 from isles_assets.guard import recorded_publication
@@ -38,8 +40,13 @@ from isles_assets_tests.hub_server import (
     status,
 )
 from isles_assets_tests.processes import shown
+from isles_assets_tests.project import linked
 
 pytestmark = pytest.mark.slow
+
+DESCRIBING = (PREVIEW.path, CARD_PICTURE)
+LARGE_FILES = len(SUBJECT_IDS) * len(CONFIGS) + len(DESCRIBING)
+"""All that travels as large files: everything but the card."""
 
 REPO = "hugging-science/isles24-stroke"
 SECRET = "hf_SecretThatMustNotShow"
@@ -68,12 +75,21 @@ def whole(built):
 
 
 @pytest.fixture
-def small(built, whole):
-    return part_of(built, whole, 6)
+def part_of(built, whole, tmp_path):
+    """The publication of the first so many subjects."""
+
+    def part(number: int) -> Publication:
+        subjects = SUBJECT_IDS[:number]
+        folder = linked(built.folder, tmp_path / f"first {number}", subjects)
+        records, previews = ({s: made[s] for s in subjects} for made in (whole.records, whole.previews))
+        return assemble(folder, REPO, records, previews)
+
+    return part
 
 
-def part_of(built, whole: Publication, number: int) -> Publication:
-    return assemble(built.folder, REPO, {subject: whole.records[subject] for subject in SUBJECT_IDS[:number]})
+@pytest.fixture
+def small(part_of):
+    return part_of(6)
 
 
 def moves_of_main(hub: HubServer) -> int:
@@ -99,8 +115,8 @@ def test_first_publication_moves_main_once_and_is_tagged(hub, target, whole):
     assert published.changed and published.revision == hub.head(REPO)
     assert hub.head(REPO, tag_of(whole)) == published.revision
     assert published.changes.by_kind() == {"added": [CARD, *SUBJECT_IDS], "changed": [], "removed": []}
-    assert len(uploads(hub)) == len(set(uploads(hub))) == 298
-    assert said[-1].startswith("299 of 299 files")
+    assert len(uploads(hub)) == len(set(uploads(hub))) == LARGE_FILES
+    assert said[-1].startswith(f"{LARGE_FILES + 1} of {LARGE_FILES + 1} files")
     assert remote_matches_local(target, whole) == []
     assert card_valid(target, whole) == []
 
@@ -117,16 +133,16 @@ def test_the_same_again_makes_no_commit_and_sends_no_file(hub, target, small):
     assert sum(record.bytes_in for record in sent) < 1000
 
 
-def test_one_changed_subject_sends_one_subject(hub, target, built, whole, small):
+def test_one_changed_subject_sends_one_subject(hub, target, built, whole, small, tmp_path):
     target.publish(small)
     before = len(uploads(hub))
     changed, other = SUBJECT_IDS[2], SUBJECT_IDS[100]  # the files of `other` under the name of `changed`
+    folder = linked(built.folder, tmp_path / "changed", small.subjects)
+    for config in CONFIGS:
+        folder.shard(config, changed).unlink()
+        folder.shard(config, changed).hardlink_to(built.folder.shard(config, other))
     records = {**small.records, changed: replace(whole.records[other], subject=changed)}
-    paths = {config.path(changed): built.folder.shard(config, other) for config in CONFIGS}
-    files = [
-        replace(file, source=paths.get(file.path, file.source)) for file in assemble(built.folder, REPO, records).files
-    ]
-    published = target.publish(Publication(REPO, records, tuple(files)))
+    published = target.publish(assemble(folder, REPO, records, small.previews))
     assert published.changes.by_kind() == {"added": [], "changed": [CARD, SUBJECT_IDS[2]], "removed": []}
     assert len(uploads(hub)) - before == len(CONFIGS)
     assert moves_of_main(hub) == 2
@@ -156,7 +172,7 @@ def test_a_failed_publication_is_resumed_and_nothing_is_sent_twice(hub, target, 
     fault.times = fault.hits
     target.publish(small)
     assert is_there(hub, small)
-    assert len(uploads(hub)) == len(set(uploads(hub))) == 12
+    assert len(uploads(hub)) == len(set(uploads(hub))) == len(small.files) - 1
     assert moves_of_main(hub) == 1
 
 
@@ -182,7 +198,7 @@ def test_a_passing_fault_ends_in_one_publication(hub, target, small, fault):
         target.publish(small)
     assert is_there(hub, small)
     assert moves_of_main(hub) == 1
-    assert len(uploads(hub)) == 12
+    assert len(uploads(hub)) == len(small.files) - 1
 
 
 def test_a_lost_answer_to_the_commit_is_looked_up_and_not_repeated(hub, target, small):
@@ -221,7 +237,7 @@ def test_a_token_that_expires_on_the_way_is_named_and_nothing_is_published(hub, 
     assert moves_of_main(hub) == 0
     hub.tokens[SECRET].expired = False
     target.publish(small)
-    assert is_there(hub, small) and len(uploads(hub)) == 12
+    assert is_there(hub, small) and len(uploads(hub)) == len(small.files) - 1
 
 
 @pytest.mark.parametrize(
@@ -279,14 +295,15 @@ def test_a_rehearsal_is_private(hub, target, small):
 def test_a_blob_that_is_stored_otherwise_is_found(hub, target, small):
     target.publish(small)
     other = replace(small.files[0], sha256="0" * 64)
-    wrong = Publication(REPO, small.records, (other, *small.files[1:]))
+    wrong = replace(small, files=(other, *small.files[1:]))
     (finding,) = remote_matches_local(target, wrong)
     assert finding.path == other.path
 
 
-def test_rollback_is_one_commit_without_data_and_back_again(hub, target, built, whole, small):
+def test_rollback_is_one_commit_without_data_and_back_again(hub, target, small, part_of):
     first = target.publish(small)
-    second = target.publish(part_of(built, whole, 8))
+    larger = part_of(8)
+    second = target.publish(larger)
     before = len(uploads(hub))
     back = target.roll_back(first.tag)
     assert back.changed and moves_of_main(hub) == 3
@@ -294,7 +311,7 @@ def test_rollback_is_one_commit_without_data_and_back_again(hub, target, built, 
     assert remote_matches_local(target, small) == []
     assert not target.roll_back(first.revision).changed
     target.roll_back(second.revision)
-    assert is_there(hub, part_of(built, whole, 8))
+    assert is_there(hub, larger)
     assert len(uploads(hub)) == before
 
 
@@ -330,7 +347,7 @@ def test_killed_at_any_moment_the_next_publication_completes_it(hub, built, whol
     subprocess.run(arguments, env=environment, check=True, capture_output=True)
     assert is_there(hub, whole)
     assert moves_of_main(hub) == 1
-    assert len(uploads(hub)) == len(set(uploads(hub))) == 298
+    assert len(uploads(hub)) == len(set(uploads(hub))) == LARGE_FILES
 
 
 def shards_here(folder: DataFolder) -> int:
@@ -338,10 +355,11 @@ def shards_here(folder: DataFolder) -> int:
 
 
 @pytest.fixture
-def freeing(built, target, tmp_path):
+def freeing(built, whole, target, tmp_path):
     """Build the first 25 subjects into an empty folder, staging and freeing ten or more at a time."""
     rows = list(read_manifest(built.folder).values())[:25]
-    folder = DataFolder(tmp_path / "data")
+    folder, previews = DataFolder(tmp_path / "data"), whole.previews
+    shutil.copytree(built.folder.previews, folder.previews)
     schemas = {config.name: annotated_schema(config) for config in CONFIGS}
     most = []
 
@@ -354,12 +372,13 @@ def freeing(built, target, tmp_path):
         tree = Path(built.settings.raw_root)
         outcomes = list(build_shards(tree, folder, rows, schemas, workers=2, say=most.append, stage=stage))
         records = {row.subject: shard_state(folder, row).record for row in rows}
-        return outcomes, assemble(folder, REPO, records), [number for number in most if isinstance(number, int)]
+        publication = assemble(folder, REPO, records, {subject: previews[subject] for subject in records})
+        return outcomes, publication, [number for number in most if isinstance(number, int)]
 
     return folder, build
 
 
-def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target, whole, built, freeing):
+def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target, part_of, freeing):
     folder, build = freeing
     outcomes, publication, held = build()
     assert [outcome.written for outcome in outcomes] == [True] * 25
@@ -367,9 +386,9 @@ def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target,
     assert len(uploads(hub)) == 40 and moves_of_main(hub) == 0
 
     published = target.publish(publication)
-    assert is_there(hub, part_of(built, whole, 25))
+    assert is_there(hub, part_of(25))
     assert moves_of_main(hub) == 1
-    assert len(uploads(hub)) == len(set(uploads(hub))) == 50
+    assert len(uploads(hub)) == len(set(uploads(hub))) == 50 + len(DESCRIBING)
     assert {move.new for move in hub.ref_moves(REPO) if move.ref == "refs/heads/staging"} >= {None}
     assert not target.publish(publication).changed
 
@@ -378,7 +397,7 @@ def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target,
     assert again.digest == publication.digest and published.revision == hub.head(REPO)
 
 
-def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, built, whole, freeing):
+def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, part_of, freeing):
     folder, build = freeing
     fault = hub.fail(**UPLOAD, after=27, times=10_000, how=status(400))
     with pytest.raises(RuntimeError, match="uploading"):
@@ -388,8 +407,8 @@ def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, built, w
     outcomes, publication, _ = build()
     assert sum(outcome.written for outcome in outcomes) == 5
     target.publish(publication)
-    assert is_there(hub, part_of(built, whole, 25))
-    assert len(uploads(hub)) == len(set(uploads(hub))) == 50
+    assert is_there(hub, part_of(25))
+    assert len(uploads(hub)) == len(set(uploads(hub))) == 50 + len(DESCRIBING)
 
 
 def test_a_freed_shard_that_the_hub_lost_is_named(hub, target, freeing):
@@ -426,7 +445,7 @@ def test_a_hub_without_xet_is_served_by_lfs_without_a_setting(hub, built, whole,
     subprocess.run(arguments, env=environment, check=True, capture_output=True)
     assert [record.status for record in hub.requests if "xet-write-token" in record.path] == [404]
     assert is_there(hub, whole)
-    assert len(uploads(hub)) == 298 and moves_of_main(hub) == 1
+    assert len(uploads(hub)) == LARGE_FILES and moves_of_main(hub) == 1
 
 
 def dagster(project, hub, home: Path, *arguments: str) -> tuple[int, str]:
@@ -458,7 +477,7 @@ def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, built, tm
     allowed = '{"ops": {"hub_dataset": {"config": {"allow_synthetic": true}}}}'
     code, output = run(*publish, allowed)
     assert code == 0, output
-    assert "299 of 299 files" in output
+    assert f"{LARGE_FILES + 1} of {LARGE_FILES + 1} files" in output
     assert f"Published {hub.endpoint}/datasets/{REPO}/tree/{hub.head(REPO)}" in output
     assert "failed" not in output
 
@@ -511,7 +530,7 @@ def test_the_whole_graph_runs_on_a_disk_that_frees_itself(hub, built, tmp_path):
     assert code == 0, output
     assert shards_here(DataFolder(home / "freed")) == 18
     assert moves_of_main(hub) == 1
-    assert len(hub.files(REPO)) == 300
+    assert len(hub.files(REPO)) == LARGE_FILES + 2  # the card and .gitattributes
     assert "failed:" not in output.replace("value_ranges failed:", "")
 
 
@@ -537,7 +556,7 @@ def test_nothing_is_published_while_it_is_uploaded(hub, target, small):
     thread.start()
     held.wait()
     assert set(hub.files(REPO)) <= {".gitattributes"}
-    assert len(uploads(hub)) == 12
+    assert len(uploads(hub)) == len(small.files) - 1
     held.release()
     thread.join()
     assert not compare(small, target.stored())

@@ -15,8 +15,9 @@ import pytest
 from isles_assets.dataset import manifest, tables
 from isles_assets.dataset.features import annotated_schema, features
 from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.schema import CONFIGS, NIFTI
-from isles_assets.dataset.shard import FOOTER_KEY, FORMAT_VERSION, ShardRecord, build_shard, shard_state
+from isles_assets.dataset.footer import FOOTER_KEY
+from isles_assets.dataset.schema import CONFIGS, MEDIA
+from isles_assets.dataset.shard import FORMAT_VERSION, ShardRecord, build_shard, shard_state
 from isles_assets.findings import Refusal
 from isles_assets.parquet import Streamed, write_row
 from isles_assets.release.clinical import VARIABLES
@@ -60,7 +61,7 @@ def test_columns_types_and_layout_are_the_contract(sample_tree, folder):
     with pq.ParquetFile(folder.shard(DEFAULT, SUBJECT)) as file:
         volumes = [v.column for v in VOLUMES if v.column != "ctp_ncct"]
         assert file.schema_arrow.names == ["subject_id", *volumes, *(v.column for v in VARIABLES)]
-        assert {file.schema_arrow.field(name).type for name in volumes} == {NIFTI}
+        assert {file.schema_arrow.field(name).type for name in volumes} == {MEDIA}
         assert (file.metadata.num_rows, file.metadata.num_row_groups) == (1, 1)
         group = file.metadata.row_group(0)
         columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}

@@ -1,14 +1,16 @@
-"""Many subjects' shards: only those that are not up to date, in several processes, on a disk that has room."""
+"""Many subjects' shards or previews: only those that are not up to date, in several processes, if the disk has room."""
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.manifest import SubjectManifest
+from isles_assets.dataset.preview import PreviewRecord, build_preview, preview_state
 from isles_assets.dataset.schema import CONFIGS
 from isles_assets.dataset.shard import ShardRecord, build_shard, shard_state, write_record
 from isles_assets.findings import Finding, Refusal
@@ -19,14 +21,15 @@ STAGED_TOGETHER = 10
 """Subjects whose shards are handed over, and freed, at a time."""
 
 Stage = Callable[[Sequence[ShardRecord]], None]
+Record = TypeVar("Record", ShardRecord, PreviewRecord)
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a subject: the record of its shards or the error, and whether they had to be written."""
+class Outcome(Generic[Record]):
+    """What became of a subject: the record of what was made of it or the error, and whether it had to be written."""
 
     subject: str
-    result: ShardRecord | Exception
+    result: Record | Exception
     written: bool
 
 
@@ -40,14 +43,14 @@ def build_shards(
     say: Callable[[str], None],
     decode: bool = True,
     stage: Stage | None = None,
-) -> Iterator[Outcome]:
+) -> Iterator[Outcome[ShardRecord]]:
     """Yield an outcome for each of `rows`, as they come; one that fails does not stop the others.
 
     Without `decode` volumes are packed unlooked at; with it, shards packed so are made again. With `stage`, the
     records of ten or more finished subjects at a time are given to it, and their disk is free when it returns;
     without, all shards stay. Raises `Refusal` if the disk has no room for what is to do, before any shard is written.
     """
-    records = complete_records(folder, rows, decode=decode)
+    records = complete_shards(folder, rows, decode=decode)
     work = [row for row in rows if row.subject not in records]
     size = STAGED_TOGETHER if stage else max(1, len(work))
     batches = [work[start : start + size] for start in range(0, len(work), size)]
@@ -60,17 +63,43 @@ def build_shards(
     progress = Progress("subjects", len(work), say)
     for batch in batches:
         arguments = {row.subject: (root, folder, row, schemas, decode) for row in batch}
-        for subject, built in each_in_processes(build_shard, arguments, workers):
-            if isinstance(built, ShardRecord):
-                here.append(built)
-            progress.advance(built.size if isinstance(built, ShardRecord) else 0)
-            yield Outcome(subject, built, written=isinstance(built, ShardRecord))
+        for outcome in _build_each(build_shard, arguments, workers, progress):
+            if isinstance(outcome.result, ShardRecord):
+                here.append(outcome.result)
+            yield outcome
         if stage and len(here) >= STAGED_TOGETHER:
             stage(here)
             here = []
 
 
-def complete_records(
+def build_previews(
+    root: Path, folder: DataFolder, rows: Sequence[SubjectManifest], *, workers: int, say: Callable[[str], None]
+) -> Iterator[Outcome[PreviewRecord]]:
+    """Yield an outcome for each of `rows`, as they come; one that fails does not stop the others."""
+    records = complete_previews(folder, rows)
+    for subject, record in records.items():
+        yield Outcome(subject, record, written=False)
+    work = {row.subject: (root, folder, row) for row in rows if row.subject not in records}
+    say(f"{len(records)} subjects are up to date, {len(work)} to do")
+    yield from _build_each(build_preview, work, workers, Progress("subjects", len(work), say))
+
+
+def _build_each(
+    build: Callable[..., Record], arguments: Mapping[str, tuple[Any, ...]], workers: int, progress: Progress
+) -> Iterator[Outcome[Record]]:
+    for subject, built in each_in_processes(build, arguments, workers):
+        written = not isinstance(built, Exception)
+        progress.advance(0 if isinstance(built, Exception) else built.size)
+        yield Outcome(subject, built, written)
+
+
+def complete_previews(folder: DataFolder, rows: Sequence[SubjectManifest]) -> dict[str, PreviewRecord]:
+    """The records, by subject, of those of `rows` whose previews are up to date."""
+    states = {row.subject: preview_state(folder, row).record for row in rows}
+    return {subject: record for subject, record in states.items() if record}
+
+
+def complete_shards(
     folder: DataFolder, rows: Sequence[SubjectManifest], *, decode: bool = True
 ) -> dict[str, ShardRecord]:
     """The records, by subject, of those of `rows` whose shards are up to date, and decoded if they are to be."""

@@ -41,6 +41,22 @@ class DataFolder:
         return self.shards / "records" / f"{subject}.json"
 
     @property
+    def previews(self) -> Path:
+        return self.root / "previews"
+
+    def preview(self, subject: str) -> Path:
+        return self.previews / f"{subject}.parquet"
+
+    def preview_record(self, subject: str) -> Path:
+        """What is known of a subject's preview; it exists only while the preview is complete."""
+        return self.previews / "records" / f"{subject}.json"
+
+    @property
+    def preview_tables(self) -> Path:
+        """Where the published table of previews lies, under a name that says what it was made from."""
+        return self.previews / "table"
+
+    @property
     def hub(self) -> Path:
         """The local target: one folder a repo, laid out as the Hub's."""
         return self.root / "hub"

@@ -1,13 +1,12 @@
 """One publication: every file of the repo with its size and digest, known before a byte is moved."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from isles_assets.dataset.card import render_card
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.schema import CARD, CONFIGS
+from isles_assets.dataset.preview import PreviewRecord
+from isles_assets.dataset.schema import ALL_CONFIGS, Config, PreviewConfig
 from isles_assets.dataset.shard import ShardRecord
 
 
@@ -23,13 +22,29 @@ class RepoFile:
     size: int
     sha256: str
 
+    @classmethod
+    def of_bytes(cls, path: str, content: bytes) -> "RepoFile":
+        """A small file that is in memory."""
+        return cls(path, content, len(content), hashlib.sha256(content).hexdigest())
+
+
+@dataclass(frozen=True)
+class Contents:
+    """How much one config holds: `rows`, `files`, their `size` and the bytes of the `values` in them."""
+
+    rows: int
+    files: int
+    size: int
+    values: int
+
 
 @dataclass(frozen=True)
 class Publication:
-    """What the repo shall hold: the shards in `records` (by subject) and the card that describes them."""
+    """What the repo shall hold: the shards in `records`, the `previews` (both by subject) and what describes them."""
 
     repo: str
     records: Mapping[str, ShardRecord]
+    previews: Mapping[str, PreviewRecord]
     files: tuple[RepoFile, ...]
 
     @property
@@ -40,7 +55,7 @@ class Publication:
     @property
     def synthetic(self) -> bool:
         """Whether any subject is not of the release but made by the sample generator."""
-        return _synthetic(self.records)
+        return any(record.synthetic for record in self.records.values())
 
     @property
     def size(self) -> int:
@@ -50,25 +65,26 @@ class Publication:
     @property
     def digest(self) -> str:
         """SHA-256 over path, size and digest of every file: equal for equal content."""
-        lines = "".join(f"{file.path} {file.size} {file.sha256}\n" for file in sorted(self.files, key=lambda f: f.path))
-        return hashlib.sha256(lines.encode()).hexdigest()
+        return _digest_of_lines(f"{file.path} {file.size} {file.sha256}" for file in self.files)
+
+    @property
+    def sources_digest(self) -> str:
+        """SHA-256 over path, size and digest of every volume of the release in it: equal for equal volumes."""
+        sources = (source for record in self.records.values() for source in record.sources.values())
+        return _digest_of_lines(f"{source.path} {source.size} {source.sha256}" for source in sources)
+
+    @property
+    def contents(self) -> dict[str, Contents]:
+        """How much each config holds, by its name."""
+        return {config.name: self._contents_of(config) for config in ALL_CONFIGS}
+
+    def _contents_of(self, config: Config | PreviewConfig) -> Contents:
+        if isinstance(config, PreviewConfig):
+            (table,) = [file for file in self.files if file.path == config.path]
+            return Contents(len(self.previews), 1, table.size, table.size)
+        files = [record.files[config.name] for record in self.records.values()]
+        return Contents(len(files), len(files), sum(f.size for f in files), sum(f.values for f in files))
 
 
-def assemble(folder: DataFolder, repo: str, records: Mapping[str, ShardRecord]) -> Publication:
-    """The publication of the shards in `records`, with the card that describes them. Reads no shard."""
-    shards = [file for _, record in sorted(records.items()) for file in shard_files(folder, record)]
-    card = render_card(repo, records, _synthetic(records)).encode()
-    return Publication(repo, records, (*shards, RepoFile(CARD, card, len(card), hashlib.sha256(card).hexdigest())))
-
-
-def shard_files(folder: DataFolder, record: ShardRecord) -> list[RepoFile]:
-    """The files of one subject."""
-    return [
-        RepoFile(config.path(record.subject), source if source.exists() else None, known.size, known.sha256)
-        for config in CONFIGS
-        for known, source in [(record.files[config.name], folder.shard(config, record.subject))]
-    ]
-
-
-def _synthetic(records: Mapping[str, ShardRecord]) -> bool:
-    return any(record.synthetic for record in records.values())
+def _digest_of_lines(lines: Iterable[str]) -> str:
+    return hashlib.sha256("".join(f"{line}\n" for line in sorted(lines)).encode()).hexdigest()

@@ -9,9 +9,10 @@ from isles_assets.release.volumes import BY_COLUMN, VOLUMES, Volume
 
 SPLIT = "train"
 CARD = "README.md"
+CARD_PICTURE = "preview/overview.jpg"
 SUBJECT_COLUMN = "subject_id"
-NIFTI = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-"""The storage type of `datasets.Nifti()`; with `large_binary` the library would yield plain dicts."""
+MEDIA = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+"""The storage of `datasets.Nifti()` and `datasets.Image()`; with `large_binary` the library would yield plain dicts."""
 
 _ARROW = {Kind.WHOLE: pa.int16(), Kind.NUMBER: pa.float64(), Kind.MINUTES: pa.float64(), Kind.LEVEL: pa.string()}
 
@@ -48,10 +49,28 @@ CONFIGS: tuple[Config, ...] = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class PreviewConfig:
+    """The config that the Hub's viewer can show: one file with a row a subject, without volumes."""
+
+    name: str = "preview"
+    path: str = f"preview/{SPLIT}.parquet"
+    description: str = "small pictures, facts of the volumes and the clinical variables, for a look and for tables"
+
+    @property
+    def pattern(self) -> str:
+        """Glob over the repo that matches this config's file and no other."""
+        return self.path
+
+
+PREVIEW = PreviewConfig()
+ALL_CONFIGS: tuple[Config | PreviewConfig, ...] = (*CONFIGS, PREVIEW)
+
+
 def is_ours(path: str) -> bool:
-    """Whether a file of the repo is this dataset's, of this layout or an earlier one: its card or a shard."""
-    folders = tuple(f"{config.folder}/" for config in CONFIGS)
-    return path == CARD or (path.startswith(folders) and path.endswith(".parquet"))
+    """Whether a file of the repo is this dataset's, of this layout or an earlier one."""
+    folders = (*(f"{config.folder}/" for config in CONFIGS), f"{PREVIEW.name}/")
+    return path in (CARD, CARD_PICTURE) or (path.startswith(folders) and path.endswith(".parquet"))
 
 
 def clinical_fields() -> list[pa.Field]:
@@ -66,5 +85,5 @@ def clinical_schema() -> pa.Schema:
 
 def shard_schema(config: Config) -> pa.Schema:
     """A shard's columns, without the Hugging Face metadata that `features.annotate` adds."""
-    volumes = [pa.field(volume.column, NIFTI) for volume in config.volumes]
+    volumes = [pa.field(volume.column, MEDIA) for volume in config.volumes]
     return pa.schema([pa.field(SUBJECT_COLUMN, pa.string()), *volumes, *(clinical_fields() if config.clinical else [])])

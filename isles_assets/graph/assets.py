@@ -2,21 +2,22 @@
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
 from isles_assets.dataset import manifest, tables
-from isles_assets.dataset.building import build_shards, complete_records
+from isles_assets.dataset.building import build_previews, build_shards, complete_previews, complete_shards
 from isles_assets.dataset.card import CARD_VERSION
 from isles_assets.dataset.features import annotated_schema
+from isles_assets.dataset.preview import PREVIEW_VERSION
 from isles_assets.dataset.schema import CONFIGS
-from isles_assets.dataset.shard import FORMAT_VERSION, ShardRecord
+from isles_assets.dataset.shard import FORMAT_VERSION
 from isles_assets.files import sha256_of
-from isles_assets.findings import Refusal
 from isles_assets.graph import reporting
-from isles_assets.graph.outcomes import each_partition_for_itself
+from isles_assets.graph.outcomes import materialize_each, wanted_rows
 from isles_assets.graph.partitions import partitions_per_run, subjects
 from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.resources import Settings
@@ -135,40 +136,52 @@ with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):  # for b
         A subject that cannot be packed does not stop the others.
         """
         with refusals_reported():
-            rows = manifest.read_manifest(settings.folder)
-            wanted = [rows[key] for key in context.partition_keys if key in rows]
+            rows = wanted_rows(context, settings.folder)
             stage = None
             if config.free_disk:
-                keep_sample_from_hub(settings.repo, wanted, allowed=config.allow_synthetic)
+                keep_sample_from_hub(settings.repo, rows, allowed=config.allow_synthetic)
                 stage = settings.stage(private=config.private, say=context.log.info)
-        schemas = {c.name: annotated_schema(c) for c in CONFIGS}
-        with each_partition_for_itself(context) as outcomes, refusals_reported():
-            for key in set(context.partition_keys) - set(rows):
-                outcomes.fail(key, Refusal(f"{key} is not in the manifest; see the checks of subject_manifest."))
+        materialize_each(
+            context,
+            rows,
+            build=partial(
+                build_shards,
+                settings.tree,
+                settings.folder,
+                schemas={c.name: annotated_schema(c) for c in CONFIGS},
+                workers=settings.processes,
+                say=context.log.info,
+                decode=config.decode,
+                stage=stage,
+            ),
+            complete=partial(complete_shards, settings.folder, decode=config.decode),
+            describe=partial(reporting.of_shard, settings),
+        )
 
-            def succeed(record: ShardRecord, *, written: bool) -> None:
-                facts = reporting.of_shard(settings, rows[record.subject], record, written=written)
-                outcomes.succeed(record.subject, facts, record.data_version)
+    @dg.asset(
+        deps=[subject_manifest],
+        partitions_def=subjects,
+        backfill_policy=partitions_per_run(),
+        group_name=GROUP,
+        kinds={"image", "parquet"},
+        code_version=str(PREVIEW_VERSION),
+    )
+    def subject_preview(context: dg.AssetExecutionContext, settings: Settings) -> None:
+        """Small pictures and facts of a subject, for a look before publishing and for the Hub's viewer.
 
-            try:
-                for outcome in build_shards(
-                    settings.tree,
-                    settings.folder,
-                    wanted,
-                    schemas,
-                    workers=settings.processes,
-                    say=context.log.info,
-                    decode=config.decode,
-                    stage=stage,
-                ):
-                    if isinstance(outcome.result, Exception):
-                        outcomes.fail(outcome.subject, outcome.result)
-                    else:
-                        succeed(outcome.result, written=outcome.written)
-            finally:  # cut short, some may have been finished without a chance to say so
-                unheard = [row for row in wanted if row.subject not in {*outcomes.succeeded, *outcomes.failed}]
-                for record in complete_records(settings.folder, unheard, decode=config.decode).values():
-                    succeed(record, written=True)
+        A subject that cannot be drawn does not stop the others.
+        """
+        with refusals_reported():
+            rows = wanted_rows(context, settings.folder)
+        materialize_each(
+            context,
+            rows,
+            build=partial(
+                build_previews, settings.tree, settings.folder, workers=settings.processes, say=context.log.info
+            ),
+            complete=partial(complete_previews, settings.folder),
+            describe=partial(reporting.of_preview, settings),
+        )
 
 
 class PublishConfig(dg.Config):
@@ -180,20 +193,24 @@ class PublishConfig(dg.Config):
 
 
 @dg.asset(
-    deps=[subject_manifest, dg.AssetDep(subject_shard, partition_mapping=dg.AllPartitionMapping())],
+    deps=[
+        subject_manifest,
+        dg.AssetDep(subject_shard, partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep(subject_preview, partition_mapping=dg.AllPartitionMapping()),
+    ],
     output_required=False,
     retry_policy=dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL),  # refusals are not retried
     group_name=GROUP,
     kinds={"huggingface"},
-    code_version=f"{CARD_VERSION}.{FORMAT_VERSION}",
+    code_version=f"{CARD_VERSION}.{FORMAT_VERSION}.{PREVIEW_VERSION}",
 )
 def hub_dataset(
     context: dg.AssetExecutionContext, config: PublishConfig, settings: Settings
 ) -> Iterator[dg.MaterializeResult]:
-    """The published dataset: the shards of all 149 subjects and the card, all or nothing.
+    """The published dataset: the shards and previews of all 149 subjects and the card, all or nothing.
 
-    Refuses by itself, before the target is touched, if a blocking property does not hold or a shard is missing
-    or stale, because checks stop what is downstream in their own run only. A dry run materializes nothing.
+    Refuses by itself, before the target is touched, if a blocking property does not hold or a shard or preview is
+    missing or stale, because checks stop what is downstream in their own run only. A dry run materializes nothing.
     """
     with refusals_reported():
         target = settings.target(private=config.private, say=context.log.info)

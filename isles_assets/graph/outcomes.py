@@ -5,18 +5,75 @@ are recorded one by one when something failed or the run was cut short, and the 
 so that exactly those show as failed and a backfill of failed partitions runs only them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 import dagster as dg
 
-from isles_assets.commands import materialize_shard
+from isles_assets.commands import materialize_partition
+from isles_assets.dataset.building import Outcome, Record
+from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.manifest import SubjectManifest, read_manifest
 from isles_assets.findings import Finding, Refusal, name_some
-from isles_assets.graph.reporting import of_findings
+from isles_assets.graph.reporting import Metadata, of_findings, refusals_reported
 from isles_assets.workers import WorkerDiedError
+
+Made = TypeVar("Made", contravariant=True)
 
 _CODE_VERSION = "dagster/code_version"
 _DATA_VERSION = "dagster/data_version"
+
+
+Rows = Sequence[SubjectManifest]
+
+
+class Describe(Protocol[Made]):
+    """What the UI shows of one partition."""
+
+    def __call__(self, row: SubjectManifest, made: Made, *, written: bool) -> Metadata:
+        """The metadata of what was `made` of the subject of `row`, now (`written`) or before."""
+        ...
+
+
+def wanted_rows(context: dg.AssetExecutionContext, folder: DataFolder) -> list[SubjectManifest]:
+    """The manifest's rows of this run's partitions, of those that have one. Raises `Refusal` without a manifest."""
+    rows = read_manifest(folder)
+    return [rows[key] for key in context.partition_keys if key in rows]
+
+
+def materialize_each(
+    context: dg.AssetExecutionContext,
+    rows: Rows,
+    *,
+    build: Callable[[Rows], Iterable[Outcome[Record]]],
+    complete: Callable[[Rows], Mapping[str, Record]],
+    describe: Describe[Record],
+) -> None:
+    """Materialize each partition of this run with what `build` makes of its row, or fail naming each that failed.
+
+    `complete` tells which of some rows are done: cut short, a run may have finished some without saying so.
+    """
+    by_subject = {row.subject: row for row in rows}
+    outcomes: PartitionOutcomes
+    with each_partition_for_itself(context) as outcomes, refusals_reported():
+        for key in set(context.partition_keys) - set(by_subject):
+            outcomes.fail(key, Refusal(f"{key} is not in the manifest; see the checks of subject_manifest."))
+
+        def succeed(record: Record, *, written: bool) -> None:
+            metadata = describe(by_subject[record.subject], record, written=written)
+            outcomes.succeed(record.subject, metadata, record.data_version)
+
+        try:
+            for outcome in build(rows):
+                if isinstance(outcome.result, Exception):
+                    outcomes.fail(outcome.subject, outcome.result)
+                else:
+                    succeed(outcome.result, written=outcome.written)
+        finally:
+            unheard = [row for row in rows if row.subject not in {*outcomes.succeeded, *outcomes.failed}]
+            for record in complete(unheard).values():
+                succeed(record, written=True)
 
 
 class PartitionOutcomes:
@@ -42,6 +99,14 @@ class PartitionOutcomes:
             )
             self._context.log_event(materialization)
 
+    def findings(self, key: str) -> tuple[Finding, ...]:
+        """What is wrong with `key`, which failed."""
+        error = self.failed[key]
+        if isinstance(error, Refusal) and error.findings:
+            return error.findings
+        mend = materialize_partition(self._context.asset_key.to_user_string(), key)
+        return (Finding(key, "", _words(error), mend),)
+
     def fail(self, key: str, error: Exception) -> None:
         """`key` is not materialized, because of `error`; the others go on."""
         self.failed[key] = error
@@ -65,7 +130,7 @@ def each_partition_for_itself(context: dg.AssetExecutionContext) -> Iterator[Par
             f"{len(failed)} of {len(context.partition_keys)} subjects failed: {name_some(failed)}. "
             f"The other {len(outcomes.succeeded)} are done. Mend these and materialize the failed partitions.\n"
             + "\n".join(_named(key, _words(outcomes.failed[key])) for key in failed[:10]),
-            metadata=of_findings([f for key in failed for f in _findings(key, outcomes.failed[key])]),
+            metadata=of_findings([f for key in failed for f in outcomes.findings(key)]),
             allow_retries=False,
         )
 
@@ -96,9 +161,3 @@ def _words(error: Exception) -> str:
 
 def _named(key: str, words: str) -> str:
     return words if key in words else f"{key}: {words}"
-
-
-def _findings(key: str, error: Exception) -> tuple[Finding, ...]:
-    if isinstance(error, Refusal) and error.findings:
-        return error.findings
-    return (Finding(key, "", _words(error), materialize_shard(key)),)

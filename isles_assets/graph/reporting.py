@@ -1,5 +1,6 @@
 """How facts and findings look in Dagster: metadata and failures."""
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,7 +9,9 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from isles_assets.dataset.facts import FACTS
 from isles_assets.dataset.manifest import SubjectManifest
+from isles_assets.dataset.preview import PreviewRecord, read_montage
 from isles_assets.dataset.publication import Publication
 from isles_assets.dataset.schema import CONFIGS, SUBJECT_COLUMN
 from isles_assets.dataset.shard import ShardRecord
@@ -125,6 +128,22 @@ def of_shard(settings: Settings, subject: SubjectManifest, record: ShardRecord, 
     }
 
 
+def of_preview(settings: Settings, subject: SubjectManifest, record: PreviewRecord, *, written: bool) -> Metadata:
+    """The pictures of one subject as a person would look at them, and the facts beside them."""
+    montage = base64.b64encode(read_montage(settings.folder, record.subject)).decode()
+    facts = markdown_table(
+        ("fact", "value", "meaning"), [(f.column, record.facts[f.column], f.description) for f in FACTS]
+    )
+    return {
+        **_of_bytes(record.size),
+        "pictures": dg.MetadataValue.md(f"![{record.subject}](data:image/jpeg;base64,{montage})"),
+        "facts": dg.MetadataValue.md(facts),
+        "file": dg.MetadataValue.path(settings.folder.preview(record.subject)),
+        "written": dg.MetadataValue.bool(written),
+        "synthetic": dg.MetadataValue.bool(record.synthetic),
+    }
+
+
 def _of_voxels(voxels: Mapping[str, Voxels]) -> Metadata:
     masks = {c: seen for c, seen in voxels.items() if BY_COLUMN[c].content in (Content.MASK, Content.LABELS)}
     return {
@@ -138,11 +157,8 @@ def _of_voxels(voxels: Mapping[str, Voxels]) -> Metadata:
 def of_publication(publication: Publication) -> Metadata:
     """What is, or would be, published."""
     configs = markdown_table(
-        ("config", "files", "bytes"),
-        [
-            (c.name, len(publication.records), sum(r.files[c.name].size for r in publication.records.values()))
-            for c in CONFIGS
-        ],
+        ("config", "rows", "files", "bytes"),
+        [(name, contents.rows, contents.files, contents.size) for name, contents in publication.contents.items()],
     )
     return {
         **_of_bytes(publication.size),

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from isles_assets.dataset.assembling import shard_files
 from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.publication import shard_files
 from isles_assets.dataset.shard import ShardRecord, free_shard
 from isles_assets.hub.huggingface import HuggingFaceHub
 

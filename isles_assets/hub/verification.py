@@ -1,6 +1,7 @@
 """Is what is published what was meant? Each function returns its findings; none changes anything."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import datasets
 from datasets.info import DatasetInfosDict
@@ -11,7 +12,7 @@ from isles_assets.commands import PUBLISH
 from isles_assets.dataset.card import dataset_info
 from isles_assets.dataset.features import features
 from isles_assets.dataset.publication import Publication
-from isles_assets.dataset.schema import CARD, CONFIGS, SPLIT, Config
+from isles_assets.dataset.schema import ALL_CONFIGS, CARD, SPLIT, SUBJECT_COLUMN, Config, PreviewConfig
 from isles_assets.findings import Finding, Refusal
 from isles_assets.hub.changes import differences
 from isles_assets.hub.target import Target
@@ -23,14 +24,14 @@ def remote_matches_local(target: Target, publication: Publication) -> list[Findi
 
 
 def loads(target: Target, publication: Publication, *, decode: bool = True) -> list[Finding]:
-    """Streaming any config gives every column, a first row whose volumes decode, and one row a subject.
+    """Streaming any config gives every column, a first row whose volumes and pictures decode, and one row a subject.
 
-    Without `decode` no volume is fetched: for content of which the first row was decoded before.
+    Without `decode` none of them is fetched: for content of which the first row was decoded before.
     """
-    return [finding for config in CONFIGS for finding in _loads(target, config, publication, decode)]
+    return [finding for config in ALL_CONFIGS for finding in _loads(target, config, publication, decode)]
 
 
-def _loads(target: Target, config: Config, publication: Publication, decode: bool) -> Iterator[Finding]:
+def _loads(target: Target, config: Config | PreviewConfig, publication: Publication, decode: bool) -> Iterator[Finding]:
     name = config.name
     try:
         dataset = datasets.load_dataset(target.location, name, split=SPLIT, streaming=True)
@@ -38,14 +39,22 @@ def _loads(target: Target, config: Config, publication: Publication, decode: boo
             yield Finding("", name, "has other features than declared", PUBLISH)
         if decode:
             row = next(iter(dataset))
-            for volume in config.volumes:
-                row[volume.column].dataobj[..., -1]  # decodes to the end of the data, or raises
-        subjects = tuple(row["subject_id"] for row in dataset.select_columns(["subject_id"]))
+            for column, feature in dataset.features.items():
+                _decode_to_its_end(row[column], feature)
+        subjects = tuple(row[SUBJECT_COLUMN] for row in dataset.select_columns([SUBJECT_COLUMN]))
     except Exception as error:  # a reader's failure of any kind is the finding
         yield Finding("", name, f"does not load: {type(error).__name__}: {error}", PUBLISH)
         return
     if subjects != publication.subjects:
         yield Finding("", name, f"has {len(subjects)} rows instead of {len(publication.subjects)} subjects", PUBLISH)
+
+
+def _decode_to_its_end(value: Any, feature: Any) -> None:
+    """Raise whatever the reader does if a volume or picture is damaged."""
+    if isinstance(feature, datasets.Nifti):
+        value.dataobj[..., -1]
+    elif isinstance(feature, datasets.Image):
+        value.load()
 
 
 def card_valid(target: Target, publication: Publication) -> list[Finding]:
@@ -57,9 +66,8 @@ def card_valid(target: Target, publication: Publication) -> list[Finding]:
     except (ValueError, Refusal) as error:
         return [Finding("", CARD, str(error), PUBLISH)]
     findings = []
-    for config in CONFIGS:
-        files = [record.files[config.name] for record in publication.records.values()]
-        if stated.get(config.name) != dataset_info(config, files):
+    for config in ALL_CONFIGS:
+        if stated.get(config.name) != dataset_info(config, publication.contents[config.name]):
             findings.append(Finding("", CARD, f"states other features or sizes of {config.name} than it has", PUBLISH))
         if patterns.get(config.name, {}).get("data_files") != [{"split": SPLIT, "path": config.pattern}]:
             findings.append(Finding("", CARD, f"names other files of {config.name} than are published", PUBLISH))

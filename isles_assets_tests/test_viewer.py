@@ -1,0 +1,90 @@
+"""The config `preview`: what the Hub's Dataset Viewer shows, and that it is within the viewer's limits."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from datasets import Image, load_dataset
+from huggingface_hub import DatasetCard
+
+from isles_assets.dataset.facts import FACTS
+from isles_assets.dataset.features import features
+from isles_assets.dataset.preview import preview_schema
+from isles_assets.dataset.schema import CARD, CARD_PICTURE, PREVIEW
+from isles_assets.dataset.tables import clinical_values, read_clinical_table
+from isles_assets.preview.pictures import PICTURES
+from isles_assets.release.subjects import SUBJECT_IDS
+
+SCAN_LIMIT = 300_000_000
+"""Bytes that the viewer reads at most for a page; a page has `PAGE` rows."""
+
+PAGE = 100
+FIRST_ROWS_ANSWER = 1_000_000
+"""Bytes of the answer that holds the first `PAGE` rows, in which pictures are links."""
+
+
+@pytest.fixture(scope="module")
+def folder(built) -> Path:
+    return Path(built.settings.target().location)
+
+
+@pytest.fixture(scope="module")
+def footer(folder):
+    return pq.read_metadata(folder / PREVIEW.path)
+
+
+def test_a_row_a_subject_with_pictures_that_decode_and_the_clinical_values(folder, built):
+    table = load_dataset(str(folder), PREVIEW.name, split="train")
+    assert table["subject_id"] == list(SUBJECT_IDS)
+    assert table.features == features(PREVIEW)
+    first = table[0]
+    assert {first[picture.column].size for picture in PICTURES} == {first[PICTURES[0].column].size}
+    clinical = clinical_values(read_clinical_table(built.folder))
+    for row in table.remove_columns([picture.column for picture in PICTURES]):
+        assert {column: row[column] for column in clinical[row["subject_id"]]} == clinical[row["subject_id"]]
+
+
+def test_any_page_of_rows_is_within_the_viewers_scan_limit(footer):
+    groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+    largest = max(group.total_byte_size / group.num_rows for group in groups)
+    assert PAGE * largest < SCAN_LIMIT / 3
+    assert max(group.num_rows for group in groups) <= 10
+    assert footer.num_rows == len(SUBJECT_IDS)
+
+
+def test_every_column_has_a_page_index(footer):
+    for i in range(footer.num_row_groups):
+        columns = [footer.row_group(i).column(j) for j in range(footer.num_columns)]
+        assert all(column.has_offset_index for column in columns)
+
+
+def test_the_first_rows_without_pictures_fit_in_the_viewers_answer(folder):
+    table = load_dataset(str(folder), PREVIEW.name, split="train")
+    rows = table.remove_columns([p.column for p in PICTURES]).select(range(PAGE)).to_list()
+    links = len(PICTURES) * 500  # a signed address each
+    assert len(json.dumps(rows)) + PAGE * links < FIRST_ROWS_ANSWER
+
+
+def test_the_card_declares_what_the_file_says_of_itself(folder, footer):
+    card = DatasetCard.load(folder / CARD).data.to_dict()
+    (info,) = [info for info in card["dataset_info"] if info["config_name"] == PREVIEW.name]
+    assert [feature["name"] for feature in info["features"]] == preview_schema().names
+    assert {f["name"] for f in info["features"] if f.get("dtype") == "image"} == {p.column for p in PICTURES}
+    assert info["splits"] == [{"name": "train", "num_bytes": info["dataset_size"], "num_examples": 149}]
+    stated = json.loads(footer.metadata[b"huggingface"])["info"]["features"]
+    assert stated == json.loads(features(PREVIEW).arrow_schema.metadata[b"huggingface"])["info"]["features"]
+    assert all(isinstance(features(PREVIEW)[picture.column], Image) for picture in PICTURES)
+
+
+def test_the_cards_picture_is_there(folder):
+    assert f"]({CARD_PICTURE})" in (folder / CARD).read_text()
+    assert (folder / CARD_PICTURE).read_bytes()[:3] == b"\xff\xd8\xff"
+
+
+def test_facts_are_those_of_the_volumes(folder, built):
+    rows = load_dataset(str(folder), PREVIEW.name, split="train").remove_columns([p.column for p in PICTURES])
+    by_subject = {row["subject_id"]: row for row in rows}
+    assert [s for s, row in by_subject.items() if not row["lesion_voxels"]] == ["sub-stroke0141", "sub-stroke0162"]
+    assert by_subject["sub-stroke0171"]["lesion_voxels"] == 3
+    assert {fact.column for fact in FACTS} <= by_subject["sub-stroke0001"].keys()
