@@ -13,5 +13,10 @@ def materialize_shard(subject: str) -> str:
     return f"{materialize('subject_shard')} --partition {subject}"
 
 
+def materialize_preview(subject: str) -> str:
+    """The command that makes the preview of `subject`."""
+    return f"{materialize('subject_preview')} --partition {subject}"
+
+
 TAKE_STOCK = materialize("raw_tree", "clinical_table", "subject_manifest")
 PUBLISH = materialize("hub_dataset")

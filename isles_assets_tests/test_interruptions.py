@@ -21,8 +21,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.footer import FOOTER_KEY
 from isles_assets.dataset.schema import CONFIGS
-from isles_assets.dataset.shard import FOOTER_KEY, ShardRecord
+from isles_assets.dataset.shard import ShardRecord
 from isles_assets.files import sha256_of, written_whole
 from isles_assets.parquet import value_digests
 from isles_assets.release.subjects import SUBJECT_IDS

@@ -15,8 +15,9 @@ import pytest
 from isles_assets.dataset import manifest, tables
 from isles_assets.dataset.features import annotated_schema, features
 from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.footer import FOOTER_KEY
 from isles_assets.dataset.schema import CONFIGS, NIFTI
-from isles_assets.dataset.shard import FOOTER_KEY, FORMAT_VERSION, ShardRecord, build_shard, shard_state
+from isles_assets.dataset.shard import FORMAT_VERSION, ShardRecord, build_shard, shard_state
 from isles_assets.findings import Refusal
 from isles_assets.parquet import Streamed, write_row
 from isles_assets.release.clinical import VARIABLES

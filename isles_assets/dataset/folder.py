@@ -41,6 +41,17 @@ class DataFolder:
         return self.shards / "records" / f"{subject}.json"
 
     @property
+    def previews(self) -> Path:
+        return self.root / "previews"
+
+    def preview(self, subject: str) -> Path:
+        return self.previews / f"{subject}.parquet"
+
+    def preview_record(self, subject: str) -> Path:
+        """What is known of a subject's preview; it exists only while the preview is complete."""
+        return self.previews / "records" / f"{subject}.json"
+
+    @property
     def hub(self) -> Path:
         """The local target: one folder a repo, laid out as the Hub's."""
         return self.root / "hub"

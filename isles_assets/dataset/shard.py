@@ -18,28 +18,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.footer import FOOTER_KEY, provenance
 from isles_assets.dataset.manifest import SubjectManifest
-from isles_assets.dataset.records import State, read_record, store_record
+from isles_assets.dataset.records import State, read_record, recorded_state, store_record
 from isles_assets.dataset.schema import CONFIGS, SUBJECT_COLUMN, Config
 from isles_assets.dataset.sources import (
     OffenceError,
     Source,
-    changed_sources,
     check_facts,
     clinical_digest,
     facts_of,
     offence,
     offences,
     read_source,
-    with_times_of,
 )
 from isles_assets.files import explained, written_whole
 from isles_assets.findings import Finding, Refusal
 from isles_assets.parquet import LARGEST_VALUE, Sink, Streamed, value_digests, write_row
-from isles_assets.release.record import RELEASE
 
 FORMAT_VERSION = 2
-FOOTER_KEY = "isles_assets"
 
 
 @dataclass(frozen=True)
@@ -66,6 +63,10 @@ class ShardRecord:
     freed: bool
     files: dict[str, ShardFile]
     sources: dict[str, Source]
+
+    @property
+    def version(self) -> int:
+        return self.format
 
     @property
     def size(self) -> int:
@@ -110,20 +111,12 @@ def shard_state(folder: DataFolder, subject: SubjectManifest) -> State[ShardReco
     """Whether the shards on disk are those of the manifest's row: by record, sizes and footers, not by content.
 
     Where the manifest has digests, they decide and not the sources' times; the record returned has the times as the
-    manifest has them.
+    manifest has them. No volume is read.
     """
-    path = folder.shard_record(subject.subject)
-    if not path.exists():
-        return State(None, "has no shard yet")
-    record = read_record(path, ShardRecord)
+    state = recorded_state(folder.shard_record(subject.subject), ShardRecord, subject, FORMAT_VERSION, "shard")
+    record = state.record
     if record is None:
-        return State(None, "has a shard record that cannot be read")
-    if record.format != FORMAT_VERSION:
-        return State(None, f"has a shard of format {record.format}, which is now {FORMAT_VERSION}")
-    if record.clinical != clinical_digest(subject):
-        return State(None, "has a shard with other clinical values")
-    if changed := changed_sources(record.sources, subject):
-        return State(None, f"has a shard made before these changed: {', '.join(changed)}")
+        return state
     for config in CONFIGS:
         path = folder.shard(config, subject.subject)
         if record.freed and not path.exists():
@@ -135,7 +128,7 @@ def shard_state(folder: DataFolder, subject: SubjectManifest) -> State[ShardReco
         expected = {volume.column: _footer_source(record.sources[volume.column]) for volume in config.volumes}
         if path.stat().st_size != record.files[config.name].size or footer != _footer(expected, record.synthetic):
             return State(None, f"has a shard {config.name} that is not the one recorded")
-    return State(replace(record, sources=with_times_of(record.sources, subject)))
+    return state
 
 
 def build_shard(
@@ -239,12 +232,7 @@ def _check(root: Path, subject: SubjectManifest, column: str) -> None:
 
 
 def _footer(sources: Mapping[str, Any], synthetic: bool) -> dict[str, Any]:
-    return {
-        "format": FORMAT_VERSION,
-        "release": {"version": RELEASE.version, "doi": RELEASE.doi},
-        "synthetic": synthetic,
-        "sources": dict(sources),
-    }
+    return provenance(FORMAT_VERSION, synthetic) | {"sources": dict(sources)}
 
 
 def _footer_source(source: Source) -> dict[str, Any]:
