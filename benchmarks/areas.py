@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from benchmarks import building, decoding, graph, growth, publishing, reading, rerun, writing
+from benchmarks import building, decoding, graph, growth, previewing, publishing, reading, rerun, writing
 from benchmarks.material import Material
 from benchmarks.measure import Comparison
 
@@ -20,6 +20,7 @@ AREAS: dict[str, Area] = {
     "building": building,
     "writing": writing,
     "decoding": decoding,
+    "previewing": previewing,
     "graph": graph,
     "rerun": rerun,
     "growth": growth,

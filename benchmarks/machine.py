@@ -9,7 +9,7 @@ from pathlib import Path
 from isles_assets.progress import readable_bytes
 from isles_assets.workers import available_cores
 
-_PACKAGES = ("numpy", "pyarrow", "datasets", "huggingface_hub", "dagster", "isal", "nibabel", "thriftpy2")
+_PACKAGES = ("numpy", "pyarrow", "datasets", "huggingface_hub", "dagster", "isal", "nibabel", "pillow", "thriftpy2")
 
 
 def machine(work: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ Light to import: the processes that are measured import it too.
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -81,10 +81,8 @@ class Material:
 
     def subject(self, subject: str) -> Subject:
         """One of `LARGE`; its files are read, so that the page cache has them."""
-        tree = self.release
-        clinical = clinical_values(clinical_table(read_clinical_rows(tree, [subject])))
-        (row,) = survey(tree, take_inventory(tree), clinical)
-        files = {volume.column: tree / volume.path(subject) for volume in VOLUMES}
+        (row,) = rows(self.release, [subject])
+        files = {volume.column: self.release / volume.path(subject) for volume in VOLUMES}
         read(files.values())
         return Subject(row, files)
 
@@ -106,6 +104,12 @@ class Material:
             print(f"making the tree `{name}`", flush=True)
             make_sample(root, release_scale=large, workers=available_cores())
         return root
+
+
+def rows(tree: Path, subjects: Sequence[str]) -> list[SubjectManifest]:
+    """The manifest's rows of some subjects of a tree."""
+    clinical = clinical_values(clinical_table(read_clinical_rows(tree, subjects)))
+    return survey(tree, take_inventory(tree), clinical)
 
 
 def read(files: Iterable[Path]) -> None:

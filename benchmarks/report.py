@@ -3,16 +3,19 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks import building, decoding, graph, growth, publishing, reading, rerun, writing
+from benchmarks import building, decoding, graph, growth, previewing, publishing, reading, rerun, writing
 from benchmarks.baselines import CAT, GZIP
 from benchmarks.measure import Comparison, Spread
 from benchmarks.results import Results
+from isles_assets.dataset.preview import DECODED
 from isles_assets.markdown import markdown_table
 from isles_assets.progress import readable_bytes
 
 BUILD_AT_MOST = 1.5
 MEMORY_AT_MOST = 100e6
 DECODE_AT_MOST = 0.5
+PREVIEWS_AT_MOST = 30
+PREVIEW_MEMORY_AT_MOST = 1.5e9
 GRAPH_AT_MOST_MORE = 25
 RERUN_AT_MOST = 0.1
 PUBLISH_AT_MOST = 1.0
@@ -173,6 +176,51 @@ def _of_decoding(comparisons: Comparisons) -> Iterator[Promise]:
         f"<= {DECODE_AT_MOST} x",
         f"{_times(ratio)} ({comparison.of})",
         ratio.median <= DECODE_AT_MOST,
+    )
+
+
+def _previewing(comparisons: Comparisons) -> Iterator[str]:
+    whole, *single = comparisons
+    yield f"""`isles_assets.dataset.preview.build_preview` decodes and digests {len(DECODED)} volumes once each, keeps
+        the slices that are shown, draws, and writes the subject's file. The volumes are those on the NCCT grid that are
+        no series: {readable_bytes(whole.size)} of the sample. It is made in processes that are started for it, and
+        their start and imports are in the time:"""
+    yield markdown_table(
+        ("subjects", "processes", "time"),
+        [(whole.of, name, _seconds(whole.seconds(name))) for name in whole.samples],
+    )
+    yield """One subject at release scale, in one process:"""
+    yield markdown_table(
+        ("subject", "these volumes", "way", "time", "peak memory"),
+        [
+            (
+                comparison.of,
+                readable_bytes(comparison.size),
+                name,
+                _seconds(comparison.seconds(name)),
+                readable_bytes(comparison.peak(name).median) if name == previewing.BUILT else None,
+            )
+            for comparison in single
+            for name in comparison.samples
+        ],
+    )
+
+
+def _of_previewing(comparisons: Comparisons) -> Iterator[Promise]:
+    whole, *single = comparisons
+    time = whole.seconds(previewing.TWO)
+    yield Promise(
+        f"previews of the {whole.of} with {previewing.TWO}, their start included",
+        f"<= {PREVIEWS_AT_MOST} s",
+        _seconds(time),
+        time.median <= PREVIEWS_AT_MOST,
+    )
+    peaks = {comparison.of: comparison.peak(previewing.BUILT).high for comparison in single}
+    yield Promise(
+        "peak memory of making a preview, above the idle interpreter with imports",
+        f"<= {readable_bytes(PREVIEW_MEMORY_AT_MOST)}",
+        "at most " + ", ".join(f"{readable_bytes(peak)} ({subject})" for subject, peak in peaks.items()),
+        max(peaks.values()) <= PREVIEW_MEMORY_AT_MOST,
     )
 
 
@@ -350,6 +398,7 @@ _AREAS = {
     "building": _Area("Building a shard", _building, _of_building),
     "writing": _Area("Ways to write a shard", _writing),
     "decoding": _Area("Decoding", _decoding, _of_decoding),
+    "previewing": _Area("Previews", _previewing, _of_previewing),
     "graph": _Area("The graph", _graph, _of_graph),
     "rerun": _Area("Running again", _rerun, _of_rerun),
     "growth": _Area("Growth", _growth),

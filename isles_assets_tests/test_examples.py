@@ -1,6 +1,7 @@
 """The examples, run as a reader would run them against the published dataset."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from isles_assets.dataset import manifest, tables
 from isles_assets.dataset.assembling import assemble
 from isles_assets.dataset.features import annotated_schema
 from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.manifest import read_manifest
+from isles_assets.dataset.preview import preview_state
 from isles_assets.dataset.schema import CONFIGS
 from isles_assets.dataset.shard import build_shard
 from isles_assets.hub.huggingface import HuggingFaceHub
@@ -30,7 +33,7 @@ COLUMNS = ("ncct", "lesion_mask")
 
 
 @pytest.fixture
-def published(tree: Path, tmp_path: Path, monkeypatch):
+def published(built, tree: Path, tmp_path: Path, monkeypatch):
     """A Hub with one subject whose volumes are large enough for reading ahead to show."""
     noise = np.random.default_rng(1)
     for column in ("ncct", "cta", "ctp", "dwi"):
@@ -39,11 +42,15 @@ def published(tree: Path, tmp_path: Path, monkeypatch):
     folder = DataFolder(tmp_path / "data")
     clinical = tables.clinical_values(tables.clinical_table(read_clinical_rows(tree, [SUBJECT])))
     (row,) = manifest.survey(tree, take_inventory(tree), clinical)
+    shutil.copytree(built.folder.previews, folder.previews)
+    preview = preview_state(built.folder, read_manifest(built.folder)[SUBJECT]).record
     record = build_shard(tree, folder, row, {config.name: annotated_schema(config) for config in CONFIGS})
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     token = Token("ada", orgs={"hugging-science": "write"})
     with HubServer(tmp_path / "hub", tokens={"hf_writer": token}) as hub:
-        HuggingFaceHub(REPO, endpoint=hub.endpoint).publish(assemble(folder, REPO, {SUBJECT: record}))
+        HuggingFaceHub(REPO, endpoint=hub.endpoint).publish(
+            assemble(folder, REPO, {SUBJECT: record}, {SUBJECT: preview})
+        )
         hub.requests.clear()
         yield hub, folder.shard(CONFIGS[0], SUBJECT)
 

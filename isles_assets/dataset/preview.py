@@ -35,7 +35,7 @@ from isles_assets.files import sha256_of, written_whole
 from isles_assets.findings import Finding, Refusal
 from isles_assets.preview.montage import montage
 from isles_assets.preview.pictures import PICTURES, THICKNESS, Drawing, draw
-from isles_assets.preview.reading import Axes, Scene, read_scene
+from isles_assets.preview.reading import Axes, read_scene
 from isles_assets.release.nifti import NiftiError, See
 from isles_assets.release.volumes import VOLUMES, Grid
 
@@ -155,6 +155,24 @@ def write_preview_table(path: Path, folder: DataFolder, subjects: Iterable[str],
             writer.write_table(pa.concat_tables(some).combine_chunks())
 
 
+def headline(subject: SubjectManifest, facts: Mapping[str, Any]) -> str:
+    """The facts that one wants beside the pictures, in one line."""
+
+    def by(values: Iterable[float]) -> str:
+        return " x ".join(f"{value:.3g}" for value in values)
+
+    lesion = f"lesion {facts['lesion_ml']:.4g} ml" if facts["lesion_voxels"] else "no lesion marked"
+    parts = [
+        f"{'SYNTHETIC ' if subject.synthetic else ''}{subject.subject}",
+        f"{lesion}, slice {facts['shown_slice']}",
+        f"NCCT {by(facts['ncct_shape'])}, {by(facts['ncct_spacing_mm'])} mm",
+        f"CTP {facts['ctp_frames']} frames" if facts["ctp_frames"] else "CTP unknown",
+        f"LVO {facts['lvo_voxels']} voxels" if facts["lvo_voxels"] else "no LVO marked",
+        f"CoW {len(facts['cow_labels'])} labels" if facts["cow_voxels"] else "no CoW marked",
+    ]
+    return "  |  ".join(parts)
+
+
 def _build(root: Path, folder: DataFolder, subject: SubjectManifest) -> PreviewRecord:
     for column in DECODED:
         _check(root, subject, column)
@@ -175,7 +193,7 @@ def _build(root: Path, folder: DataFolder, subject: SubjectManifest) -> PreviewR
     voxels = {column: source.voxels for column, source in sources.items() if source.voxels}
     facts = header_facts(subject.volumes) | voxel_facts(Seen(voxels, scene.slice))
     drawings = draw(scene)
-    page = montage(drawings, _headline(subject, scene, facts))
+    page = montage(drawings, headline(subject, facts))
     size, sha256 = _write(folder, subject, facts, drawings, page)
     record = PreviewRecord(
         subject.subject, PREVIEW_VERSION, clinical_digest(subject), subject.synthetic, size, sha256, facts, sources
@@ -196,24 +214,6 @@ def _use(root: Path, subject: SubjectManifest, column: str) -> None:
     """Raise `OffenceError` for a volume that nothing can be drawn from."""
     _check(root, subject, column)
     read_source(root, subject, column)
-
-
-def _headline(subject: SubjectManifest, scene: Scene, facts: Mapping[str, Any]) -> str:
-    """The facts that one wants beside the pictures, in one line."""
-
-    def by(values: Iterable[float]) -> str:
-        return " x ".join(f"{value:.3g}" for value in values)
-
-    lesion = f"lesion {facts['lesion_ml']:.4g} ml" if facts["lesion_voxels"] else "no lesion marked"
-    parts = [
-        f"{'SYNTHETIC ' if subject.synthetic else ''}{subject.subject}",
-        f"{lesion}, slice {scene.slice} of 0 to {scene.slices - 1}",
-        f"NCCT {by(facts['ncct_shape'])}, {by(facts['ncct_spacing_mm'])} mm",
-        f"CTP {facts['ctp_frames']} frames" if facts["ctp_frames"] else "CTP unknown",
-        f"LVO {facts['lvo_voxels']} voxels" if facts["lvo_voxels"] else "no LVO marked",
-        f"CoW {len(facts['cow_labels'])} labels" if facts["cow_voxels"] else "no CoW marked",
-    ]
-    return "  |  ".join(parts)
 
 
 def _write(

@@ -86,11 +86,10 @@ class Scene:
 
     Planes are (rows, columns), anterior up and the patient's right on the left, rows and columns `spacing` mm apart.
     `planes` are by column of the volume, with infinite and NaN voxels as they are, `thickness` (mm) of each likewise.
-    `slice` is the index of the shown slice, of `slices`, along the voxel axis closest to superior-inferior.
+    `slice` is the index of the shown slice along the voxel axis closest to superior-inferior.
     """
 
     slice: int
-    slices: int
     spacing: tuple[float, float]
     lesion: Mask
     planes: Mapping[str, Plane]
@@ -129,7 +128,7 @@ def read_scene(axes: Axes, thickness: Mapping[str, float], read: Read) -> Scene:
         planes[column] = axes.plane(np.fmax.reduce(kept.voxels, axis=axes.axial, keepdims=True))
         thick[column] = len(slab) * axes.spacing[axes.axial]
     marked = axes.plane(lesion.of(range(shown, shown + 1)))
-    return Scene(shown, len(axes.slices), axes.plane_spacing, marked, planes, thick)
+    return Scene(shown, axes.plane_spacing, marked, planes, thick)
 
 
 class _Kept:
