@@ -44,13 +44,13 @@ def published(built, tree: Path, tmp_path: Path, monkeypatch):
     (row,) = manifest.survey(tree, take_inventory(tree), clinical)
     shutil.copytree(built.folder.previews, folder.previews)
     preview = preview_state(built.folder, read_manifest(built.folder)[SUBJECT]).record
+    assert preview
     record = build_shard(tree, folder, row, {config.name: annotated_schema(config) for config in CONFIGS})
     monkeypatch.setenv("HF_TOKEN", "hf_writer")
     token = Token("ada", orgs={"hugging-science": "write"})
     with HubServer(tmp_path / "hub", tokens={"hf_writer": token}) as hub:
-        HuggingFaceHub(REPO, endpoint=hub.endpoint).publish(
-            assemble(folder, REPO, {SUBJECT: record}, {SUBJECT: preview})
-        )
+        publication = assemble(folder, REPO, {SUBJECT: record}, {SUBJECT: preview})
+        HuggingFaceHub(REPO, endpoint=hub.endpoint).publish(publication)
         hub.requests.clear()
         yield hub, folder.shard(CONFIGS[0], SUBJECT)
 

@@ -44,7 +44,7 @@ from isles_assets_tests.project import linked
 
 pytestmark = pytest.mark.slow
 
-DESCRIBING = (PREVIEW.path, CARD_PICTURE)
+DESCRIBING = (CARD_PICTURE, PREVIEW.path)
 LARGE_FILES = len(SUBJECT_IDS) * len(CONFIGS) + len(DESCRIBING)
 """All that travels as large files: everything but the card."""
 
@@ -114,7 +114,7 @@ def test_first_publication_moves_main_once_and_is_tagged(hub, target, whole):
     assert moves_of_main(hub) == 1
     assert published.changed and published.revision == hub.head(REPO)
     assert hub.head(REPO, tag_of(whole)) == published.revision
-    assert published.changes.by_kind() == {"added": [CARD, *SUBJECT_IDS], "changed": [], "removed": []}
+    assert published.changes.by_kind() == {"added": [CARD, *DESCRIBING, *SUBJECT_IDS], "changed": [], "removed": []}
     assert len(uploads(hub)) == len(set(uploads(hub))) == LARGE_FILES
     assert said[-1].startswith(f"{LARGE_FILES + 1} of {LARGE_FILES + 1} files")
     assert remote_matches_local(target, whole) == []

@@ -67,10 +67,14 @@ PREVIEW = PreviewConfig()
 ALL_CONFIGS: tuple[Config | PreviewConfig, ...] = (*CONFIGS, PREVIEW)
 
 
+OF_ALL_SUBJECTS = (CARD, CARD_PICTURE, PREVIEW.path)
+"""The files of the repo that are not a subject's."""
+
+
 def is_ours(path: str) -> bool:
     """Whether a file of the repo is this dataset's, of this layout or an earlier one."""
     folders = (*(f"{config.folder}/" for config in CONFIGS), f"{PREVIEW.name}/")
-    return path in (CARD, CARD_PICTURE) or (path.startswith(folders) and path.endswith(".parquet"))
+    return path in OF_ALL_SUBJECTS or (path.startswith(folders) and path.endswith(".parquet"))
 
 
 def clinical_fields() -> list[pa.Field]:

@@ -185,7 +185,7 @@ def of_published(published: Published, location: str) -> Metadata:
         facts["tag"] = dg.MetadataValue.text(published.tag)
     if published.changes is not None:
         rows = [(kind, len(names), name_some(names)) for kind, names in published.changes.by_kind().items()]
-        facts["changes"] = dg.MetadataValue.md(markdown_table(("subjects and card", "number", "which"), rows))
+        facts["changes"] = dg.MetadataValue.md(markdown_table(("subjects and files", "number", "which"), rows))
         facts["bytes new or changed"] = dg.MetadataValue.int(sum(file.size for file in published.changes.files))
         facts["bytes already there"] = dg.MetadataValue.int(sum(file.size for file in published.changes.unchanged))
     return facts

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from isles_assets.commands import PUBLISH
 from isles_assets.dataset.publication import Publication, RepoFile
-from isles_assets.dataset.schema import CARD, is_ours
+from isles_assets.dataset.schema import OF_ALL_SUBJECTS, is_ours
 from isles_assets.findings import Finding
 
 
@@ -51,13 +51,13 @@ class Changes:
         return (*self.added, *self.changed)
 
     def by_kind(self) -> dict[str, list[str]]:
-        """The subjects, or the card, that were added, changed and removed, each sorted and once."""
+        """The subjects, and the files that are of all, that were added, changed and removed, each sorted and once."""
         kinds = {
             "added": [file.path for file in self.added],
             "changed": [file.path for file in self.changed],
             "removed": list(self.removed),
         }
-        return {kind: sorted({_subject_or_card(path) for path in paths}) for kind, paths in kinds.items()}
+        return {kind: sorted({_subject_or_file(path) for path in paths}) for kind, paths in kinds.items()}
 
 
 def compare(publication: Publication, stored: Mapping[str, StoredFile]) -> Changes:
@@ -88,5 +88,5 @@ def _difference(file: RepoFile, stored: StoredFile) -> str:
     return "has other bytes than the local one"
 
 
-def _subject_or_card(path: str) -> str:
-    return path if path == CARD else PurePosixPath(path).stem
+def _subject_or_file(path: str) -> str:
+    return path if path in OF_ALL_SUBJECTS else PurePosixPath(path).stem
