@@ -22,11 +22,10 @@ from isles_assets.release.peculiarities import (
     TINY_LESION,
 )
 from isles_assets.release.subjects import SUBJECT_IDS, subject_id
-from isles_assets.release.volumes import BY_COLUMN, REGISTERED, VOLUMES, Content, Grid
+from isles_assets.release.volumes import BY_COLUMN, REGISTERED, TMAX_BACKGROUND, VOLUMES, Content, Grid
 from isles_assets.sample import SYNTHETIC_MARK
 from isles_assets.sample.__main__ import main
 from isles_assets.sample.clinical import HYPERLIPIDEMIA_2, NAN_TICI, NO_SEX
-from isles_assets.sample.phantom import TMAX_BACKGROUND
 from isles_assets.sample.tree import FILE_TIME, QFORM_ONLY_LESION, SCALED_LESION, make_sample
 
 FEW = (subject_id(1), *OBLIQUE.subjects[:1], *STRAY_LESION.subjects, *DUPLICATE_ROWS.subjects)

@@ -12,6 +12,7 @@ from isles_assets.preview.crop import Crop
 from isles_assets.preview.lettering import font, lettered
 from isles_assets.preview.reading import SOFT_TISSUE_HU, Mask, Plane, Scene
 from isles_assets.preview.shades import Fixed, Palette, Shading, UpToMedians, Window, greys, turbo
+from isles_assets.release.volumes import TMAX_BACKGROUND
 
 SIZE = (240, 300)
 """Width and height of every picture in px, the caption's line included."""
@@ -76,7 +77,7 @@ _NCCT, _DWI = "Non-contrast CT at admission", "Follow-up diffusion-weighted MRI"
 PICTURES: tuple[Picture, ...] = (
     Picture("ncct", "NCCT", "ncct", _STROKE, _NCCT),
     Picture("cta", "CTA", "cta_ncct", _VESSELS, "CT angiography at admission", slab_mm=20),
-    Picture("tmax", "Tmax", "tmax", Fixed(0, 12), "Tmax at admission", background=-30),
+    Picture("tmax", "Tmax", "tmax", Fixed(0, 12), "Tmax at admission", background=TMAX_BACKGROUND),
     Picture("cbf", "CBF", "cbf", UpToMedians(3), "Cerebral blood flow at admission", background=0),
     Picture("ncct_lesion", "NCCT", "ncct", _STROKE, _NCCT, outlined=True),
     Picture("dwi", "DWI", "dwi", UpToMedians(3), _DWI),

@@ -50,6 +50,9 @@ class Volume:
         return str(PurePosixPath(self.top, subject, self.session, self.folder, self.filename(subject)))
 
 
+TMAX_BACKGROUND = -30.0
+"""What a Tmax map holds outside the brain, where the other maps hold 0."""
+
 _RAW, _DERIVED = "raw_data", "derivatives"
 _CT, _MRI = "ses-01", "ses-02"
 _MAPS = "perfusion-maps"
@@ -68,7 +71,7 @@ VOLUMES: tuple[Volume, ...] = (
     Volume("mtt", _DERIVED, _CT, _MAPS, "space-ncct_mtt", Grid.NCCT, Content.MAP,
            "Mean transit time, resampled to the NCCT; some subjects hold non-finite voxels"),
     Volume("tmax", _DERIVED, _CT, _MAPS, "space-ncct_tmax", Grid.NCCT, Content.MAP,
-           "Time to maximum of the residue function, resampled to the NCCT; background is -30"),
+           f"Time to maximum of the residue function, resampled to the NCCT; background is {TMAX_BACKGROUND:g}"),
     Volume("dwi", _DERIVED, _MRI, "", "space-ncct_dwi", Grid.NCCT, Content.MRI,
            "Follow-up diffusion-weighted MRI, registered to the NCCT"),
     Volume("adc", _DERIVED, _MRI, "", "space-ncct_adc", Grid.NCCT, Content.MRI,

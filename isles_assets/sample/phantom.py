@@ -14,7 +14,7 @@ from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
 from isles_assets.release.peculiarities import NON_FINITE_MTT, TINY_LESION
-from isles_assets.release.volumes import Content, Grid, Volume
+from isles_assets.release.volumes import TMAX_BACKGROUND, Content, Grid, Volume
 from isles_assets.sample.anatomy import Anatomy, Ellipsoid, draw_anatomy, stream
 from isles_assets.sample.grids import Geometry, Lattice, Matrix, draw_geometry
 
@@ -63,8 +63,6 @@ class Look(NamedTuple):
     peak: float
     arrival: float
 
-
-TMAX_BACKGROUND = -30.0
 
 _LOOKS = {
     Tissue.OUTSIDE:       Look(0, 0, 0, 0, 0, 0, 0, TMAX_BACKGROUND, 0, 0),
