@@ -127,6 +127,49 @@ class LocalFile:
 
 
 @dataclass(frozen=True)
+class HubFile:
+    """A file of the Hub, at `url`; each part that is asked for is one request, and more where it breaks off."""
+
+    name: str
+    url: str
+    size: int
+
+    def read(self, offset: int, size: int) -> Iterator[bytes]:
+        end, patience = offset + size, _TRIES
+        with _explained(self.name):
+            while offset < end:
+                start = offset
+                try:
+                    for piece in self._answer(offset, end):
+                        offset += len(piece)
+                        yield piece
+                except httpx2.TransportError as error:
+                    patience = _TRIES if offset > start else patience - 1
+                    if not patience:
+                        raise
+                    log.warning("%s: %s; going on at byte %d", self.name, _said(error), offset)
+                    time.sleep(min(2.0 ** (_TRIES - patience), _LONGEST_WAIT))
+
+    def _answer(self, offset: int, end: int) -> Iterator[bytes]:
+        """What comes back when the bytes up to `end` are asked for. The client retries what it calls passing."""
+        headers = build_hf_headers(library_name=_LIBRARY)
+        headers |= {"Range": f"bytes={offset}-{end - 1}", "Accept-Encoding": "identity"}
+        with http_stream_backoff(
+            "GET", self.url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, retry_on_exceptions=()
+        ) as response:
+            hf_raise_for_status(response)
+            if response.status_code != _PARTIAL_CONTENT:
+                mend = "leave out the proxy that is between here and the Hub, or download the file and name the folder"
+                finding = Finding("", self.name, "is given as a whole where a part was asked for", mend)
+                raise Unavailable("The dataset cannot be read in parts.", [finding])
+            for piece in response.iter_bytes():
+                yield piece[: end - offset]
+                offset += len(piece)
+            if offset < end:
+                raise httpx2.RemoteProtocolError("the answer ended early")
+
+
+@dataclass(frozen=True)
 class HubCommit:
     """A commit of the dataset repo `repo`."""
 
@@ -141,54 +184,11 @@ class HubCommit:
     def find(self, paths: Sequence[str]) -> dict[str, PublishedFile]:
         with _explained(self.name):
             entries = self.api.get_paths_info(self.repo, list(paths), revision=self.commit, repo_type=_TYPE)
-        return {
-            entry.path: HubFile(self._url(entry.path), entry.size) for entry in entries if isinstance(entry, RepoFile)
-        }
+        return {entry.path: self._file(entry.path, entry.size) for entry in entries if isinstance(entry, RepoFile)}
 
-    def _url(self, path: str) -> str:
-        return hf_hub_url(self.repo, path, repo_type=_TYPE, revision=self.commit, endpoint=self.api.endpoint)
-
-
-@dataclass(frozen=True)
-class HubFile:
-    """A file of the Hub, at `url`; each part that is asked for is one request, and more where it breaks off."""
-
-    url: str
-    size: int
-
-    def read(self, offset: int, size: int) -> Iterator[bytes]:
-        end, patience = offset + size, _TRIES
-        with _explained(self.url):
-            while offset < end:
-                start = offset
-                try:
-                    for piece in self._answer(offset, end):
-                        offset += len(piece)
-                        yield piece
-                except httpx2.TransportError as error:
-                    patience = _TRIES if offset > start else patience - 1
-                    if not patience:
-                        raise
-                    log.warning("%s: %s; going on at byte %d", self.url, _said(error), offset)
-                    time.sleep(min(2.0 ** (_TRIES - patience), _LONGEST_WAIT))
-
-    def _answer(self, offset: int, end: int) -> Iterator[bytes]:
-        """What comes back when the bytes up to `end` are asked for. The client retries what it calls passing."""
-        headers = build_hf_headers(library_name=_LIBRARY)
-        headers |= {"Range": f"bytes={offset}-{end - 1}", "Accept-Encoding": "identity"}
-        with http_stream_backoff(
-            "GET", self.url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, retry_on_exceptions=()
-        ) as response:
-            hf_raise_for_status(response)
-            if response.status_code != _PARTIAL_CONTENT:
-                mend = "leave out the proxy that is between here and the Hub, or download the file and name the folder"
-                finding = Finding("", self.url, "is given as a whole where a part was asked for", mend)
-                raise Unavailable("The dataset cannot be read in parts.", [finding])
-            for piece in response.iter_bytes():
-                yield piece[: end - offset]
-                offset += len(piece)
-            if offset < end:
-                raise httpx2.RemoteProtocolError("the answer ended early")
+    def _file(self, path: str, size: int) -> HubFile:
+        url = hf_hub_url(self.repo, path, repo_type=_TYPE, revision=self.commit, endpoint=self.api.endpoint)
+        return HubFile(f"{self.repo}/{path}", url, size)
 
 
 class SeekableFile(io.RawIOBase):

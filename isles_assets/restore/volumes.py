@@ -67,16 +67,16 @@ def _fetch_all(
 ) -> None:
     stop = Event()
     progress = Progress("files", len(volumes), say, size=sum(volume.size for volume in volumes))
-    tried = 0
+    reasons: list[Finding] = []
     for _, outcome in each_in_threads(partial(_fetch, root, progress, stop), volumes, workers, stop):
-        tried += 1
-        if not isinstance(outcome, Refusal):
-            restored.written += 1
-            continue
-        restored.findings.extend(outcome.findings)
         if isinstance(outcome, Unavailable):
-            restored.left = len(volumes) - tried
-            return
+            restored.left += 1
+            reasons = reasons or list(outcome.findings)
+        elif isinstance(outcome, Refusal):
+            restored.findings.extend(outcome.findings)
+        else:
+            restored.written += 1
+    restored.findings.extend(reasons)
 
 
 def _is_same(root: Path, progress: Progress, volume: PackedVolume) -> bool:
@@ -107,26 +107,39 @@ def _check_room(root: Path, volumes: Sequence[PackedVolume], workers: int) -> No
         raise Refusal("Nothing was restored.", [Finding("", str(root), problem, mend)])
 
 
-class _StoppedError(Exception):
-    """Another volume's end is the end of all."""
-
-
 def _fetch(root: Path, progress: Progress, stop: Event, volume: PackedVolume) -> None:
-    """Bring `volume` under its path. Raises `Refusal`, and leaves nothing, if it is not the bytes that it should be."""
+    """Bring `volume` under its path. Raises `Refusal`, and leaves nothing, if it is not the bytes that it should be.
+
+    The first that finds the dataset `Unavailable` stops all.
+    """
     digest, size = hashlib.sha256(), 0
-    with written_whole(root / volume.path, TREE) as temporary:
-        with temporary.open("wb") as file:
-            for piece in volume.file.read(volume.offset, volume.size):
-                if stop.is_set():
-                    raise _StoppedError
-                file.write(piece)
-                digest.update(piece)
-                size += len(piece)
-                progress.pass_bytes(len(piece))
-        if (size, digest.hexdigest()) != (volume.size, volume.sha256):
-            problem = f"is not published as it was packed: {size} of {volume.size} bytes"
-            if size == volume.size:
-                problem = f"is not published as it was packed: its SHA-256 is {digest.hexdigest()}"
-            mend = "run again; if it recurs, the published shard is damaged: tell its publisher"
-            raise Refusal("A file could not be restored.", [Finding(volume.subject, volume.path, problem, mend)])
+    try:
+        _go_on(stop)
+        with written_whole(root / volume.path, TREE) as temporary:
+            with temporary.open("wb") as file:
+                for piece in volume.file.read(volume.offset, volume.size):
+                    _go_on(stop)
+                    file.write(piece)
+                    digest.update(piece)
+                    size += len(piece)
+                    progress.pass_bytes(len(piece))
+            _check(volume, size, digest.hexdigest())
+    except Unavailable:
+        stop.set()
+        raise
     progress.advance(0)
+
+
+def _go_on(stop: Event) -> None:
+    if stop.is_set():
+        raise Unavailable("Others were stopped.")
+
+
+def _check(volume: PackedVolume, size: int, sha256: str) -> None:
+    """Raise `Refusal` unless `size` and digest are those that `volume` was packed with."""
+    if (size, sha256) == (volume.size, volume.sha256):
+        return
+    what = f"its SHA-256 is {sha256}" if size == volume.size else f"{size} of {volume.size} bytes"
+    mend = "run again; if it recurs, the published shard is damaged: tell its publisher"
+    finding = Finding(volume.subject, volume.path, f"is not published as it was packed: {what}", mend)
+    raise Refusal("A file could not be restored.", [finding])
