@@ -21,6 +21,7 @@ from isles_assets.dataset.publication import Publication, assemble
 from isles_assets.dataset.schema import CONFIGS, NIFTI, SUBJECT_COLUMN, clinical_schema
 from isles_assets.dataset.shard import FOOTER_KEY
 from isles_assets.files import sha256_of
+from isles_assets.findings import Refusal
 from isles_assets.guard import recorded_publication
 from isles_assets.hub import reading
 from isles_assets.hub.huggingface import HuggingFaceHub, tag_of
@@ -29,7 +30,7 @@ from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import BY_COLUMN
 from isles_assets.restore.__main__ import main
 from isles_assets_tests.hub_server import HubServer, Token, cut_response, expire_token, hold, lose_response
-from isles_assets_tests.processes import python, shown
+from isles_assets_tests.processes import as_nobody, python, reachable_folder, shown
 from isles_assets_tests.project import replace
 from isles_assets_tests.running import WARM, eventually
 
@@ -123,7 +124,7 @@ def test_the_whole_sample_comes_back_byte_for_byte(published, sample_tree, tmp_p
     assert restored == volumes_of(sample_tree)
     assert "149 of the release's 149 subjects, 2682 volumes" in said
     assert "SYNTHETIC SAMPLE" in said
-    assert "2682 files restored to" in said
+    assert "Files: 2682 restored to" in said
 
 
 def test_three_subjects_come_back_from_the_hub_and_little_else_travels(hub, built, sample_tree, tmp_path, restore):
@@ -226,7 +227,7 @@ def test_a_damaged_volume_is_refused_by_name_and_the_others_go_on(hub, built, sa
     hub.damage(REPO, DEFAULT.path(THREE[1]), at=at)
     code, said = restore(REPO, tmp_path / "tree")
     assert code == 1
-    assert f"1 problems:\n  {path}: is not published as it was packed: its SHA-256 is" in said
+    assert f"1 problem:\n  {path}: is not published as it was packed: its SHA-256 is" in said
     expected = volumes_of(sample_tree, THREE)
     del expected[path]
     assert files_in(tmp_path / "tree") == expected
@@ -261,7 +262,7 @@ def test_a_hub_that_is_gone_ends_it_at_once_and_what_is_done_stays(hub, sample_t
     hub.requests.clear()
     code, said = restore(REPO, tmp_path / "tree")
     assert code == 0, said
-    assert f"{54 - len(done)} files restored" in said and f"{len(done)} were there already and are kept" in said
+    assert f"Files: {54 - len(done)} restored" in said and f"{len(done)} there already and kept" in said
     assert len(parts(hub)) == 6 + 54 - len(done)
     assert files_in(tmp_path / "tree") == volumes_of(sample_tree, THREE)
 
@@ -299,7 +300,7 @@ def test_killed_in_the_middle_only_what_is_missing_is_fetched_again(hub, sample_
     hub.requests.clear()
     code, said = shown(*command, cwd=tmp_path, env=environment)
     assert code == 0, said
-    assert "24 files restored" in said and "30 were there already and are kept" in said
+    assert "Files: 24 restored" in said and "30 there already and kept" in said
     assert len(parts(hub)) == 6 + 24
     assert files_in(tree) == volumes_of(sample_tree, THREE)
 
@@ -340,12 +341,12 @@ def test_what_is_there_is_kept_and_another_content_is_refused_unless_told(publis
     code, said = restore(*arguments)
     assert code == 1
     assert f"{paths[1]}: is there with other content -> move it away, name another TREE, or use --overwrite" in said
-    assert "1 files restored" in said and "16 were there already and are kept" in said
+    assert "Files: 1 restored" in said and "16 there already and kept" in said
     assert longer.read_bytes() == flipped
 
     code, said = restore(*arguments, "--overwrite")
     assert code == 0, said
-    assert "1 files restored" in said and "17 were there already and are kept" in said
+    assert "Files: 1 restored" in said and "17 there already and kept" in said
     assert files_in(tmp_path / "tree") == volumes_of(sample_tree, THREE[:1])
     assert same.stat().st_ino == kept
 
@@ -353,7 +354,7 @@ def test_what_is_there_is_kept_and_another_content_is_refused_unless_told(publis
 def test_the_releases_own_tree_is_kept_as_it_is(published, tree, sample_tree, restore):
     before = {path: path.stat().st_ino for path in tree.rglob("*")}
     code, said = restore(published, tree)
-    assert code == 0 and "0 files restored" in said and "2682 were there already and are kept" in said
+    assert code == 0 and "Files: 0 restored" in said and "2682 there already and kept" in said
     assert {path: path.stat().st_ino for path in tree.rglob("*")} == before
 
 
@@ -507,7 +508,7 @@ def test_a_clinical_table_that_is_there_is_kept_or_refused_or_replaced(published
     assert restore(published, "--clinical", path)[0] == 0
     content = path.read_bytes()
     assert content.count(b"\n") == 150
-    assert "149 clinical rows are already in" in restore(published, "--clinical", path)[1]
+    assert "149 clinical rows there already in" in restore(published, "--clinical", path)[1]
     replace(path, b"mine")
     code, said = restore(published, "--clinical", path)
     assert (code, path.read_bytes()) == (1, b"mine")
@@ -583,6 +584,24 @@ def test_a_folder_has_no_revisions(published, tmp_path, restore):
     assert code == 1 and "is a folder, which has none" in said
 
 
+def refusal_of(location: str) -> str:
+    try:
+        reading.open_revision(location).find([DEFAULT.path(THREE[0])])
+    except Refusal as refusal:
+        return str(refusal)
+    return "none"
+
+
+@pytest.mark.parametrize("closed", ["", "repo", "repo/data"])
+def test_a_folder_that_may_not_be_read_is_named(closed):
+    with reachable_folder() as folder:
+        (folder / "repo" / "data" / "train").mkdir(parents=True)
+        (folder / closed).chmod(0)
+        said = as_nobody(refusal_of, str(folder / "repo"))
+        (folder / closed).chmod(0o755)
+    assert said.endswith("repo: cannot be read: Permission denied -> grant read and search rights")
+
+
 # The command
 
 
@@ -591,15 +610,12 @@ def test_the_command_says_what_it_did_and_what_it_refused(hub, tmp_path):
     environment = hub.environment(tmp_path / "home", SECRET)
     code, said = shown(command, REPO, "tree", "--volume", "lesion_mask", cwd=tmp_path, env=environment)
     assert code == 0
-    assert said.splitlines() == [
-        f"{REPO} at commit {hub.head(REPO)}",
-        said.splitlines()[1],
-        "SYNTHETIC SAMPLE: computed phantoms and invented clinical values, not the ISLES'24 release",
-        said.splitlines()[3],
-        "3 files restored to tree",
-    ]
-    assert said.splitlines()[1].startswith("3 of the release's 149 subjects, 3 volumes, ")
-    assert said.splitlines()[3].startswith("3 of 3 files, ") and said.splitlines()[3].endswith("/s, about 0 s left")
+    lines = said.splitlines()
+    assert lines[:2] == [f"{REPO} at commit {hub.head(REPO)}", "Looking into 3 shards"]
+    assert lines[2].startswith("3 of the release's 149 subjects, 3 volumes, ")
+    assert lines[3] == "SYNTHETIC SAMPLE: computed phantoms and invented clinical values, not the ISLES'24 release"
+    assert lines[4].startswith("3 of 3 files, ") and lines[4].endswith("/s, about 0 s left")
+    assert lines[5:] == ["Files: 3 restored to tree"]
     code, said = shown(command, "ada/nothing", "tree", cwd=tmp_path, env=environment)
     assert code == 1
     assert len(said.splitlines()) == 2 and "Traceback" not in said

@@ -75,7 +75,9 @@ def open_revision(location: str, revision: str | None = None, endpoint: str | No
     there is no such dataset or revision, or if it may not be read.
     """
     folder = Path(location)
-    if folder.is_dir():
+    with _readable(folder):
+        is_folder = folder.is_dir()
+    if is_folder:
         if revision is not None:
             mend = "leave the revision out, or name a repo of the Hub"
             raise Refusal("There is no such revision.", [Finding("", location, "is a folder, which has none", mend)])
@@ -100,11 +102,12 @@ class Folder:
         return str(self.root)
 
     def find(self, paths: Sequence[str]) -> dict[str, PublishedFile]:
-        return {
-            path: LocalFile(self.root / path, (self.root / path).stat().st_size)
-            for path in paths
-            if (self.root / path).is_file()
-        }
+        with _readable(self.root):
+            return {
+                path: LocalFile(self.root / path, (self.root / path).stat().st_size)
+                for path in paths
+                if (self.root / path).is_file()
+            }
 
 
 @dataclass(frozen=True)
@@ -162,11 +165,13 @@ class HubFile:
                 mend = "leave out the proxy that is between here and the Hub, or download the file and name the folder"
                 finding = Finding("", self.name, "is given as a whole where a part was asked for", mend)
                 raise Unavailable("The dataset cannot be read in parts.", [finding])
-            for piece in response.iter_bytes():
-                yield piece[: end - offset]
+            for received in response.iter_bytes():
+                piece = received[: end - offset]
                 offset += len(piece)
-            if offset < end:
-                raise httpx2.RemoteProtocolError("the answer ended early")
+                yield piece
+                if offset == end:
+                    return
+            raise httpx2.RemoteProtocolError("the answer ended early")
 
 
 @dataclass(frozen=True)
@@ -236,6 +241,16 @@ def _commit(api: HfApi, repo: str, revision: str) -> HubCommit:
     with _explained(repo, revision):
         info = api.dataset_info(repo, revision=revision, expand=["sha"], timeout=constants.HF_HUB_ETAG_TIMEOUT)
     return HubCommit(api, repo, str(info.sha))
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Turn the system's refusal to look into `folder` into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        finding = Finding("", str(folder), f"cannot be read: {error.strerror}", "grant read and search rights")
+        raise Unavailable("The dataset could not be read.", [finding]) from error
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import argparse
 import difflib
 import logging
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence, Sized
 from pathlib import Path
 
 from isles_assets.findings import Finding, Refusal, name_some, summarize
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.error("Stopped. What is complete stays; run the same again to go on.")
         return _STOPPED
     if findings:
-        log.error("%s", "\n  ".join([f"{len(findings)} problems:", *summarize(findings, most=len(findings))]))
+        log.error("%s", "\n  ".join([f"{_number(findings, 'problem')}:", *summarize(findings, most=len(findings))]))
     return 1 if findings else 0
 
 
@@ -74,7 +74,7 @@ def _restore(chosen: argparse.Namespace) -> list[Finding]:
     wanted = Wanted(_volumes(chosen.volume) if chosen.tree else [], clinical=chosen.clinical is not None)
     revision = open_revision(chosen.dataset, chosen.revision)
     log.info("%s", revision.name)
-    holdings = take_stock(revision, wanted, chosen.subject, chosen.workers)
+    holdings = take_stock(revision, wanted, chosen.subject, chosen.workers, log.info)
     log.info("%s", _described(holdings))
     findings = list(holdings.findings)
     if chosen.clinical:
@@ -102,7 +102,7 @@ def _volumes(columns: Sequence[str] | None) -> list[Volume]:
 def _described(holdings: Holdings) -> str:
     parts = [f"{len(holdings.subjects)} of the release's {len(SUBJECT_IDS)} subjects"]
     if volumes := holdings.volumes:
-        parts.append(f"{len(volumes)} volumes, {readable_bytes(sum(volume.size for volume in volumes))}")
+        parts.append(f"{_number(volumes, 'volume')}, {readable_bytes(sum(volume.size for volume in volumes))}")
     lines = [", ".join(parts)]
     if holdings.synthetic:
         lines.append("SYNTHETIC SAMPLE: computed phantoms and invented clinical values, not the ISLES'24 release")
@@ -119,17 +119,22 @@ def _write_clinical(path: Path, holdings: Holdings, *, overwrite: bool) -> list[
         written = write_clinical(path, holdings.clinical, overwrite=overwrite)
     except Refusal as refusal:
         return list(refusal.findings)
-    log.info("%d clinical rows %s %s", len(holdings.clinical), "written to" if written else "are already in", path)
+    rows = _number(holdings.clinical, "clinical row")
+    log.info("%s %s %s", rows, "written to" if written else "there already in", path)
     return []
 
 
 def _summary(restored: Restored, tree: Path) -> str:
-    parts = [f"{restored.written} files restored to {tree}"]
+    parts = [f"{restored.written} restored to {tree}"]
     if restored.kept:
-        parts.append(f"{restored.kept} were there already and are kept")
+        parts.append(f"{restored.kept} there already and kept")
     if restored.left:
         parts.append(f"{restored.left} not reached")
-    return ", ".join(parts)
+    return f"Files: {', '.join(parts)}"
+
+
+def _number(things: Sized, what: str) -> str:
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
 
 
 if __name__ == "__main__":

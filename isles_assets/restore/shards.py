@@ -1,7 +1,7 @@
 """What the published shards hold of the subjects and volumes that are wanted, from their footers alone."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO
@@ -92,7 +92,9 @@ class Holdings:
         return sorted({shard.footer.release for shard in self.shards})
 
 
-def take_stock(revision: Revision, wanted: Wanted, subjects: Sequence[str] | None, workers: int) -> Holdings:
+def take_stock(
+    revision: Revision, wanted: Wanted, subjects: Sequence[str] | None, workers: int, say: Callable[[str], None]
+) -> Holdings:
     """Read the footers of the shards of `subjects` (None: of all that are there), `workers` at a time.
 
     Raises `Refusal` if the revision is no such dataset or does not hold a subject, `Unavailable` if it cannot be read.
@@ -113,6 +115,7 @@ def take_stock(revision: Revision, wanted: Wanted, subjects: Sequence[str] | Non
     paths = [path for path, (_, subject) in names.items() if subject in chosen]
     findings = [Finding(names[path][1], path, "is not there", _PUBLISHER) for path in paths if path not in found]
     shards: dict[str, Shard] = {}
+    say(f"Looking into {len(paths)} shards")
     read = partial(_read_shard, wanted, found, names)
     for path, outcome in each_in_threads(read, [path for path in paths if path in found], workers):
         if isinstance(outcome, Unavailable):
