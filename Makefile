@@ -1,5 +1,6 @@
 PYTHON ?= python3
 VENV ?= .venv
+EXTRAS ?= dev
 READY := $(VENV)/.ready
 # `dagster job execute` announces its successor `dg launch` on every call.
 QUIET := PYTHONWARNINGS="ignore:Function"
@@ -12,7 +13,7 @@ setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
 # The config puts the demo on the sample and the local target, whatever the environment and .env say.

@@ -11,15 +11,18 @@ from pathlib import Path
 
 from isles_assets.findings import Finding, Refusal
 
+DATA_DIR = "ISLES_DATA_DIR"
+
 
 @contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
+def written_whole(path: Path, setting: str = DATA_DIR) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to; on success its file is synced and renamed to `path`.
 
     On an exception the temporary file is removed and `path` is as before. A process that is killed leaves the
-    temporary file behind, which `sweep` removes. Raises `Refusal` where the disk is full or does not let write.
+    temporary file behind, which `sweep` removes. Raises `Refusal` where the disk is full or does not let write,
+    naming the `setting` that says where files go.
     """
-    with explained(path):
+    with explained(path, setting):
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(path.parent)
         temporary = temporary_beside(path)
@@ -66,18 +69,23 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def free_space(path: Path) -> int:
+    """Bytes that are free on the disk where `path` is or would be."""
+    return shutil.disk_usage(next(place for place in (path, *path.absolute().parents) if place.exists())).free
+
+
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write at `path` into a `Refusal` that says what to do."""
+def explained(path: Path, setting: str = DATA_DIR) -> Iterator[None]:
+    """Turn the system's refusal to write at `path`, where `setting` put it, into a `Refusal` that says what to do."""
     mends = {
-        errno.ENOSPC: ("the disk is full", "free space, or set ISLES_DATA_DIR to a larger disk; then run again"),
-        errno.EDQUOT: ("the disk quota is used up", "free space, or set ISLES_DATA_DIR elsewhere; then run again"),
+        errno.ENOSPC: ("the disk is full", f"free space, or set {setting} to a larger disk; then run again"),
+        errno.EDQUOT: ("the disk quota is used up", f"free space, or set {setting} elsewhere; then run again"),
         errno.EFBIG: ("the file would be larger than this system allows", "raise the file size limit; then run again"),
-        errno.EROFS: ("the file system is read-only", "set ISLES_DATA_DIR to a folder that can be written to"),
-        errno.EACCES: ("writing is not permitted", "set ISLES_DATA_DIR to a folder that can be written to"),
-        errno.EPERM: ("writing is not permitted", "set ISLES_DATA_DIR to a folder that can be written to"),
-        errno.ENOTDIR: ("a file stands where a folder is needed", "set ISLES_DATA_DIR to a folder"),
-        errno.EEXIST: ("a file stands where a folder is needed", "set ISLES_DATA_DIR to a folder"),
+        errno.EROFS: ("the file system is read-only", f"set {setting} to a folder that can be written to"),
+        errno.EACCES: ("writing is not permitted", f"set {setting} to a folder that can be written to"),
+        errno.EPERM: ("writing is not permitted", f"set {setting} to a folder that can be written to"),
+        errno.ENOTDIR: ("a file stands where a folder is needed", f"set {setting} to a folder"),
+        errno.EEXIST: ("a file stands where a folder is needed", f"set {setting} to a folder"),
     }
     try:
         yield

@@ -6,6 +6,7 @@ uncompressed: their bytes lie in the file as they are, and a reader fetches one 
 """
 
 import hashlib
+import io
 import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,6 +28,7 @@ _LENGTH = struct.Struct("<I")
 _LEVELS = struct.Struct("<IBB")
 _CHUNK = 1 << 20
 _LARGEST_BOUND = 4096
+_LARGEST_FOOTER = 1 << 24
 
 LARGEST_VALUE = 2**31 - 1 - _LEVELS.size - _LENGTH.size
 """Bytes that a value may have: the page that holds it has a size of 32 bits with sign."""
@@ -96,30 +98,77 @@ def write_row(
     return output.written()
 
 
-def value_digests(path: Path, sizes: Mapping[str, int]) -> dict[str, str]:
-    """SHA-256 of binary values in a file that `write_row` wrote, by column (`a.b` inside a struct).
+@dataclass(frozen=True)
+class Place:
+    """Where a value lies in a file: `size` bytes from `offset` on; its page begins with `before`, which ends there."""
 
-    `sizes` says which columns and how many bytes each holds. Where they lie is what pyarrow reads in the footer.
+    offset: int
+    size: int
+    before: bytes
+
+
+def read_footer(file: BinaryIO) -> pq.FileMetaData:
+    """The footer of a Parquet file that can seek. Nothing else is read, where pyarrow would begin with 64 KiB.
+
+    Raises `ValueError` for a file that has none, and whatever `file` raises.
+    """
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - len(_MAGIC) - _LENGTH.size))
+    end = file.read()
+    length = int.from_bytes(end[: _LENGTH.size], "little")
+    if end[_LENGTH.size :] != _MAGIC or not 0 < length <= min(size, _LARGEST_FOOTER) - len(end):
+        raise ValueError("is no Parquet file")
+    file.seek(size - len(end) - length)
+    footer = file.read(length)
+    try:
+        return pq.read_metadata(io.BytesIO(footer + end))
+    except OSError as error:
+        raise ValueError(f"has a footer that cannot be read: {error}") from error
+
+
+def value_places(footer: pq.FileMetaData, sizes: Mapping[str, int]) -> dict[str, Place]:
+    """Where binary values lie in a file that `write_row` wrote and that ends with `footer`, by column.
+
+    `sizes` says which columns (`a.b` inside a struct) and how many bytes each holds. No value is read: whether a page
+    begins with its place's `before` is to be seen in the file. Raises `ValueError` if the footer says otherwise.
+    """
+    columns = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
+    return {name: _place(footer, name, columns.get(name), size) for name, size in sizes.items()}
+
+
+def _place(footer: pq.FileMetaData, name: str, column: int | None, size: int) -> Place:
+    """The value is what the chunk's only page ends with, after what `write_row` puts before one of `size` bytes."""
+    if column is not None and footer.num_row_groups == 1 and 0 <= size <= LARGEST_VALUE:
+        chunk, most = footer.row_group(0).column(column), footer.schema.column(column).max_definition_level
+        before = _page_start(size, _LENGTH.pack(size), most if most else None)
+        if chunk.total_compressed_size == len(before) + size:
+            return Place(chunk.data_page_offset + len(before), size, before)
+    raise ValueError(_other_size(name, size))
+
+
+def value_digests(path: Path, sizes: Mapping[str, int]) -> dict[str, str]:
+    """SHA-256 of binary values in a file that `write_row` wrote, by column, as `value_places` finds them.
+
     Raises `ValueError` if the file says another size.
     """
-    footer = pq.read_metadata(path)
-    places = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
+    places = value_places(pq.read_metadata(path), sizes)
     with path.open("rb") as file:
-        return {name: _digest_of_value(file, footer, places[name], size) for name, size in sizes.items()}
+        return {name: _digest_of_value(file, name, place) for name, place in places.items()}
 
 
-def _digest_of_value(file: BinaryIO, footer: pq.FileMetaData, place: int, size: int) -> str:
-    """The value is what the chunk's only page ends with, after what `write_row` puts before one of `size` bytes."""
-    chunk, most = footer.row_group(0).column(place), footer.schema.column(place).max_definition_level
-    start = _page_start(size, _LENGTH.pack(size), most if most else None) if 0 <= size <= LARGEST_VALUE else None
-    file.seek(chunk.data_page_offset)
-    if start is None or chunk.total_compressed_size != len(start) + size or file.read(len(start)) != start:
-        raise ValueError(f"{chunk.path_in_schema} does not hold {size} bytes")
-    digest = hashlib.sha256()
-    while size and (piece := file.read(min(_CHUNK, size))):
+def _digest_of_value(file: BinaryIO, name: str, place: Place) -> str:
+    file.seek(place.offset - len(place.before))
+    if file.read(len(place.before)) != place.before:
+        raise ValueError(_other_size(name, place.size))
+    digest, left = hashlib.sha256(), place.size
+    while left and (piece := file.read(min(_CHUNK, left))):
         digest.update(piece)
-        size -= len(piece)
+        left -= len(piece)
     return digest.hexdigest()
+
+
+def _other_size(name: str, size: int) -> str:
+    return f"{name} does not hold {size} bytes"
 
 
 @dataclass(frozen=True)

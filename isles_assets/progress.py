@@ -1,5 +1,6 @@
 """How far a long loop is, for people."""
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -14,24 +15,38 @@ def readable_bytes(size: float) -> str:
 
 
 class Progress:
-    """Says how far a long loop is, every few seconds and at its end."""
+    """Says how far a long loop is, every few seconds and at its end.
 
-    def __init__(self, what: str, total: int, say: Callable[[str], None], every: float = 5.0):
-        self._what, self._total, self._say, self._every = what, total, say, every
+    With `size`, the bytes of all, the time left is told by bytes, else by how many are done. Threads may share one.
+    """
+
+    def __init__(
+        self, what: str, total: int, say: Callable[[str], None], every: float = 5.0, *, size: int | None = None
+    ):
+        self._what, self._total, self._say, self._every, self._size = what, total, say, every, size
         self._done, self._bytes = 0, 0
         self._start = self._said = time.monotonic()
+        self._lock = threading.Lock()
 
     def advance(self, size: int) -> None:
-        """One more is done, of `size` bytes."""
-        self._done += 1
-        self._bytes += size
-        now = time.monotonic()
-        if now - self._said < self._every and self._done < self._total:
-            return
-        self._said = now
-        rate = self._bytes / max(now - self._start, 1e-9)
-        left = (self._total - self._done) * (now - self._start) / self._done
-        self._say(
-            f"{self._done} of {self._total} {self._what}, {readable_bytes(self._bytes)}, {readable_bytes(rate)}/s, "
-            f"about {left:.0f} s left"
-        )
+        """One more is done, of `size` bytes that have not passed yet."""
+        self._count(1, size)
+
+    def pass_bytes(self, size: int) -> None:
+        """So many bytes have passed of one that is not done yet."""
+        self._count(0, size)
+
+    def _count(self, done: int, size: int) -> None:
+        with self._lock:
+            self._done += done
+            self._bytes += size
+            now = time.monotonic()
+            if now - self._said >= self._every or (done and self._done == self._total):
+                self._said = now
+                self._say(self._state(now - self._start))
+
+    def _state(self, seconds: float) -> str:
+        passed, rate = readable_bytes(self._bytes), readable_bytes(self._bytes / max(seconds, 1e-9))
+        done, total = (self._done, self._total) if self._size is None else (self._bytes, self._size)
+        left = f"about {(total - done) * seconds / done:.0f} s left" if done else "time left unknown"
+        return f"{self._done} of {self._total} {self._what}, {passed}, {rate}/s, {left}"

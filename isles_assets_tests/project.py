@@ -9,7 +9,9 @@ from typing import Any
 
 import dagster as dg
 
+from isles_assets.dataset.assembling import assemble
 from isles_assets.dataset.folder import DataFolder
+from isles_assets.dataset.publication import Publication
 from isles_assets.dataset.schema import CONFIGS
 from isles_assets.definitions import build_defs
 from isles_assets.graph.partitions import subjects
@@ -91,6 +93,13 @@ def replace(path: Path, content: bytes) -> None:
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+
+
+def part_of(whole: Publication, folder: DataFolder, other: Path, subjects: Sequence[str]) -> Publication:
+    """The publication of only `subjects` of `whole`, which is of `folder`, from hard links in a data folder `other`."""
+    records = {subject: whole.records[subject] for subject in subjects}
+    previews = {subject: whole.previews[subject] for subject in subjects}
+    return assemble(linked(folder, other, subjects), whole.repo, records, previews)
 
 
 def linked(folder: DataFolder, other: Path, subjects: Sequence[str]) -> DataFolder:

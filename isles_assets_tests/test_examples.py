@@ -1,10 +1,13 @@
 """The examples, run as a reader would run them against the published dataset."""
 
+import importlib.util
+import json
 import os
 import shutil
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -13,57 +16,225 @@ from isles_assets.dataset import manifest, tables
 from isles_assets.dataset.assembling import assemble
 from isles_assets.dataset.features import annotated_schema
 from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.manifest import read_manifest
 from isles_assets.dataset.preview import preview_state
 from isles_assets.dataset.schema import CONFIGS
 from isles_assets.dataset.shard import build_shard
 from isles_assets.hub.huggingface import HuggingFaceHub
+from isles_assets.release.clinical import VARIABLES, Known
+from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.tree import take_inventory
 from isles_assets.release.volumes import BY_COLUMN
 from isles_assets.release.workbooks import read_clinical_rows
 from isles_assets_tests.hub_server import HubServer, Token
 from isles_assets_tests.materials import volume, write_volume
-from isles_assets_tests.processes import REPOSITORY, shown
+from isles_assets_tests.processes import REPOSITORY, python, shown
 
 pytestmark = pytest.mark.slow
 
 REPO = "hugging-science/isles24-stroke"
-SUBJECT = "sub-stroke0014"
+EXAMPLES = REPOSITORY / "examples"
+THREE = ("sub-stroke0014", "sub-stroke0015", "sub-stroke0158")
 COLUMNS = ("ncct", "lesion_mask")
+SHAPE = (128, 128, 160)
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="torch is not installed: pip install -e '.[torch]'"
+)
+
+
+@pytest.fixture(scope="module")
+def published(built, sample_tree: Path, tmp_path_factory):
+    """A Hub with three subjects whose NCCT, and what lies behind it, are large enough for reading ahead to show."""
+    root = tmp_path_factory.mktemp("published")
+    tree = root / "train"
+    noise = np.random.default_rng(1)
+    for subject in THREE:
+        for column, content in BY_COLUMN.items():
+            path = tree / content.path(subject)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.hardlink_to(sample_tree / content.path(subject))
+            if column in ("ncct", "cta"):
+                write_volume(path, volume(noise.integers(-999, 9999, SHAPE, "i2")))
+        lesion = np.zeros(SHAPE, "u1")
+        lesion[30:60, 30:60, 30:60] = 1
+        write_volume(tree / BY_COLUMN["lesion_mask"].path(subject), volume(lesion))
+    folder = DataFolder(root / "data")
+    clinical = tables.clinical_values(tables.clinical_table(read_clinical_rows(sample_tree, THREE)))
+    schemas = {config.name: annotated_schema(config) for config in CONFIGS}
+    rows = manifest.survey(tree, take_inventory(tree), clinical)
+    records = {row.subject: build_shard(tree, folder, row, schemas) for row in rows}
+    shutil.copytree(built.folder.previews, folder.previews)
+    small = manifest.read_manifest(built.folder)
+    previews = {subject: state.record for subject in THREE if (state := preview_state(folder, small[subject])).record}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", "hf_writer")
+        with HubServer(root / "hub", tokens={"hf_writer": Token("ada", orgs={"hugging-science": "write"})}) as hub:
+            HuggingFaceHub(REPO, endpoint=hub.endpoint).publish(assemble(folder, REPO, records, previews))
+            yield hub, folder
 
 
 @pytest.fixture
-def published(built, tree: Path, tmp_path: Path, monkeypatch):
-    """A Hub with one subject whose volumes are large enough for reading ahead to show."""
-    noise = np.random.default_rng(1)
-    for column in ("ncct", "cta", "ctp", "dwi"):
-        shape = (128, 128, 160, *((1,) if column == "ctp" else ()))
-        write_volume(tree / BY_COLUMN[column].path(SUBJECT), volume(noise.integers(-999, 9999, shape, "i2")))
-    folder = DataFolder(tmp_path / "data")
-    clinical = tables.clinical_values(tables.clinical_table(read_clinical_rows(tree, [SUBJECT])))
-    (row,) = manifest.survey(tree, take_inventory(tree), clinical)
-    shutil.copytree(built.folder.previews, folder.previews)
-    preview = preview_state(built.folder, read_manifest(built.folder)[SUBJECT]).record
-    assert preview
-    record = build_shard(tree, folder, row, {config.name: annotated_schema(config) for config in CONFIGS})
-    monkeypatch.setenv("HF_TOKEN", "hf_writer")
-    token = Token("ada", orgs={"hugging-science": "write"})
-    with HubServer(tmp_path / "hub", tokens={"hf_writer": token}) as hub:
-        publication = assemble(folder, REPO, {SUBJECT: record}, {SUBJECT: preview})
-        HuggingFaceHub(REPO, endpoint=hub.endpoint).publish(publication)
-        hub.requests.clear()
-        yield hub, folder.shard(CONFIGS[0], SUBJECT)
+def on_hub(published, tmp_path):
+    """Run an example against the Hub; its output, and the bytes that left the Hub meanwhile."""
+    hub, _ = published
+
+    def run(name: str, *arguments: str) -> tuple[list[str], int]:
+        before = len(hub.requests)
+        environment = hub.environment(tmp_path / "home")
+        code, said = shown(sys.executable, str(EXAMPLES / name), *arguments, cwd=tmp_path, env=environment)
+        assert code == 0, said
+        hub.quiet()
+        return said.splitlines(), sum(request.bytes_out for request in hub.requests[before:])
+
+    return run
 
 
-def test_two_volumes_of_a_subject_are_read_and_little_else_travels(published, tmp_path):
-    hub, shard = published
-    env = os.environ | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "home")}
-    script = str(REPOSITORY / "examples" / "read_two_volumes.py")
-    code, said = shown(sys.executable, script, SUBJECT, *COLUMNS, cwd=tmp_path, env=env)
-    assert code == 0, said
-    assert said.splitlines()[-2:] == ["ncct (128, 128, 160)", "lesion_mask (48, 56, 12)"]
-    group = pq.read_metadata(shard).row_group(0)
-    chunks = [group.column(index) for index in range(group.num_columns)]
-    wanted = sum(c.total_compressed_size for c in chunks if c.path_in_schema.split(".")[0] in COLUMNS)
-    sent = sum(request.bytes_out for request in hub.requests)
+@pytest.fixture
+def location(built, monkeypatch, tmp_path):
+    """The sample as it is published to the local target."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    return built.settings.target().location
+
+
+def chunk_bytes(folder: DataFolder, subjects, columns) -> int:
+    """Bytes of the column chunks that hold `columns`."""
+    total = 0
+    for subject in subjects:
+        group = pq.read_metadata(folder.shard(CONFIGS[0], subject)).row_group(0)
+        chunks = [group.column(index) for index in range(group.num_columns)]
+        total += sum(c.total_compressed_size for c in chunks if c.path_in_schema.split(".")[0] in columns)
+    return total
+
+
+def example(location: str, code: str, *arguments: object) -> str:
+    """What `code` prints, which can import the examples and has `location` and `arguments` in `sys.argv`."""
+    return python(code, location, *arguments, env=os.environ | {"PYTHONPATH": str(EXAMPLES)}).stdout
+
+
+def test_two_volumes_of_a_subject_are_read_and_little_else_travels(published, on_hub):
+    said, sent = on_hub("read_two_volumes.py", THREE[0], *COLUMNS)
+    assert said[-2:] == ["ncct (128, 128, 160)", "lesion_mask (128, 128, 160)"]
+    wanted = chunk_bytes(published[1], THREE[:1], COLUMNS)
     assert wanted < sent <= 1.1 * wanted
+
+
+def test_subjects_are_streamed_and_little_else_than_the_columns_shown_travels(published, on_hub):
+    said, sent = on_hub("stream_subjects.py", "--number", "2")
+    assert [line.split()[0] for line in said[-2:]] == list(THREE[:2])
+    assert said[-1].startswith("sub-stroke0015 (128, 128, 160) (128, 128, 160) NIHSS ")
+    wanted = chunk_bytes(published[1], THREE[:2], COLUMNS)
+    assert wanted < sent <= 1.1 * wanted
+
+
+def test_the_first_three_subjects_of_a_folder_are_those_of_the_release(location, built):
+    code, said = shown(
+        sys.executable, str(EXAMPLES / "stream_subjects.py"), "--repo", location, cwd=EXAMPLES, env=os.environ
+    )
+    assert code == 0, said
+    rows = manifest.read_manifest(built.folder)
+    for line, subject in zip(said.splitlines()[-3:], SUBJECT_IDS, strict=False):
+        row = rows[subject]
+        shapes = [row.volumes[column].shape for column in COLUMNS]
+        assert line == f"{subject} {shapes[0]} {shapes[1]} NIHSS {row.clinical['nihss_admission']}"
+
+
+@needs_torch
+def test_two_workers_feed_torch_and_little_else_than_two_volumes_travels(published, on_hub):
+    said, sent = on_hub("torch_dataloader.py", "--size", "128", "--batch", "40", "--workers", "2", "--number", "1000")
+    said = [line for line in said if line.startswith("(")]
+    assert [line.partition(" sub-")[0] for line in said] == ["(40, 1, 128, 128) torch.float32"] * (3 * 160 // 40)
+    assert {line.split()[5] for line in said} == set(THREE)
+    wanted = chunk_bytes(published[1], THREE, COLUMNS)
+    assert wanted < sent <= 1.1 * wanted
+
+
+EPOCHS = """
+import json, sys
+from torch_dataloader import batches
+loader = batches(sys.argv[1], size=32, batch=8, workers=2, seed=1)
+for epoch in range(2):
+    loader.dataset.set_epoch(epoch)
+    shapes, seen = set(), []
+    for batch in loader:
+        shapes.add((*batch["ncct"].shape[1:], *batch["lesion"].shape[1:], str(batch["ncct"].dtype)))
+        seen += zip(batch["subject_id"], batch["slice"].tolist())
+    print(json.dumps([sorted(shapes), seen]))
+"""
+
+
+@needs_torch
+def test_every_slice_of_every_subject_comes_once_an_epoch_with_two_workers(location, built):
+    slices = [
+        [subject, z]
+        for subject, row in manifest.read_manifest(built.folder).items()
+        for z in range(row.volumes["ncct"].shape[2])
+    ]
+    epochs = [json.loads(line) for line in example(location, EPOCHS).splitlines()]
+    for shapes, seen in epochs:
+        assert shapes == [[1, 32, 32, 1, 32, 32, "torch.float32"]]
+        assert sorted(seen) == slices
+    assert epochs[0][1] != epochs[1][1]
+
+
+VALUES = """
+import sys
+import nibabel as nib
+import numpy as np
+from torch_dataloader import Slices
+for size, path in zip((32, 80), sys.argv[2:]):
+    items = list(Slices(sys.argv[1], size))
+    np.savez(path, **{name: np.stack([item[name].numpy()[0] for item in items], -1) for name in ("ncct", "lesion")})
+"""
+
+
+@needs_torch
+def test_slices_are_in_hounsfield_units_and_masks_are_zero_and_one(built, sample_tree, tmp_path):
+    """Cut and padded; this subject's mask is stored as 0 and 65535 with a slope."""
+    shard = tmp_path / "repo" / CONFIGS[0].path("sub-stroke0158")
+    shard.parent.mkdir(parents=True)
+    shard.symlink_to(built.folder.shard(CONFIGS[0], "sub-stroke0158"))
+    example(str(tmp_path / "repo"), VALUES, tmp_path / "cut.npz", tmp_path / "padded.npz")
+    ncct, lesion = (nib.load(sample_tree / BY_COLUMN[column].path("sub-stroke0158")).get_fdata() for column in COLUMNS)
+    assert 0.9 < lesion.max() < 1
+    cut, padded = (dict(np.load(tmp_path / name)) for name in ("cut.npz", "padded.npz"))
+    for name, whole, around in (("ncct", ncct, -1024), ("lesion", lesion > 0.5, 0)):
+        top, left = (-((32 - length) // 2) for length in whole.shape[:2])
+        assert np.array_equal(cut[name], whole[top : top + 32, left : left + 32])
+        top, left = ((80 - length) // 2 for length in whole.shape[:2])
+        inside = (slice(top, top + whole.shape[0]), slice(left, left + whole.shape[1]))
+        assert np.array_equal(padded[name][inside], whole)
+        padded[name][inside] = around
+        assert (padded[name] == around).all()
+    assert cut["lesion"].dtype == np.uint8 and cut["ncct"].dtype == np.float32
+    assert cut["lesion"].max() == 1
+
+
+TABLE = """
+import json, sys
+import pandas as pd
+from clinical_table import clinical_table, known
+at_admission = known(sys.argv[1])
+table = clinical_table(sys.argv[1], list(at_admission))
+print(json.dumps([table.index.name, *table.columns]))
+print(json.dumps([[None if pd.isna(value) else value for value in row] for row in table.itertuples()]))
+print(json.dumps([column for column, known in at_admission.items() if not known]))
+"""
+
+
+def test_clinical_values_and_which_are_outcomes_are_those_of_the_release(location, built):
+    columns, rows, outcomes = map(json.loads, example(location, TABLE).splitlines())
+    table = pq.read_table(built.folder.clinical)
+    assert columns == table.schema.names
+    assert rows == [list(row.values()) for row in table.to_pylist()]
+    assert outcomes == [variable.column for variable in VARIABLES if variable.known is Known.OUTCOME]
+
+
+def test_the_clinical_table_travels_without_volumes(on_hub):
+    said, sent = on_hub("clinical_table.py")
+    assert "3 subjects, 33 variables" in said
+    assert next(line for line in said if line.startswith("mrs_3month")).split()[1] == "OUTCOME"
+    assert sent < 3 * 80_000 + 80_000
+
+
+def test_readme_lists_every_example():
+    readme = (REPOSITORY / "README.md").read_text()
+    assert [path.name for path in EXAMPLES.glob("*.py") if f"examples/{path.name}" not in readme] == []

@@ -40,7 +40,7 @@ from isles_assets_tests.hub_server import (
     status,
 )
 from isles_assets_tests.processes import shown
-from isles_assets_tests.project import linked
+from isles_assets_tests.project import linked, part_of
 
 pytestmark = pytest.mark.slow
 
@@ -75,21 +75,14 @@ def whole(built):
 
 
 @pytest.fixture
-def part_of(built, whole, tmp_path):
+def first(built, whole, tmp_path):
     """The publication of the first so many subjects."""
-
-    def part(number: int) -> Publication:
-        subjects = SUBJECT_IDS[:number]
-        folder = linked(built.folder, tmp_path / f"first {number}", subjects)
-        records, previews = ({s: made[s] for s in subjects} for made in (whole.records, whole.previews))
-        return assemble(folder, REPO, records, previews)
-
-    return part
+    return lambda number: part_of(whole, built.folder, tmp_path / f"first {number}", SUBJECT_IDS[:number])
 
 
 @pytest.fixture
-def small(part_of):
-    return part_of(6)
+def small(first):
+    return first(6)
 
 
 def moves_of_main(hub: HubServer) -> int:
@@ -300,16 +293,16 @@ def test_a_blob_that_is_stored_otherwise_is_found(hub, target, small):
     assert finding.path == other.path
 
 
-def test_rollback_is_one_commit_without_data_and_back_again(hub, target, small, part_of):
-    first = target.publish(small)
-    larger = part_of(8)
+def test_rollback_is_one_commit_without_data_and_back_again(hub, target, small, first):
+    old = target.publish(small)
+    larger = first(8)
     second = target.publish(larger)
     before = len(uploads(hub))
-    back = target.roll_back(first.tag)
+    back = target.roll_back(old.tag)
     assert back.changed and moves_of_main(hub) == 3
     assert is_there(hub, small)
     assert remote_matches_local(target, small) == []
-    assert not target.roll_back(first.revision).changed
+    assert not target.roll_back(old.revision).changed
     target.roll_back(second.revision)
     assert is_there(hub, larger)
     assert len(uploads(hub)) == before
@@ -378,7 +371,7 @@ def freeing(built, whole, target, tmp_path):
     return folder, build
 
 
-def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target, part_of, freeing):
+def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target, first, freeing):
     folder, build = freeing
     outcomes, publication, held = build()
     assert [outcome.written for outcome in outcomes] == [True] * 25
@@ -386,7 +379,7 @@ def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target,
     assert len(uploads(hub)) == 40 and moves_of_main(hub) == 0
 
     published = target.publish(publication)
-    assert is_there(hub, part_of(25))
+    assert is_there(hub, first(25))
     assert moves_of_main(hub) == 1
     assert len(uploads(hub)) == len(set(uploads(hub))) == 50 + len(DESCRIBING)
     assert {move.new for move in hub.ref_moves(REPO) if move.ref == "refs/heads/staging"} >= {None}
@@ -397,7 +390,7 @@ def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target,
     assert again.digest == publication.digest and published.revision == hub.head(REPO)
 
 
-def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, part_of, freeing):
+def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, first, freeing):
     folder, build = freeing
     fault = hub.fail(**UPLOAD, after=27, times=10_000, how=status(400))
     with pytest.raises(RuntimeError, match="uploading"):
@@ -407,7 +400,7 @@ def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, part_of,
     outcomes, publication, _ = build()
     assert sum(outcome.written for outcome in outcomes) == 5
     target.publish(publication)
-    assert is_there(hub, part_of(25))
+    assert is_there(hub, first(25))
     assert len(uploads(hub)) == len(set(uploads(hub))) == 50 + len(DESCRIBING)
 
 

@@ -40,6 +40,24 @@ FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
+class PackedSource:
+    """A volume as a shard's footer names it: `path` in the tree, `size` (bytes), digest."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ShardFooter:
+    """What a shard's footer says of its volumes, by column, and of the release (its version) that they are of."""
+
+    release: str
+    synthetic: bool
+    sources: Mapping[str, PackedSource]
+
+
+@dataclass(frozen=True)
 class ShardFile:
     """One finished Parquet file: `size` in bytes, digest, and the bytes of the values in it."""
 
@@ -236,7 +254,27 @@ def _footer(sources: Mapping[str, Any], synthetic: bool) -> dict[str, Any]:
 
 
 def _footer_source(source: Source) -> dict[str, Any]:
-    return {"path": source.path, "size": source.size, "sha256": source.sha256}
+    return asdict(PackedSource(source.path, source.size, source.sha256))
+
+
+def parse_footer(metadata: Mapping[bytes, bytes] | None) -> ShardFooter:
+    """What the footer whose key-value metadata is `metadata` says. Raises `ValueError` if it is not of a shard."""
+    text = (metadata or {}).get(FOOTER_KEY.encode())
+    if text is None:
+        raise ValueError(f"has no `{FOOTER_KEY}` in its footer: it was not made by isles-assets")
+    try:
+        content = json.loads(text)
+        sources = {column: _packed_source(source) for column, source in content["sources"].items()}
+        return ShardFooter(str(content["release"]["version"]), bool(content["synthetic"]), sources)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"has a footer that cannot be understood: {type(error).__name__}: {error!s:.200}") from error
+
+
+def _packed_source(content: Mapping[str, Any]) -> PackedSource:
+    source = PackedSource(content["path"], content["size"], content["sha256"])
+    if not (isinstance(source.path, str) and type(source.size) is int and isinstance(source.sha256, str)):
+        raise TypeError(f"{content} is not the path, size and digest of a file")
+    return source
 
 
 def _compare(path: Path, sources: Mapping[str, Source]) -> None:

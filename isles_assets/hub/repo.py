@@ -10,7 +10,7 @@ from huggingface_hub.utils._validators import validate_repo_id
 
 from isles_assets.findings import Finding, Refusal
 
-_DENIED = (401, 403)
+DENIED = (401, 403)
 _WRITING_ROLES = ("admin", "write", "contributor")
 
 
@@ -38,7 +38,7 @@ def check_write_access(api: HfApi, repo: str) -> None:
     except LocalTokenNotFoundError:
         raise _refused(repo, "there is no token", mend) from None
     except HfHubHTTPError as error:
-        if status_of(error) in _DENIED:
+        if status_of(error) in DENIED:
             raise _refused(repo, "the Hub does not accept the token: it is wrong, revoked or expired", mend) from None
         raise
     if problem := _missing_right(who, namespace, repo):
@@ -53,7 +53,7 @@ def denials_explained(repo: str) -> Iterator[None]:
     except Exception as error:
         cause: BaseException | None = error
         while cause is not None:
-            if status_of(cause) in _DENIED:
+            if status_of(cause) in DENIED:
                 mend = f"set HF_TOKEN to a token with write access to {repo}; publish again, which resumes"
                 finding = Finding("", repo, f"the Hub stopped accepting the token ({status_of(cause)})", mend)
                 raise Refusal("Not published.", [finding]) from error

@@ -148,31 +148,34 @@ def delete_repo(hub: "HubServer", call: Call) -> Response:
 
 @route("GET", f"{API}(?:/revision/(?P<revision>[^/]+))?")
 def dataset_info(hub: "HubServer", call: Call, repo_id: str, revision: str | None = None) -> Response:
-    """hf_api.py: dataset_info, of which repo_info, repo_exists and revision_exists are made; `blobs` asks for sizes."""
+    """hf_api.py: dataset_info, of which repo_info, repo_exists and revision_exists are made.
+
+    `blobs` asks for sizes, `expand` for what it names alone.
+    """
     repo = readable(hub, call, repo_id)
     commit = at(repo, revision or "main")
     readme = commit.files.get("README.md")
     siblings = [{"rfilename": path} for path in sorted(commit.files)]
     if call.query.get("blobs") == "true":
         siblings = [{"rfilename": path, **_blob(file)} for path, file in sorted(commit.files.items())]
-    return answer(
-        {
-            "id": repo_id,
-            "author": repo_id.split("/")[0],
-            "sha": commit.oid,
-            "createdAt": _date(next(iter(repo.commits.values()))),
-            "lastModified": _date(commit),
-            "private": repo.private,
-            "gated": False,
-            "disabled": False,
-            "downloads": 0,
-            "likes": 0,
-            "tags": [],
-            "cardData": _front_matter(readme.content.decode()) if readme and readme.content else None,
-            "siblings": siblings,
-            "usedStorage": sum(hub.store.objects.path(sha256).stat().st_size for sha256 in repo.objects),
-        }
-    )
+    info = {
+        "id": repo_id,
+        "author": repo_id.split("/")[0],
+        "sha": commit.oid,
+        "createdAt": _date(next(iter(repo.commits.values()))),
+        "lastModified": _date(commit),
+        "private": repo.private,
+        "gated": False,
+        "disabled": False,
+        "downloads": 0,
+        "likes": 0,
+        "tags": [],
+        "cardData": _front_matter(readme.content.decode()) if readme and readme.content else None,
+        "siblings": siblings,
+        "usedStorage": sum(hub.store.objects.path(sha256).stat().st_size for sha256 in repo.objects),
+    }
+    expand = {"id", *call.multiple("expand")}
+    return answer({key: value for key, value in info.items() if len(expand) == 1 or key in expand})
 
 
 def _blob(file: File) -> dict[str, Any]:

@@ -180,6 +180,10 @@ class Call:
     def query(self) -> dict[str, str]:
         return {key: values[-1] for key, values in parse_qs(self.record.query, keep_blank_values=True).items()}
 
+    def multiple(self, key: str) -> list[str]:
+        """All values of a key of the query."""
+        return parse_qs(self.record.query).get(key, [])
+
 
 class Handler(BaseHTTPRequestHandler):
     """One connection; every method goes to `HubServer.answer`."""

@@ -175,13 +175,16 @@ class HubServer:
     def put_commit(
         self,
         repo: str,
-        files: Mapping[str, bytes | None],
+        files: Mapping[str, bytes | Path | None],
         *,
         ref: str = "main",
         title: str = "put by the test",
         private: bool = False,
     ) -> str:
-        """Commit files (None deletes one) to a branch as somebody else; creates the repository if there is none."""
+        """Commit files to a branch as somebody else; creates the repository if there is none.
+
+        None deletes a file; a path is that of a large one, which becomes the store's, too.
+        """
         with self.store.lock:
             there = self.store.repos.get(repo) or self.store.create(repo, private=private, author="somebody")
             parent = self._commit(repo, ref)
@@ -189,6 +192,9 @@ class HubServer:
             for path, content in files.items():
                 if content is None:
                     del tree[path]
+                elif isinstance(content, Path):
+                    tree[path] = self.store.objects.link(content)
+                    there.objects.add(tree[path].sha256)
                 elif api.is_large(self, parent.files, path, len(content)):
                     tree[path] = self.store.objects.put(content)
                     there.objects.add(tree[path].sha256)

@@ -1,0 +1,292 @@
+"""A published revision of which any part of any file can be read: a folder laid out as the repo, or a Hub commit.
+
+It is found once, at the start, so that a publication meanwhile mixes nothing. Of a file no more is read, or travels,
+than is asked for. The token is the one that `huggingface_hub` finds by itself, if any; it is never held here.
+"""
+
+import io
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+import httpx2
+from huggingface_hub import HfApi, constants, hf_hub_url
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
+
+from isles_assets.findings import Finding, Refusal
+from isles_assets.hub.repo import DENIED, check_repo_id, status_of
+
+log = logging.getLogger(__name__)
+
+_TYPE: Any = "dataset"
+_LIBRARY = "isles-assets"
+_PIECE = 1 << 20
+_TRIES = 6
+_LONGEST_WAIT = 8.0
+_PARTIAL_CONTENT = 206
+
+
+class Unavailable(Refusal):
+    """Nothing can be read, whatever the file: to go on would be in vain."""
+
+
+class PublishedFile(Protocol):
+    """A file of a revision, of `size` bytes."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, offset: int, size: int) -> Iterator[bytes]:
+        """The `size` bytes from `offset` on in pieces of at most some MB; fewer if the file ends before.
+
+        Raises `Refusal` if the file cannot be read, `Unavailable` if none can.
+        """
+        ...
+
+
+class Revision(Protocol):
+    """One state of the dataset, for good; `name` says which."""
+
+    @property
+    def name(self) -> str: ...
+
+    def find(self, paths: Sequence[str]) -> dict[str, PublishedFile]:
+        """Those of `paths` that are files of the revision. Raises `Unavailable`."""
+        ...
+
+
+def open_revision(location: str, revision: str | None = None, endpoint: str | None = None) -> Revision:
+    """The dataset at `location`, a folder or else a repo of the Hub at `endpoint` (None: `HF_ENDPOINT`).
+
+    `revision` is a branch, tag or commit of the Hub; None is `main`, and what a folder holds now. Raises `Refusal` if
+    there is no such dataset or revision, or if it may not be read.
+    """
+    folder = Path(location)
+    with _readable(folder):
+        is_folder = folder.is_dir()
+    if is_folder:
+        if revision is not None:
+            mend = "leave the revision out, or name a repo of the Hub"
+            raise Refusal("There is no such revision.", [Finding("", location, "is a folder, which has none", mend)])
+        return Folder(folder.resolve())
+    try:
+        check_repo_id(location)
+    except Refusal:
+        mend = "name a repo of the Hub as <owner>/<name>, or a folder laid out as one"
+        finding = Finding("", location, "is neither a folder nor the id of a repo", mend)
+        raise Refusal("There is no such dataset.", [finding]) from None
+    return _commit(HfApi(endpoint=endpoint, library_name=_LIBRARY), location, revision or constants.DEFAULT_REVISION)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that is laid out as the repo; `root` is no link."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.root)
+
+    def find(self, paths: Sequence[str]) -> dict[str, PublishedFile]:
+        with _readable(self.root):
+            return {
+                path: LocalFile(self.root / path, (self.root / path).stat().st_size)
+                for path in paths
+                if (self.root / path).is_file()
+            }
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file on this disk."""
+
+    path: Path
+    size: int
+
+    def read(self, offset: int, size: int) -> Iterator[bytes]:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(offset)
+                while size and (piece := file.read(min(_PIECE, size))):
+                    yield piece
+                    size -= len(piece)
+        except OSError as error:
+            finding = Finding("", str(self.path), f"cannot be read: {error.strerror}", "look at the folder")
+            raise Refusal("A file could not be read.", [finding]) from error
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of the Hub, at `url`; each part that is asked for is one request, and more where it breaks off."""
+
+    name: str
+    url: str
+    size: int
+
+    def read(self, offset: int, size: int) -> Iterator[bytes]:
+        end, patience = offset + size, _TRIES
+        with _explained(self.name):
+            while offset < end:
+                start = offset
+                try:
+                    for piece in self._answer(offset, end):
+                        offset += len(piece)
+                        yield piece
+                except httpx2.TransportError as error:
+                    patience = _TRIES if offset > start else patience - 1
+                    if not patience:
+                        raise
+                    log.warning("%s: %s; going on at byte %d", self.name, _said(error), offset)
+                    time.sleep(min(2.0 ** (_TRIES - patience), _LONGEST_WAIT))
+
+    def _answer(self, offset: int, end: int) -> Iterator[bytes]:
+        """What comes back when the bytes up to `end` are asked for. The client retries what it calls passing."""
+        headers = build_hf_headers(library_name=_LIBRARY)
+        headers |= {"Range": f"bytes={offset}-{end - 1}", "Accept-Encoding": "identity"}
+        with http_stream_backoff(
+            "GET", self.url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, retry_on_exceptions=()
+        ) as response:
+            hf_raise_for_status(response)
+            if response.status_code != _PARTIAL_CONTENT:
+                mend = "leave out the proxy that is between here and the Hub, or download the file and name the folder"
+                finding = Finding("", self.name, "is given as a whole where a part was asked for", mend)
+                raise Unavailable("The dataset cannot be read in parts.", [finding])
+            for received in response.iter_bytes():
+                piece = received[: end - offset]
+                offset += len(piece)
+                yield piece
+                if offset == end:
+                    return
+            raise httpx2.RemoteProtocolError("the answer ended early")
+
+
+@dataclass(frozen=True)
+class HubCommit:
+    """A commit of the dataset repo `repo`."""
+
+    api: HfApi
+    repo: str
+    commit: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.repo} at commit {self.commit}"
+
+    def find(self, paths: Sequence[str]) -> dict[str, PublishedFile]:
+        with _explained(self.name):
+            entries = self.api.get_paths_info(self.repo, list(paths), revision=self.commit, repo_type=_TYPE)
+        return {entry.path: self._file(entry.path, entry.size) for entry in entries if isinstance(entry, RepoFile)}
+
+    def _file(self, path: str, size: int) -> HubFile:
+        url = hf_hub_url(self.repo, path, repo_type=_TYPE, revision=self.commit, endpoint=self.api.endpoint)
+        return HubFile(f"{self.repo}/{path}", url, size)
+
+
+class SeekableFile(io.RawIOBase):
+    """A published file for readers that seek; its last `tail` bytes are read when any of them is wanted, and once."""
+
+    def __init__(self, file: PublishedFile, tail: int):
+        self._file, self._tail_start = file, max(0, file.size - tail)
+        self._tail: bytes | None = None
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.size}[whence]
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        start, end = self._position, min(self._position + len(buffer), self._file.size)
+        content = self._between(start, end) if start < end else b""
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+    def _between(self, start: int, end: int) -> bytes:
+        if start < self._tail_start:
+            return b"".join(self._file.read(start, end - start))
+        if self._tail is None:
+            self._tail = b"".join(self._file.read(self._tail_start, self._file.size - self._tail_start))
+        return self._tail[start - self._tail_start : end - self._tail_start]
+
+
+def seekable(file: PublishedFile, tail: int) -> BinaryIO:
+    """`file` as Python's and pyarrow's readers want it; see `SeekableFile`."""
+    return cast(BinaryIO, SeekableFile(file, tail))
+
+
+def _commit(api: HfApi, repo: str, revision: str) -> HubCommit:
+    with _explained(repo, revision):
+        info = api.dataset_info(repo, revision=revision, expand=["sha"], timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    return HubCommit(api, repo, str(info.sha))
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Turn the system's refusal to look into `folder` into one that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        finding = Finding("", str(folder), f"cannot be read: {error.strerror}", "grant read and search rights")
+        raise Unavailable("The dataset could not be read.", [finding]) from error
+
+
+@contextmanager
+def _explained(what: str, revision: str = "") -> Iterator[None]:
+    """Turn what the client raises into a `Refusal` that says what to do."""
+    try:
+        yield
+    except (OSError, httpx2.HTTPError) as error:
+        raise _refusal(error, what, revision) from error
+
+
+def _refusal(error: Exception, what: str, revision: str) -> Refusal:
+    log_in = "use `hf auth login` or HF_TOKEN with a token that may read it"
+    match error:
+        case RevisionNotFoundError():
+            finding = Finding("", what, f"has no revision {revision}", "name a branch, a tag or a commit of the repo")
+            return Unavailable("There is no such revision.", [finding])
+        case EntryNotFoundError():
+            return Refusal("A file could not be read.", [Finding("", what, "is not there any more", "run again")])
+        case GatedRepoError():
+            problem, mend = "is given to those who asked for access", f"ask for it on the repo's page; then {log_in}"
+        case RepositoryNotFoundError():
+            problem, mend = (
+                "is no folder, and no dataset repo that can be seen",
+                f"check its name; if private, {log_in}",
+            )
+        case OfflineModeIsEnabled():
+            problem, mend = "cannot be read while HF_HUB_OFFLINE is set", "unset it, or name a folder"
+        case HfHubHTTPError() if status_of(error) in DENIED:
+            problem, mend = f"the Hub does not accept the token ({status_of(error)})", f"{log_in}, or none"
+        case HfHubHTTPError():
+            problem, mend = f"the Hub answers {status_of(error)}", "run again later, which resumes"
+        case _:
+            problem, mend = f"the Hub cannot be reached: {_said(error)}", "check the network; run again, which resumes"
+    return Unavailable("The dataset could not be read.", [Finding("", what, problem, mend)])
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__

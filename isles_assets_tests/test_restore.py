@@ -1,0 +1,739 @@
+"""Restoring the release's files from what was published: byte for byte, no more travels than is asked for."""
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from isles_assets.dataset.footer import FOOTER_KEY
+from isles_assets.dataset.schema import CONFIGS, MEDIA, SUBJECT_COLUMN, clinical_schema
+from isles_assets.files import sha256_of
+from isles_assets.findings import Refusal
+from isles_assets.guard import recorded_publication
+from isles_assets.hub import reading
+from isles_assets.hub.huggingface import HuggingFaceHub, tag_of
+from isles_assets.parquet import write_row
+from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.volumes import BY_COLUMN
+from isles_assets.restore.__main__ import main
+from isles_assets_tests.hub_server import HubServer, Token, cut_response, expire_token, hold, lose_response
+from isles_assets_tests.processes import as_nobody, python, reachable_folder, shown
+from isles_assets_tests.project import part_of, replace
+from isles_assets_tests.running import WARM, eventually
+
+pytestmark = pytest.mark.slow
+
+REPO = "hugging-science/isles24-stroke"
+SECRET = "hf_SecretThatMustNotShow"
+DEFAULT, CTP_NCCT = CONFIGS
+THREE = SUBJECT_IDS[3:6]
+RESOLVE = {"method": "GET", "path": r"/resolve/"}
+
+
+@pytest.fixture(scope="module")
+def whole(built):
+    return recorded_publication(built.folder, REPO)
+
+
+@pytest.fixture
+def published(built):
+    return built.settings.target().location
+
+
+@pytest.fixture
+def hub(built, whole, tmp_path, monkeypatch):
+    """A Hub where three subjects are published, which the clients of this process know without a token."""
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    token = Token("ada", orgs={"hugging-science": "write"})
+    with HubServer(tmp_path / "hub", tokens={SECRET: token}) as server:
+        HuggingFaceHub(REPO, endpoint=server.endpoint).publish(part_of(whole, built.folder, tmp_path / "three", THREE))
+        server.requests.clear()
+        with server.clients(tmp_path / "home"):
+            monkeypatch.delenv("HF_TOKEN", raising=False)
+            yield server
+        assert server.strays == []
+
+
+@pytest.fixture
+def restore(caplog):
+    """Run the command in this process; its exit code and what it said."""
+    caplog.set_level(logging.INFO, "isles_assets")
+
+    def run(*arguments: object) -> tuple[int, str]:
+        caplog.clear()
+        code = main([str(argument) for argument in arguments])
+        return code, "\n".join(caplog.messages)
+
+    return run
+
+
+def files_in(tree: Path) -> dict[str, bytes]:
+    return {path.relative_to(tree).as_posix(): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
+
+
+def volumes_of(sample_tree: Path, subjects=SUBJECT_IDS, columns=tuple(BY_COLUMN)) -> dict[str, bytes]:
+    paths = [BY_COLUMN[column].path(subject) for subject in subjects for column in columns]
+    return {path: (sample_tree / path).read_bytes() for path in paths}
+
+
+def chunk_bytes(built, subjects, columns) -> int:
+    """Bytes of the column chunks that hold the volumes of `columns`."""
+    total = 0
+    for config in CONFIGS:
+        for subject in subjects:
+            group = pq.read_metadata(built.folder.shard(config, subject)).row_group(0)
+            chunks = map(group.column, range(group.num_columns))
+            total += sum(c.total_compressed_size for c in chunks if c.path_in_schema.split(".")[0] in columns)
+    return total
+
+
+def sent(hub: HubServer) -> int:
+    return sum(request.bytes_out for request in hub.requests)
+
+
+def parts(hub: HubServer) -> list[tuple[str, str | None]]:
+    """The parts of files that left the Hub in full."""
+    return [(r.path.partition("/resolve/")[2], r.range) for r in hub.requests if r.status == 206]
+
+
+# All of it
+
+
+def test_the_whole_sample_comes_back_byte_for_byte(published, sample_tree, tmp_path, restore):
+    code, said = restore(published, tmp_path / "tree")
+    assert code == 0, said
+    restored = files_in(tmp_path / "tree")
+    assert len(restored) == 2682
+    assert restored == volumes_of(sample_tree)
+    assert "149 of the release's 149 subjects, 2682 volumes" in said
+    assert "SYNTHETIC SAMPLE" in said
+    assert "Files: 2682 restored to" in said
+
+
+def test_three_subjects_come_back_from_the_hub_and_little_else_travels(hub, built, sample_tree, tmp_path, restore):
+    code, said = restore(REPO, tmp_path / "tree")
+    assert code == 0, said
+    assert files_in(tmp_path / "tree") == volumes_of(sample_tree, THREE)
+    assert f"{REPO} at commit {hub.head(REPO)}" in said
+    assert "3 of the release's 149 subjects, 54 volumes" in said
+    wanted = chunk_bytes(built, THREE, tuple(BY_COLUMN))
+    assert sent(hub) <= 1.1 * wanted
+    assert len(parts(hub)) == 54 + 6
+
+
+def test_only_the_ends_of_shards_and_the_chosen_volumes_are_read(hub, built, sample_tree, tmp_path, restore):
+    columns = ("ncct", "lesion_mask")
+    code, said = restore(REPO, tmp_path / "tree", "--subject", *THREE[:2], "--volume", *columns)
+    assert code == 0, said
+    assert files_in(tmp_path / "tree") == volumes_of(sample_tree, THREE[:2], columns)
+    assert sum(request.bytes_out for request in hub.requests if request.range is None) < 1000
+    for subject in THREE[:2]:
+        shard = built.folder.shard(DEFAULT, subject).read_bytes()
+        read = [range_ for path, range_ in parts(hub) if path.endswith(DEFAULT.path(subject))]
+        first, last = (int(number) for number in read.pop(0).removeprefix("bytes=").split("-"))
+        assert last == len(shard) - 1
+        assert first > len(shard) - 15_000
+        values = [(sample_tree / BY_COLUMN[column].path(subject)).read_bytes() for column in columns]
+        places = [(shard.index(value), len(value)) for value in values]
+        assert sorted(read) == sorted(f"bytes={start}-{start + size - 1}" for start, size in places)
+    assert not any("ctp_ncct" in path for path, _ in parts(hub))
+
+
+def test_all_may_be_said_and_is_the_default(published, sample_tree, tmp_path, restore):
+    for tree, more in (("a", ()), ("b", ("--volume", "all"))):
+        assert restore(published, tmp_path / tree, "--subject", THREE[0], *more)[0] == 0
+        assert files_in(tmp_path / tree) == volumes_of(sample_tree, THREE[:1])
+
+
+# Which state of the dataset
+
+
+def test_a_tag_is_another_revision_than_main(hub, built, whole, sample_tree, tmp_path, restore):
+    tag, old = tag_of(part_of(whole, built.folder, tmp_path / "again", THREE)), hub.head(REPO)
+    hub.put_commit(REPO, {DEFAULT.path(THREE[0]): b"replaced"})
+    for name in (tag, old):
+        code, said = restore(REPO, tmp_path / name, "--revision", name, "--volume", "dwi")
+        assert (code, f"at commit {old}" in said) == (0, True), said
+        assert files_in(tmp_path / name) == volumes_of(sample_tree, THREE, ["dwi"])
+    code, said = restore(REPO, tmp_path / "main", "--volume", "dwi")
+    assert code == 1
+    assert f"{DEFAULT.path(THREE[0])}: is no Parquet file" in said
+    assert files_in(tmp_path / "main") == volumes_of(sample_tree, THREE[1:], ["dwi"])
+
+
+def test_a_move_of_main_on_the_way_mixes_nothing(hub, built, whole, sample_tree, tmp_path, restore):
+    """Held before a footer and again before a volume, `main` moves to the shards of other subjects and back."""
+    other = {
+        config.path(subject): built.folder.shard(config, SUBJECT_IDS[100]).read_bytes()
+        for config in CONFIGS
+        for subject in THREE
+    }
+    held = [hub.fail(**RESOLVE, after=after, how=hold()) for after in (2, 20)]
+    outcome = []
+    thread = threading.Thread(target=lambda: outcome.append(restore(REPO, tmp_path / "tree")))
+    thread.start()
+    before = hub.head(REPO)
+    for fault, files in zip(held, (other, dict.fromkeys(other)), strict=True):
+        fault.wait()
+        assert hub.put_commit(REPO, files) != before
+        fault.release()
+    thread.join()
+    ((code, said),) = outcome
+    assert code == 0, said
+    assert f"at commit {before}" in said
+    assert files_in(tmp_path / "tree") == volumes_of(sample_tree, THREE)
+
+
+def test_a_publication_to_the_folder_on_the_way_mixes_nothing(built, sample_tree, tmp_path, restore):
+    """The folder is a link; what it leads to is looked up once."""
+    old, new = tmp_path / ".repo" / "old", tmp_path / ".repo" / "new"
+    for config in CONFIGS:
+        for subject, folder in ((THREE[0], old), (SUBJECT_IDS[100], new)):
+            path = folder / config.path(THREE[0])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(built.folder.shard(config, subject))
+    (tmp_path / "repo").symlink_to(old)
+    revision = reading.open_revision(str(tmp_path / "repo"))
+    (tmp_path / "repo").unlink()
+    (tmp_path / "repo").symlink_to(new)
+    path = DEFAULT.path(THREE[0])
+    assert revision.find([path])[path].path.samefile(built.folder.shard(DEFAULT, THREE[0]))
+
+
+# What goes wrong on the way
+
+
+def test_a_damaged_volume_is_refused_by_name_and_the_others_go_on(hub, built, sample_tree, tmp_path, restore):
+    path = BY_COLUMN["adc"].path(THREE[1])
+    value = (sample_tree / path).read_bytes()
+    at = built.folder.shard(DEFAULT, THREE[1]).read_bytes().index(value) + len(value) // 2
+    hub.damage(REPO, DEFAULT.path(THREE[1]), at=at)
+    code, said = restore(REPO, tmp_path / "tree")
+    assert code == 1
+    assert f"1 problem:\n  {path}: is not published as it was packed: its SHA-256 is" in said
+    expected = volumes_of(sample_tree, THREE)
+    del expected[path]
+    assert files_in(tmp_path / "tree") == expected
+
+
+def test_an_answer_that_is_cut_is_continued_where_it_ended(hub, sample_tree, tmp_path, restore, monkeypatch):
+    monkeypatch.setattr(reading, "_LONGEST_WAIT", 0.01)
+    hub.fail(**RESOLVE, times=1, after=4, how=cut_response(500))
+    hub.fail(**RESOLVE, times=1, after=9, how=cut_response(300, reset=True))
+    hub.fail(**RESOLVE, times=2, after=20, how=lose_response())
+    code, said = restore(REPO, tmp_path / "tree")
+    assert code == 0, said
+    assert said.count("going on at byte") == 4
+    assert files_in(tmp_path / "tree") == volumes_of(sample_tree, THREE)
+    whole = sum(len(content) for content in volumes_of(sample_tree, THREE).values())
+    assert sent(hub) < 1.1 * whole
+
+
+def test_a_hub_that_is_gone_ends_it_at_once_and_what_is_done_stays(hub, sample_tree, tmp_path, restore, monkeypatch):
+    monkeypatch.setattr(reading, "_LONGEST_WAIT", 0.01)
+    fault = hub.fail(**RESOLVE, times=10_000, after=30, how=lose_response())
+    code, said = restore(REPO, tmp_path / "tree")
+    assert code == 1
+    assert "the Hub cannot be reached" in said
+    assert "run again, which resumes" in said
+    assert "not reached" in said
+    done = files_in(tmp_path / "tree")
+    assert 20 <= len(done) <= 24
+    assert fault.hits <= 4 * 6
+
+    fault.times = fault.hits
+    hub.requests.clear()
+    code, said = restore(REPO, tmp_path / "tree")
+    assert code == 0, said
+    assert f"Files: {54 - len(done)} restored" in said and f"{len(done)} there already and kept" in said
+    assert len(parts(hub)) == 6 + 54 - len(done)
+    assert files_in(tmp_path / "tree") == volumes_of(sample_tree, THREE)
+
+
+def test_a_token_that_expires_on_the_way_is_said_and_never_shown(hub, tmp_path, restore, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    hub.store.repos[REPO].private = True
+    hub.fail(**RESOLVE, after=25, how=expire_token(SECRET))
+    code, said = restore(REPO, tmp_path / "tree")
+    assert code == 1
+    assert "the Hub does not accept the token (401)" in said and "hf auth login" in said
+    assert SECRET not in said
+    assert {request.token for request in hub.requests} == {SECRET}
+
+
+RESTORE = (sys.executable, "-m", "isles_assets.restore")
+
+
+def test_killed_in_the_middle_only_what_is_missing_is_fetched_again(hub, sample_tree, tmp_path):
+    tree = tmp_path / "tree"
+    command = [*RESTORE, REPO, str(tree), "--workers", "2"]
+    environment = hub.environment(tmp_path / "home")
+    fault = hub.fail(**RESOLVE, after=6 + 30, times=10_000, how=hold())
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        fault.wait(2)
+        left = [path for path in tree.rglob("*") if path.is_file()]
+        process.send_signal(signal.SIGKILL)
+    fault.times = fault.hits
+    fault.release()
+    hub.quiet()
+    assert len([path for path in left if path.name.startswith(".")]) == 2
+    done = {path: content for path, content in files_in(tree).items() if "/." not in path}
+    assert len(done) == 30 and done.items() <= volumes_of(sample_tree, THREE).items()
+
+    hub.requests.clear()
+    code, said = shown(*command, cwd=tmp_path, env=environment)
+    assert code == 0, said
+    assert "Files: 24 restored" in said and "30 there already and kept" in said
+    assert len(parts(hub)) == 6 + 24
+    assert files_in(tree) == volumes_of(sample_tree, THREE)
+
+
+def test_killed_at_any_moment_every_file_is_whole_or_not_there(published, sample_tree, tmp_path):
+    """kill -9 three times on the way to the whole tree."""
+    tree = tmp_path / "tree"
+    whole = volumes_of(sample_tree)
+    for reached in (SUBJECT_IDS[20], SUBJECT_IDS[70], SUBJECT_IDS[120]):
+        process = WARM.Process(target=main, args=([published, str(tree)],))
+        process.start()
+        eventually((tree / BY_COLUMN["tmax_native"].path(reached)).exists)
+        process.kill()
+        process.join()
+        done = {path: content for path, content in files_in(tree).items() if "/." not in path}
+        assert len(done) < 2682 and done.items() <= whole.items()
+    assert main([published, str(tree)]) == 0
+    assert files_in(tree) == whole
+
+
+def there(tree: Path) -> list[Path]:
+    return list(tree.rglob("[!.]*.nii.gz"))
+
+
+# What is there already
+
+
+def test_what_is_there_is_kept_and_another_content_is_refused_unless_told(published, sample_tree, tmp_path, restore):
+    arguments = (published, tmp_path / "tree", "--subject", THREE[0])
+    assert restore(*arguments)[0] == 0
+    paths = [BY_COLUMN[column].path(THREE[0]) for column in ("ncct", "cta", "dwi")]
+    same, longer, gone = (tmp_path / "tree" / path for path in paths)
+    kept = same.stat().st_ino
+    flipped = bytes([longer.read_bytes()[0] ^ 1]) + longer.read_bytes()[1:]
+    replace(longer, flipped)
+    gone.unlink()
+
+    code, said = restore(*arguments)
+    assert code == 1
+    assert f"{paths[1]}: is there with other content -> move it away, name another TREE, or use --overwrite" in said
+    assert "Files: 1 restored" in said and "16 there already and kept" in said
+    assert longer.read_bytes() == flipped
+
+    code, said = restore(*arguments, "--overwrite")
+    assert code == 0, said
+    assert "Files: 1 restored" in said and "17 there already and kept" in said
+    assert files_in(tmp_path / "tree") == volumes_of(sample_tree, THREE[:1])
+    assert same.stat().st_ino == kept
+
+
+def test_the_releases_own_tree_is_kept_as_it_is(published, tree, sample_tree, restore):
+    before = {path: path.stat().st_ino for path in tree.rglob("*")}
+    code, said = restore(published, tree)
+    assert code == 0 and "Files: 0 restored" in said and "2682 there already and kept" in said
+    assert {path: path.stat().st_ino for path in tree.rglob("*")} == before
+
+
+@pytest.mark.parametrize("overwrite", [(), ("--overwrite",)])
+def test_a_folder_or_a_file_in_the_way_is_named_and_left_alone(published, tmp_path, restore, overwrite):
+    folder = tmp_path / "tree" / BY_COLUMN["ncct"].path(THREE[0])
+    folder.mkdir(parents=True)
+    replace(tmp_path / "tree" / "derivatives", b"mine")
+    arguments = (published, tmp_path / "tree", "--subject", THREE[0], "--volume", "ncct", "cta", "dwi", *overwrite)
+    code, said = restore(*arguments)
+    assert code == 1
+    assert f"{BY_COLUMN['ncct'].path(THREE[0])}: is a folder" in said
+    assert "a file stands where a folder is needed -> set TREE to a folder" in said
+    assert set(files_in(tmp_path / "tree")) == {"derivatives", BY_COLUMN["cta"].path(THREE[0])}
+
+
+def test_a_disk_without_room_is_refused_before_a_volume_is_read(hub, tmp_path, restore, monkeypatch):
+    monkeypatch.setattr("isles_assets.restore.volumes.free_space", lambda path: 10_000)
+    code, said = restore(REPO, tmp_path / "tree")
+    assert code == 1
+    assert "has 10 kB free, and" in said and "are needed -> free space" in said
+    assert len(parts(hub)) == 6
+    assert not (tmp_path / "tree").exists()
+
+
+# Shards that lie
+
+
+def forged(folder: Path, subject: str = THREE[0], *, content: bytes = b"volume", **source: object) -> Path:
+    """A folder whose only shard holds `content` as its NCCT, and says of it what `source` says, not the truth."""
+    truth = {"path": BY_COLUMN["ncct"].path(subject), "size": 6, "sha256": hashlib.sha256(b"volume").hexdigest()}
+    footer = {"release": {"version": "v7"}, "synthetic": False, "sources": {"ncct": truth | source}}
+    return with_footer(folder, json.dumps(footer), subject, content)
+
+
+def with_footer(folder: Path, footer: str, subject: str = THREE[0], content: bytes = b"volume") -> Path:
+    path = folder / DEFAULT.path(subject)
+    path.parent.mkdir(parents=True)
+    schema = pa.schema([(SUBJECT_COLUMN, pa.string()), ("ncct", MEDIA)])
+    row = {SUBJECT_COLUMN: subject, "ncct": {"bytes": content, "path": "x"}}
+    with path.open("wb") as file:
+        write_row(file, schema, row, lambda: {FOOTER_KEY: footer}, created_by="tests")
+    return folder
+
+
+def test_a_shard_that_tells_the_truth_is_restored(tmp_path, restore):
+    code, said = restore(forged(tmp_path / "repo"), tmp_path / "tree", "--volume", "ncct")
+    assert code == 0, said
+    assert files_in(tmp_path / "tree") == {BY_COLUMN["ncct"].path(THREE[0]): b"volume"}
+    assert "SYNTHETIC" not in said
+
+
+@pytest.mark.parametrize(
+    ("lie", "problem"),
+    [
+        ({"path": "../outside.nii.gz"}, "has another path in its shard: '../outside.nii.gz'"),
+        ({"path": "/tmp/outside.nii.gz"}, "has another path in its shard"),
+        ({"path": "raw_data/../../outside.nii.gz"}, "has another path in its shard"),
+        ({"path": BY_COLUMN["ncct"].path(THREE[1])}, "has another path in its shard"),
+        ({"path": BY_COLUMN["cta"].path(THREE[0])}, "has another path in its shard"),
+        ({"path": "\x1b[2J"}, r"has another path in its shard: '\x1b[2J'"),
+        ({"path": None}, "has a footer that cannot be understood"),
+        ({"size": 5}, "is not where its shard says: ncct.bytes does not hold 5 bytes"),
+        ({"size": 2**40}, "is not where its shard says"),
+        ({"size": -1}, "is not where its shard says"),
+        ({"size": "6"}, "has a footer that cannot be understood"),
+        ({"size": True}, "has a footer that cannot be understood"),
+        ({"sha256": "0" * 64}, "is not published as it was packed"),
+        ({"sha256": ""}, "has no SHA-256 in its shard"),
+        ({"content": b"vOlume"}, "is not published as it was packed"),
+    ],
+)
+def test_what_a_shard_says_wrongly_is_refused_and_nothing_is_written(tmp_path, restore, lie, problem):
+    code, said = restore(forged(tmp_path / "repo", **lie), tmp_path / "tree", "--volume", "ncct")
+    assert code == 1
+    assert problem in said
+    assert THREE[0] in said
+    assert files_in(tmp_path) == files_in(tmp_path / "repo" / "..") and not files_in(tmp_path / "tree")
+    assert not Path("/tmp/outside.nii.gz").exists() and not (tmp_path / "outside.nii.gz").exists()
+
+
+@pytest.mark.parametrize("footer", ["", "[]", "{", "{}", '{"sources": 1}', "[" * 100_000, '{"sources": {"ncct": []}}'])
+def test_a_footer_that_is_none_is_refused(tmp_path, restore, footer):
+    code, said = restore(with_footer(tmp_path / "repo", footer), tmp_path / "tree", "--volume", "ncct")
+    assert code == 1
+    assert f"{DEFAULT.path(THREE[0])}: has a footer that cannot be understood" in said
+    assert len(said) < 1000
+    assert not (tmp_path / "tree").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda content: b"", "is no Parquet file"),
+        (lambda content: b"PAR1", "is no Parquet file"),
+        (lambda content: content[:-1], "is no Parquet file"),
+        (lambda content: content[:-8] + b"\xff\xff\xff\xff" + content[-4:], "is no Parquet file"),
+        (lambda content: content[:-8] + b"\x10\0\0\0" + content[-4:], "has a footer that cannot be read"),
+        (lambda content: content[:8] + content[-20_000:], "is not where its shard says: that is beyond its end"),
+    ],
+)
+def test_a_file_that_is_no_shard_is_refused_and_the_others_go_on(
+    built, sample_tree, tmp_path, restore, damage, problem
+):
+    folder = tmp_path / "repo"
+    for subject in THREE[:2]:
+        content = built.folder.shard(DEFAULT, subject).read_bytes()
+        replace(folder / DEFAULT.path(subject), content if subject == THREE[1] else damage(content))
+    code, said = restore(folder, tmp_path / "tree", "--volume", "dwi", "adc")
+    assert code == 1
+    assert problem in said
+    assert files_in(tmp_path / "tree") == volumes_of(sample_tree, THREE[1:2], ["dwi", "adc"])
+
+
+def test_a_parquet_file_of_somebody_else_is_refused(tmp_path, restore):
+    path = tmp_path / "repo" / DEFAULT.path(THREE[0])
+    path.parent.mkdir(parents=True)
+    pq.write_table(pa.table({"subject_id": [THREE[0]]}), path)
+    code, said = restore(tmp_path / "repo", tmp_path / "tree")
+    assert code == 1
+    assert "has no `isles_assets` in its footer: it was not made by isles-assets" in said
+    assert f"{CTP_NCCT.path(THREE[0])}: is not there" in said
+
+
+# The clinical table
+
+
+def test_the_clinical_table_is_written_as_csv_and_no_volume_is_read(hub, built, tmp_path, restore):
+    path = tmp_path / "clinical.csv"
+    code, said = restore(REPO, "--clinical", path)
+    assert code == 0, said
+    assert f"3 clinical rows written to {path}" in said
+    with path.open(newline="") as file:
+        header, *lines = csv.reader(file)
+    table = pq.read_table(built.folder.clinical)
+    assert header == clinical_schema().names == table.schema.names
+    rows = {row[SUBJECT_COLUMN]: row for row in table.to_pylist()}
+    assert lines == [["" if value is None else str(value) for value in rows[subject].values()] for subject in THREE]
+    assert sum("" in line for line in lines) == 3
+    assert len(parts(hub)) == 3
+    assert sent(hub) < 3 * 15_000 + 2000
+
+
+def test_the_clinical_table_comes_with_the_volumes_at_no_further_request(hub, tmp_path, restore):
+    assert restore(REPO, tmp_path / "tree", "--volume", "dwi", "--clinical", tmp_path / "clinical.csv")[0] == 0
+    assert len(parts(hub)) == 6
+
+
+def test_a_clinical_table_that_is_there_is_kept_or_refused_or_replaced(published, tmp_path, restore):
+    path = tmp_path / "tables" / "clinical.csv"
+    assert restore(published, "--clinical", path)[0] == 0
+    content = path.read_bytes()
+    assert content.count(b"\n") == 150
+    assert "149 clinical rows there already in" in restore(published, "--clinical", path)[1]
+    replace(path, b"mine")
+    code, said = restore(published, "--clinical", path)
+    assert (code, path.read_bytes()) == (1, b"mine")
+    assert "is there with other content -> move it away, name another file, or use --overwrite" in said
+    assert restore(published, "--clinical", path, "--overwrite")[0] == 0
+    assert path.read_bytes() == content
+
+
+def test_a_clinical_table_is_never_written_in_part(built, tmp_path, restore):
+    folder = tmp_path / "repo"
+    replace(folder / DEFAULT.path(THREE[0]), built.folder.shard(DEFAULT, THREE[0]).read_bytes())
+    replace(folder / DEFAULT.path(THREE[1]), b"no shard")
+    forged(tmp_path / "other", THREE[2])
+    replace(folder / DEFAULT.path(THREE[2]), (tmp_path / "other" / DEFAULT.path(THREE[2])).read_bytes())
+    code, said = restore(folder, "--clinical", tmp_path / "clinical.csv")
+    assert code == 1
+    assert f"the clinical values of {THREE[1]}, {THREE[2]} could not be read" in said
+    assert "does not hold one row of the 33 clinical variables" in said
+    assert not (tmp_path / "clinical.csv").exists()
+
+
+# What is asked for and is not there
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--subject", "sub-stroke0160"], "sub-stroke0160: is no subject of the release"),
+        (
+            ["--subject", THREE[0], "sub-stroke001"],
+            "sub-stroke001: is no subject of the release -> choose among sub-stroke0",
+        ),
+        (["--subject", SUBJECT_IDS[0]], f"{SUBJECT_IDS[0]}: is not in this dataset -> choose among the 3 that are"),
+        (["--volume", "cow_segmentation"], "cow_segmentation: is no volume of the release"),
+        (["--volume", "lesion"], "choose among lesion_mask"),
+        (["--revision", "v8"], "has no revision v8 -> name a branch, a tag or a commit of the repo"),
+    ],
+)
+def test_what_is_not_there_is_named(hub, tmp_path, restore, arguments, words):
+    code, said = restore(REPO, tmp_path / "tree", *arguments)
+    assert code == 1
+    assert words in said
+    assert not (tmp_path / "tree").exists()
+
+
+def test_another_dataset_a_missing_and_a_hidden_one_are_told_apart(hub, tmp_path, restore):
+    hub.put_commit("ada/other", {"data/train-00000-of-00149.parquet": b"another layout"})
+    hub.put_commit("ada/hidden", {"README.md": b"x"}, private=True)
+    code, said = restore("ada/other", tmp_path / "tree")
+    assert code == 1
+    assert "This is another dataset." in said and "holds no data/train/*.parquet or ctp_ncct/train/*.parquet" in said
+    for repo in ("ada/missing", "ada/hidden"):
+        code, said = restore(repo, tmp_path / "tree")
+        assert code == 1
+        assert f"{repo}: is no folder, and no dataset repo that can be seen -> check its name; if private" in said
+    code, said = restore("ada", tmp_path / "tree")
+    assert code == 1 and "ada: is neither a folder nor the id of a repo" in said
+
+
+def test_a_token_is_used_if_there_is_one_and_a_bad_one_is_said(hub, tmp_path, restore, monkeypatch):
+    hub.store.repos[REPO].private = True
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    assert restore(REPO, tmp_path / "tree", "--volume", "dwi")[0] == 0
+    monkeypatch.setenv("HF_TOKEN", "hf_AnotherSecret")
+    code, said = restore(REPO, tmp_path / "other")
+    assert code == 1
+    assert "the Hub does not accept the token (401)" in said
+    assert "hf_AnotherSecret" not in said
+
+
+def test_a_folder_has_no_revisions(published, tmp_path, restore):
+    code, said = restore(published, tmp_path / "tree", "--revision", "main")
+    assert code == 1 and "is a folder, which has none" in said
+
+
+def refusal_of(location: str) -> str:
+    try:
+        reading.open_revision(location).find([DEFAULT.path(THREE[0])])
+    except Refusal as refusal:
+        return str(refusal)
+    return "none"
+
+
+@pytest.mark.parametrize("closed", ["", "repo", "repo/data"])
+def test_a_folder_that_may_not_be_read_is_named(closed):
+    with reachable_folder() as folder:
+        (folder / "repo" / "data" / "train").mkdir(parents=True)
+        (folder / closed).chmod(0)
+        said = as_nobody(refusal_of, str(folder / "repo"))
+        (folder / closed).chmod(0o755)
+    assert said.endswith("repo: cannot be read: Permission denied -> grant read and search rights")
+
+
+# The command
+
+
+def test_the_command_says_what_it_did_and_what_it_refused(hub, tmp_path):
+    command = str(Path(sys.executable).parent / "isles24-restore")
+    environment = hub.environment(tmp_path / "home", SECRET)
+    code, said = shown(command, REPO, "tree", "--volume", "lesion_mask", cwd=tmp_path, env=environment)
+    assert code == 0
+    lines = said.splitlines()
+    assert lines[:2] == [f"{REPO} at commit {hub.head(REPO)}", "Looking into 3 shards"]
+    assert lines[2].startswith("3 of the release's 149 subjects, 3 volumes, ")
+    assert lines[3] == "SYNTHETIC SAMPLE: computed phantoms and invented clinical values, not the ISLES'24 release"
+    assert lines[4].startswith("3 of 3 files, ") and lines[4].endswith("/s, about 0 s left")
+    assert lines[5:] == ["Files: 3 restored to tree"]
+    code, said = shown(command, "ada/nothing", "tree", cwd=tmp_path, env=environment)
+    assert code == 1
+    assert len(said.splitlines()) == 2 and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "the following arguments are required: DATASET"),
+        ([REPO], "name a TREE for the volumes, or a file for --clinical"),
+        ([REPO, "tree", "--workers", "0"], "--workers must be at least 1"),
+        ([REPO, "--clinical", "x.csv", "--volume", "dwi"], "--volume needs a TREE"),
+    ],
+)
+def test_a_wrong_command_line_is_explained(capsys, arguments, words):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "the Hub cannot be reached: [Errno 111] Connection refused"),
+        ({"HF_HUB_OFFLINE": "1"}, "cannot be read while HF_HUB_OFFLINE is set -> unset it, or name a folder"),
+    ],
+)
+def test_no_network_is_said_in_a_line(tmp_path, variables, words):
+    kept = {name: value for name, value in os.environ.items() if not name.upper().endswith("_PROXY")}
+    code, said = shown(*RESTORE, REPO, "tree", cwd=tmp_path, env=kept | variables)
+    assert code == 1
+    assert words in said
+    assert "Traceback" not in said
+
+
+def test_ctrl_c_stops_at_once_and_leaves_no_part_of_a_file(hub, tmp_path):
+    command = [*RESTORE, REPO, str(tmp_path / "tree"), "--workers", "2"]
+    fault = hub.fail(**RESOLVE, after=6 + 30, times=10_000, how=hold())
+    with subprocess.Popen(
+        command, env=hub.environment(tmp_path / "home"), stderr=subprocess.PIPE, text=True
+    ) as process:
+        fault.wait(2)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        fault.release()
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "Stopped. What is complete stays; run the same again to go on."
+    assert len(there(tmp_path / "tree")) == 30
+    assert not [path for path in files_in(tmp_path / "tree") if "/." in path]
+
+
+# Memory
+
+
+LARGE = """
+import hashlib, json, sys
+from pathlib import Path
+import pyarrow as pa
+from isles_assets.dataset.schema import CONFIGS, shard_schema
+from isles_assets.parquet import Streamed, write_row
+from isles_assets.release.volumes import BY_COLUMN
+path, subject, size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+digest = hashlib.sha256()
+def pour(sink):
+    for i in range(size >> 20):
+        piece = bytes([i % 256]) * (1 << 20)
+        digest.update(piece)
+        sink(piece)
+def footer():
+    source = {"path": BY_COLUMN["ctp_ncct"].path(subject), "size": size, "sha256": digest.hexdigest()}
+    said = {"release": {"version": "v7"}, "synthetic": True, "sources": {"ctp_ncct": source}}
+    return {"isles_assets": json.dumps(said)}
+path.parent.mkdir(parents=True, exist_ok=True)
+row = {"subject_id": subject, "ctp_ncct": {"bytes": Streamed(size, pour), "path": "x"}}
+with path.open("wb") as file:
+    write_row(file, shard_schema(CONFIGS[1]), row, footer, created_by="tests")
+print(digest.hexdigest())
+"""
+MEMORY = """
+import resource, sys
+from isles_assets.restore.__main__ import main
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+dataset, tree, small, large = sys.argv[1:]
+for subject in (small, large):
+    before = peak()
+    assert main([dataset, tree, "--volume", "ctp_ncct", "--subject", subject]) == 0
+print((peak() - before) / 1024)
+"""
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A folder with a volume of a megabyte and one of more than a gigabyte; the digests of both, and their shards."""
+    folder = tmp_path_factory.mktemp("large")
+    shards = {}
+    for subject, size in zip(THREE[:2], (1 << 20, 1 << 30), strict=True):
+        path = folder / CTP_NCCT.path(subject)
+        shards[subject] = path, python(LARGE, path, subject, size).stdout.strip()
+    yield folder, shards
+    for path, _ in shards.values():
+        path.unlink()
+
+
+def test_memory_does_not_grow_with_the_volume_from_a_folder(large, tmp_path):
+    folder, shards = large
+    assert_small(shards, folder, tmp_path / "tree")
+
+
+def test_memory_does_not_grow_with_the_volume_from_the_hub(large, tmp_path):
+    _, shards = large
+    with HubServer(tmp_path / "hub") as hub:
+        hub.put_commit("ada/large", {CTP_NCCT.path(subject): path for subject, (path, _) in shards.items()})
+        assert_small(shards, "ada/large", tmp_path / "tree", env=hub.environment(tmp_path / "home"))
+        shutil.rmtree(tmp_path / "hub")
+
+
+def assert_small(shards, dataset, tree: Path, **options) -> None:
+    run = python(MEMORY, dataset, tree, *shards, **options)
+    assert float(run.stdout) < 20
+    for subject, (_, sha256) in shards.items():
+        path = tree / BY_COLUMN["ctp_ncct"].path(subject)
+        assert sha256_of(path) == sha256
+        path.unlink()
