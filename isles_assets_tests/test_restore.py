@@ -579,22 +579,29 @@ def test_a_folder_has_no_revisions(published, tmp_path, restore):
     assert code == 1 and "is a folder, which has none" in said
 
 
-def refusal_of(location: str) -> str:
-    try:
-        reading.open_revision(location).find([DEFAULT.path(THREE[0])])
-    except Refusal as refusal:
-        return str(refusal)
-    return "none"
+def refusals_of(locations: list[str]) -> list[str]:
+    said = []
+    for location in locations:
+        with pytest.raises(Refusal) as refusal:
+            reading.open_revision(location).find([DEFAULT.path(THREE[0])])
+        said.append(str(refusal.value))
+    return said
 
 
-@pytest.mark.parametrize("closed", ["", "repo", "repo/data"])
-def test_a_folder_that_may_not_be_read_is_named(closed):
+def test_a_folder_that_may_not_be_read_is_named():
     with reachable_folder() as folder:
-        (folder / "repo" / "data" / "train").mkdir(parents=True)
-        (folder / closed).chmod(0)
-        said = as_nobody(refusal_of, str(folder / "repo"))
-        (folder / closed).chmod(0o755)
-    assert said.endswith("repo: cannot be read: Permission denied -> grant read and search rights")
+        repos = [folder / "closed" / "repo", folder / "repo"]
+        for repo in repos:
+            (repo / "data" / "train").mkdir(parents=True)
+        closed = [folder / "closed", folder / "repo" / "data"]
+        for path in closed:
+            path.chmod(0)
+        said = as_nobody(refusals_of, list(map(str, repos)))
+        for path in closed:
+            path.chmod(0o755)
+    assert [text.splitlines()[1].strip() for text in said] == [
+        f"{repo}: cannot be read: Permission denied -> grant read and search rights" for repo in repos
+    ]
 
 
 # The command

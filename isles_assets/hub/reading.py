@@ -169,9 +169,10 @@ class HubFile:
                 piece = received[: end - offset]
                 offset += len(piece)
                 yield piece
-                if offset == end:
+                if len(piece) < len(received):
                     return
-            raise httpx2.RemoteProtocolError("the answer ended early")
+            if offset < end:
+                raise httpx2.RemoteProtocolError("the answer ended early")
 
 
 @dataclass(frozen=True)

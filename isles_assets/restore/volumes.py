@@ -104,7 +104,7 @@ def _check_room(root: Path, volumes: Sequence[PackedVolume], workers: int) -> No
     if needed > free:
         problem = f"has {readable_bytes(free)} free, and {readable_bytes(needed)} are needed"
         mend = "free space, set TREE to a larger disk, or choose subjects or volumes"
-        raise Refusal("Nothing was restored.", [Finding("", str(root), problem, mend)])
+        raise Refusal("No volume was restored.", [Finding("", str(root), problem, mend)])
 
 
 def _fetch(root: Path, progress: Progress, stop: Event, volume: PackedVolume) -> None:
