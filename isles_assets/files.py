@@ -66,8 +66,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def existing(path: Path) -> Path:
+    """`path`, or the nearest folder above it that exists."""
+    return next(candidate for candidate in (path, *path.absolute().parents) if candidate.exists())
+
+
+def free_space(path: Path) -> int:
+    """Bytes that may still be written at `path`, which need not exist yet."""
+    return shutil.disk_usage(existing(path)).free
+
+
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: Path, headline: str = "Nothing was written.") -> Iterator[None]:
     """Turn the system's refusal to write at `path` into a `Refusal` that says what to do."""
     mends = {
         errno.ENOSPC: ("the disk is full", "free space, or set ISLES_DATA_DIR to a larger disk; then run again"),
@@ -84,7 +94,7 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in mends or not _concerns(error, path):
             raise
-        raise Refusal("Nothing was written.", [Finding("", str(path), *mends[error.errno])]) from error
+        raise Refusal(headline, [Finding("", str(path), *mends[error.errno])]) from error
 
 
 def _concerns(error: OSError, path: Path) -> bool:

@@ -1,6 +1,5 @@
 """Many subjects' shards: only those that are not up to date, in several processes, on a disk that has room."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.manifest import SubjectManifest
 from isles_assets.dataset.schema import CONFIGS
 from isles_assets.dataset.shard import ShardRecord, build_shard, shard_state, write_record
+from isles_assets.files import free_space
 from isles_assets.findings import Finding, Refusal
 from isles_assets.progress import Progress, readable_bytes
 from isles_assets.workers import each_in_processes
@@ -89,7 +89,7 @@ def _check_room(folder: DataFolder, batches: Sequence[Sequence[SubjectManifest]]
         replaced = {row.subject: _size_now(folder, row.subject) for row in batch}
         growth = sum(sizes.values()) - sum(replaced.values())
         needed = max(needed, growth + sum(sorted(replaced.values())[-workers:]))
-    free = shutil.disk_usage(next(path for path in (folder.root, *folder.root.parents) if path.exists())).free
+    free = free_space(folder.root)
     if needed > free:
         problem = f"has {readable_bytes(free)} free, and {readable_bytes(needed)} are needed"
         mend = "free space, set ISLES_DATA_DIR to a larger disk, or set free_disk in the run config of subject_shard"
