@@ -33,7 +33,7 @@ lint: setup
 ui: setup
 	env -u DAGSTER_MODULE_NAME $(VENV)/bin/dagster dev
 
-# Linux only; takes about 40 minutes, on a machine that does nothing else. Options: make bench BENCH='--work /a/disk'
+# Linux only; takes about 45 minutes, on a machine that does nothing else. Options: make bench BENCH='--work /a/disk'
 bench: setup
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(VENV)/bin/python -m benchmarks $(BENCH)

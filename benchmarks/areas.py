@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from benchmarks import building, decoding, graph, growth, previewing, publishing, reading, rerun, writing
+from benchmarks import building, decoding, extracting, graph, growth, previewing, publishing, reading, rerun, writing
 from benchmarks.material import Material
 from benchmarks.measure import Comparison
 
@@ -17,6 +17,7 @@ class Area(Protocol):
 
 
 AREAS: dict[str, Area] = {
+    "extracting": extracting,
     "building": building,
     "writing": writing,
     "decoding": decoding,

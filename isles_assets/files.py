@@ -69,13 +69,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def existing(path: Path) -> Path:
+    """`path`, or the nearest folder above it that exists."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
 def free_space(path: Path) -> int:
     """Bytes that are free on the disk where `path` is or would be."""
-    return shutil.disk_usage(next(place for place in (path, *path.absolute().parents) if place.exists())).free
+    return shutil.disk_usage(existing(path)).free
 
 
 @contextmanager
-def explained(path: Path, setting: str = DATA_DIR) -> Iterator[None]:
+def explained(path: Path, setting: str = DATA_DIR, *, headline: str = "Nothing was written.") -> Iterator[None]:
     """Turn the system's refusal to write at `path`, where `setting` put it, into a `Refusal` that says what to do."""
     mends = {
         errno.ENOSPC: ("the disk is full", f"free space, or set {setting} to a larger disk; then run again"),
@@ -92,7 +97,7 @@ def explained(path: Path, setting: str = DATA_DIR) -> Iterator[None]:
     except OSError as error:
         if error.errno not in mends or not _concerns(error, path):
             raise
-        raise Refusal("Nothing was written.", [Finding("", str(path), *mends[error.errno])]) from error
+        raise Refusal(headline, [Finding("", str(path), *mends[error.errno])]) from error
 
 
 def _concerns(error: OSError, path: Path) -> bool:

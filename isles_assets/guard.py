@@ -51,7 +51,10 @@ def recorded_publication(folder: DataFolder, repo: str) -> Publication:
 def keep_release_from_sample(folder: DataFolder) -> None:
     """Raise `Refusal` if `folder` holds shards of a real tree, which those of a sample would replace."""
     if holds_release(folder):
-        mend = "set ISLES_RAW_ROOT to the release's tree, or ISLES_DATA_DIR to another folder for the sample"
+        mend = (
+            "set ISLES_RAW_ROOT to the release's tree, or ISLES_SOURCE=zenodo, or ISLES_DATA_DIR to another folder for "
+            "the sample"
+        )
         finding = Finding("", str(folder.root), "holds shards of a real release", mend)
         raise Refusal("The sample was not used.", [finding])
 

@@ -14,6 +14,14 @@ def readable_bytes(size: float) -> str:
     return f"{size:.3g} TB"
 
 
+def readable_time(seconds: float) -> str:
+    """`seconds` in the units that matter: 90 -> `90 s`, 1500 -> `25 min`, 12000 -> `3 h 20 min`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
 class Progress:
     """Says how far a long loop is, every few seconds and at its end.
 
@@ -48,5 +56,34 @@ class Progress:
     def _state(self, seconds: float) -> str:
         passed, rate = readable_bytes(self._bytes), readable_bytes(self._bytes / max(seconds, 1e-9))
         done, total = (self._done, self._total) if self._size is None else (self._bytes, self._size)
-        left = f"about {(total - done) * seconds / done:.0f} s left" if done else "time left unknown"
+        left = f"about {readable_time((total - done) * seconds / done)} left" if done else "time left unknown"
         return f"{self._done} of {self._total} {self._what}, {passed}, {rate}/s, {left}"
+
+
+class ByteProgress:
+    """Says how far one long stream of bytes is, twice a minute and at its end.
+
+    Rate and time left are those of the bytes since it last said so, because a stream may rest for long and go on.
+    """
+
+    def __init__(self, what: str, total: int, say: Callable[[str], None], *, done: int = 0, every: float = 30.0):
+        self._what, self._total, self._say, self._every = what, total, say, every
+        self._done = self._said_of = done
+        self._said = time.monotonic()
+
+    def advance(self, size: int) -> None:
+        """So many more bytes are done."""
+        self.reach(self._done + size)
+
+    def reach(self, done: int) -> None:
+        """So many bytes are done in all; they may be fewer than before."""
+        self._done = done
+        now = time.monotonic()
+        if now - self._said < self._every and done < self._total:
+            return
+        rate = max(done - self._said_of, 0) / max(now - self._said, 1e-9)
+        words = f"{self._what}: {readable_bytes(done)} of {readable_bytes(self._total)}, {readable_bytes(rate)}/s"
+        if rate and done < self._total:
+            words += f", about {readable_time((self._total - done) / rate)} left"
+        self._say(words)
+        self._said, self._said_of = now, done

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from isles_assets.sample.tree import make_sample
+from isles_assets_tests.archives import RELEASE_PARTS, pack
 from isles_assets_tests.project import Project
 
 
@@ -17,6 +18,12 @@ def sample_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("sample") / "train"
     make_sample(root, workers=2)
     return root
+
+
+@pytest.fixture(scope="session")
+def packed(sample_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample as a 7z archive of four blocks; not to be changed."""
+    return pack(tmp_path_factory.mktemp("packed") / "train.7z", sample_tree, RELEASE_PARTS)
 
 
 @pytest.fixture

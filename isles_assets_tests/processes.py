@@ -1,6 +1,7 @@
 """Code under test in other processes: by itself, or without the rights of root. Light to import, for they do."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,24 @@ FROM_SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
 def python(code: str, *args: object, **options: Any) -> "subprocess.CompletedProcess[str]":
     """Run `code` in an interpreter of its own that can import the package; it must succeed."""
     command = [*options.pop("before", ()), *FROM_SHELL, sys.executable, "-c", code, *map(str, args)]
-    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, **options)
+    timeout = options.pop("timeout", 60)
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout, **options)
     assert result.returncode == 0, result.stderr
     return result
+
+
+def on_small_disk(folder: Path, size: str, code: str, *args: object, timeout: float = 60) -> str:
+    """What `code` prints in a process that alone sees a new file system of `size` at `folder`; it must succeed.
+
+    Skips the test where none can be mounted.
+    """
+    import pytest
+
+    mount = 'mount -t tmpfs -o size="$0" none "$1" && shift && exec "$@"'
+    before = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, size, str(folder)]
+    if not shutil.which("unshare"):
+        pytest.skip("there is no unshare")
+    attempt = subprocess.run([*before, "true"], capture_output=True, text=True, check=False)
+    if attempt.returncode:
+        pytest.skip(f"no file system can be mounted here: {attempt.stderr}")
+    return python(code, *args, before=before, timeout=timeout).stdout

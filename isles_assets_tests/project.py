@@ -30,11 +30,18 @@ class Project:
     @contextmanager
     def temporary(cls, tree: Path, data: Path, **settings: Any) -> Iterator["Project"]:
         """A project on `tree` with its own DAGSTER_HOME, removed at the end."""
+        with cls.of(Settings(raw_root=str(tree), data_dir=str(data), workers=2, **settings)) as project:
+            yield project
+
+    @classmethod
+    @contextmanager
+    def of(cls, settings: Settings) -> Iterator["Project"]:
+        """A project with these settings and its own DAGSTER_HOME, removed at the end."""
         with (
             tempfile.TemporaryDirectory() as home,
             dg.DagsterInstance.local_temp(home, overrides=INSTANCE) as instance,
         ):
-            yield cls(Settings(raw_root=str(tree), data_dir=str(data), workers=2, **settings), instance)
+            yield cls(settings, instance)
 
     @property
     def folder(self) -> DataFolder:

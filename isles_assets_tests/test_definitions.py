@@ -15,7 +15,8 @@ from isles_assets.hub.local import LocalHub
 from isles_assets.release.subjects import SUBJECT_IDS
 
 CONTRACT = {
-    "raw_tree": {"deps": set(), "group": "isles24", "kinds": {"nifti", "parquet"}, "partitions": 0},
+    "raw_tree": {"deps": {"zenodo_archive"}, "group": "isles24", "kinds": {"nifti", "parquet"}, "partitions": 0},
+    "zenodo_archive": {"deps": set(), "group": "isles24", "kinds": {"zenodo", "7z"}, "partitions": 0},
     "clinical_table": {"deps": {"raw_tree"}, "group": "isles24", "kinds": {"excel", "parquet"}, "partitions": 0},
     "subject_manifest": {
         "deps": {"raw_tree", "clinical_table"},
@@ -134,6 +135,7 @@ def test_settings_have_the_documented_defaults(no_variables):
 
 def test_settings_come_from_the_environment_and_one_given_leaves_the_others(no_variables, monkeypatch, tmp_path):
     values = {"RAW_ROOT": "/x", "DATA_DIR": "/y", "HUB_REPO": "me/mine", "WORKERS": "3", "HUB_TARGET": "huggingface"}
+    values |= {"ZENODO_ENDPOINT": "https://mirror.example"}
     for name, value in values.items():
         monkeypatch.setenv(f"ISLES_{name}", value)
     seen = []
@@ -141,13 +143,39 @@ def test_settings_come_from_the_environment_and_one_given_leaves_the_others(no_v
     @dg.asset
     def probe(settings: Settings) -> None:
         hub = settings.publishes_to_hub
-        seen.append((str(settings.tree), str(settings.folder.root), settings.repo, settings.processes, hub))
+        endpoint = settings.zenodo().endpoint
+        seen.append((str(settings.tree), str(settings.folder.root), settings.repo, settings.processes, hub, endpoint))
 
     one_given = {"resources": {"settings": {"config": {"data_dir": "/z"}}}}
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         for config in ({}, one_given):
             dg.materialize([probe], resources={"settings": Settings()}, instance=instance, run_config=config)
-    assert seen == [("/x", "/y", "me/mine", 3, True), ("/x", "/z", "me/mine", 3, True)]
+    rest = ("me/mine", 3, True, "https://mirror.example")
+    assert seen == [("/x", "/y", *rest), ("/x", "/z", *rest)]
+
+
+@pytest.mark.parametrize(
+    ("raw_root", "source", "tree", "sample"),
+    [
+        ("", "", "data/sample/train", True),
+        ("", "sample", "data/sample/train", True),
+        ("", "zenodo", "data/release/train", False),
+        ("mine", "zenodo", "mine", False),
+        ("mine", "nonsense", "mine", False),
+    ],
+)
+def test_the_tree_is_where_the_release_comes_from(no_variables, monkeypatch, raw_root, source, tree, sample):
+    monkeypatch.setenv("ISLES_RAW_ROOT", raw_root)
+    monkeypatch.setenv("ISLES_SOURCE", source)
+    settings = Settings()
+    assert settings.tree == Path(tree).absolute() and settings.uses_sample == sample
+    assert settings.uses_zenodo == (source == "zenodo" and not raw_root)
+
+
+def test_a_source_that_does_not_exist_is_refused(no_variables, monkeypatch):
+    monkeypatch.setenv("ISLES_SOURCE", "zenodi")
+    with pytest.raises(Refusal, match="ISLES_SOURCE: is 'zenodi' -> set it to sample or zenodo"):
+        _ = Settings().tree
 
 
 @pytest.mark.parametrize("number", ["0", "-2", "many"])
@@ -167,7 +195,8 @@ def test_every_variable_is_in_the_example_and_the_readme():
 def test_the_package_and_its_domain_code_need_no_dagster():
     code = (
         "import sys, isles_assets, isles_assets.dataset.preview, isles_assets.guard, isles_assets.hub.local,"
-        " isles_assets.hub.verification, isles_assets.restore.__main__, isles_assets.sample.tree, isles_assets.workers;"
+        " isles_assets.hub.verification, isles_assets.restore.__main__, isles_assets.sample.tree,"
+        " isles_assets.source.release, isles_assets.workers;"
         " sys.exit('dagster' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

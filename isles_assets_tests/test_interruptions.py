@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -29,7 +28,7 @@ from isles_assets.parquet import value_digests
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import BY_COLUMN
 from isles_assets.workers import each_in_processes
-from isles_assets_tests.processes import REPOSITORY
+from isles_assets_tests.processes import on_small_disk
 from isles_assets_tests.project import Project, replace
 from isles_assets_tests.running import (
     FIRST,
@@ -362,34 +361,13 @@ def test_killed_at_twenty_moments_nothing_is_half_written_and_each_run_goes_on(o
     assert_next_run_does_only_the_rest(outdated, undisturbed)
 
 
-def own_file_system(folder: Path) -> list[str]:
-    """The start of a command that runs with a small file system at `folder`, which it alone sees."""
-    mount = 'mount -t tmpfs -o size=64m none "$0" && exec "$@"'
-    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, str(folder)]
-
-
 FILL = f"import sys; from {__name__} import on_a_disk_that_fills_up as run; run(*sys.argv[1:])"
 
 
 def test_a_disk_that_fills_up_costs_what_was_not_done_yet_and_a_run_with_room_completes(built, sample_tree, tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = [*own_file_system(folder), sys.executable, "-c"]
-    if not shutil.which("unshare"):
-        pytest.skip("there is no unshare")
-    attempt = subprocess.run([*command, ""], capture_output=True, text=True, check=False)
-    if attempt.returncode:
-        pytest.skip(f"no file system can be mounted here: {attempt.stderr}")
-    arguments = (sample_tree, folder / "data", built.folder.root)
-    result = subprocess.run(
-        [*command, FILL, *map(str, arguments)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=LONG,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    on_small_disk(folder, "64m", FILL, sample_tree, folder / "data", built.folder.root, timeout=LONG)
 
 
 def on_a_disk_that_fills_up(tree: str, data: str, undisturbed: str) -> None:

@@ -18,6 +18,16 @@ class DataFolder:
         return self.root / "sample" / "train"
 
     @property
+    def archive(self) -> Path:
+        """The release as Zenodo has it."""
+        return self.root / "downloads" / "train.7z"
+
+    @property
+    def release(self) -> Path:
+        """The tree that is extracted from the archive."""
+        return self.root / "release" / "train"
+
+    @property
     def raw_tree(self) -> Path:
         return self.root / "tables" / "raw_tree.parquet"
 

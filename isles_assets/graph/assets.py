@@ -9,7 +9,13 @@ import dagster as dg
 from pydantic import Field
 
 from isles_assets.dataset import manifest, tables
-from isles_assets.dataset.building import build_previews, build_shards, complete_previews, complete_shards
+from isles_assets.dataset.building import (
+    STAGED_TOGETHER,
+    build_previews,
+    build_shards,
+    complete_previews,
+    complete_shards,
+)
 from isles_assets.dataset.card import CARD_VERSION
 from isles_assets.dataset.features import annotated_schema
 from isles_assets.dataset.preview import PREVIEW_VERSION
@@ -27,15 +33,57 @@ from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.tree import take_inventory
 from isles_assets.release.workbooks import read_clinical_rows
 from isles_assets.sample.tree import make_sample
+from isles_assets.source.release import fetch, unpack
 
 GROUP = "isles24"
 
 
-@dg.asset(group_name=GROUP, kinds={"nifti", "parquet"}, code_version="1")
+class ArchiveConfig(dg.Config):
+    """How to fetch the archive."""
+
+    free_disk: bool = Field(
+        False, description="Do not ask for a disk that can hold all shards: subject_shard, too, runs with free_disk."
+    )
+
+
+@dg.asset(group_name=GROUP, kinds={"zenodo", "7z"}, code_version="1")
+def zenodo_archive(
+    context: dg.AssetExecutionContext, config: ArchiveConfig, settings: Settings
+) -> dg.MaterializeResult:
+    """The pinned archive of the release, downloaded from Zenodo: resumed after any break, size and MD5 verified.
+
+    Fetches nothing unless `ISLES_SOURCE` is `zenodo`, nor while the tree that was extracted from it is there. A
+    newer version on Zenodo is reported, never taken.
+    """
+    with refusals_reported():
+        if not settings.uses_zenodo:
+            facts = reporting.of_no_archive(settings)
+            return dg.MaterializeResult(metadata=facts, data_version=dg.DataVersion("not needed"))
+        zenodo = settings.zenodo(context.log.info)
+        newest = zenodo.newer(settings.release)
+        if newest:
+            facts = reporting.of_newer_version(newest)
+            context.log_event(dg.AssetObservation(context.asset_key, metadata=facts))
+            context.log.warning(
+                f"Zenodo has a version after {settings.release.version}, which is pinned and used: "
+                f"{newest.version} of {newest.date}, {newest.url}"
+            )
+        shards = settings.release.size
+        if config.free_disk:
+            shards = shards * STAGED_TOGETHER // len(SUBJECT_IDS)
+        how = fetch(settings.release, settings.places, zenodo, shards=shards, say=context.log.info)
+    context.log.info(f"{settings.release.archive}: {how}")
+    return dg.MaterializeResult(
+        metadata=reporting.of_archive(settings, how), data_version=dg.DataVersion(settings.release.md5)
+    )
+
+
+@dg.asset(deps=[zenodo_archive], group_name=GROUP, kinds={"nifti", "parquet"}, code_version="1")
 def raw_tree(context: dg.AssetExecutionContext, settings: Settings) -> dg.MaterializeResult:
     """The extracted release, inventoried: path, size and modification time of every file.
 
-    With `ISLES_RAW_ROOT` unset a synthetic sample of all 149 subjects is made, once, and used.
+    With `ISLES_RAW_ROOT` unset it is extracted from `zenodo_archive`, or a synthetic sample of all 149 subjects is
+    made, as `ISLES_SOURCE` says; once.
     """
     with refusals_reported():
         if settings.uses_sample:
@@ -43,6 +91,8 @@ def raw_tree(context: dg.AssetExecutionContext, settings: Settings) -> dg.Materi
             context.log.warning(f"No raw_root is set: using the SYNTHETIC sample in {settings.tree}")
             if not settings.tree.exists():
                 make_sample(settings.tree, workers=settings.processes)
+        elif settings.uses_zenodo:
+            unpack(settings.release, settings.places, workers=settings.processes, say=context.log.info)
         inventory = take_inventory(settings.tree)
         table = tables.write_inventory(settings.folder, inventory)
     context.log.info(f"Found {len(inventory)} files in {settings.tree}")

@@ -22,11 +22,11 @@ from isles_assets.hub.target import Published
 from isles_assets.markdown import markdown_table
 from isles_assets.progress import readable_bytes
 from isles_assets.release.clinical import VARIABLES
-from isles_assets.release.record import RELEASE
 from isles_assets.release.tree import Inventory
 from isles_assets.release.volumes import BY_COLUMN, VOLUMES, Content
 from isles_assets.release.workbooks import ClinicalRow
 from isles_assets.sample import SYNTHETIC_MARK
+from isles_assets.source.zenodo import ZenodoRecord
 
 Metadata = dict[str, dg.MetadataValue]
 
@@ -64,6 +64,34 @@ def of_findings(findings: Sequence[Finding]) -> Metadata:
     return {"offenders": dg.MetadataValue.int(len(fatal(findings))), "findings": dg.MetadataValue.table(records)}
 
 
+def of_archive(settings: Settings, how: str) -> Metadata:
+    """Which archive it is, where, and how it came there."""
+    record = settings.release
+    return {
+        **_of_bytes(record.size),
+        "archive": dg.MetadataValue.path(settings.places.archive),
+        "how": dg.MetadataValue.text(how),
+        "version": dg.MetadataValue.text(record.version),
+        "md5": dg.MetadataValue.text(record.md5),
+        "release": dg.MetadataValue.url(record.url),
+    }
+
+
+def of_no_archive(settings: Settings) -> Metadata:
+    """Why there is none."""
+    return {"how": dg.MetadataValue.text(f"not needed: the tree comes from {settings.origin}, {settings.tree}")}
+
+
+def of_newer_version(newest: ZenodoRecord) -> Metadata:
+    """What Zenodo has that is newer than what is pinned."""
+    return {
+        "newer version": dg.MetadataValue.text(newest.version),
+        "record": dg.MetadataValue.text(newest.record),
+        "date": dg.MetadataValue.text(newest.date),
+        "url": dg.MetadataValue.url(newest.url),
+    }
+
+
 def of_raw_tree(settings: Settings, inventory: Inventory, table: pa.Table) -> Metadata:
     """Counts and bytes of the tree, and where it lies."""
     return {
@@ -72,8 +100,8 @@ def of_raw_tree(settings: Settings, inventory: Inventory, table: pa.Table) -> Me
         "subjects": dg.MetadataValue.int(len({entry.subject for entry in inventory.values()} - {""})),
         "files": dg.MetadataValue.int(len(inventory)),
         "tree": dg.MetadataValue.path(settings.tree),
-        "source": dg.MetadataValue.text(SYNTHETIC_MARK if settings.uses_sample else "ISLES_RAW_ROOT"),
-        "release": dg.MetadataValue.url(RELEASE.url),
+        "source": dg.MetadataValue.text(SYNTHETIC_MARK if settings.uses_sample else settings.origin),
+        "release": dg.MetadataValue.url(settings.release.url),
     }
 
 

@@ -15,11 +15,17 @@ from isles_assets.findings import Finding, Refusal
 from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.hub.local import LocalHub
 from isles_assets.hub.staging import stage_and_free
+from isles_assets.release.record import RELEASE, Record
+from isles_assets.source.release import Places
+from isles_assets.source.zenodo import ENDPOINT, Zenodo
 from isles_assets.workers import available_cores
 
 TARGETS = ("local", "huggingface")
+SOURCES = ("sample", "zenodo")
 DEFAULTS = {
     "ISLES_RAW_ROOT": "",
+    "ISLES_SOURCE": SOURCES[0],
+    "ISLES_ZENODO_ENDPOINT": ENDPOINT,
     "ISLES_DATA_DIR": "data",
     "ISLES_HUB_TARGET": TARGETS[0],
     "ISLES_HUB_REPO": "hugging-science/isles24-stroke",
@@ -36,8 +42,14 @@ class Settings(dg.ConfigurableResource):
     """
 
     raw_root: str | None = Field(
-        default=None, description="The extracted `train` folder; empty: a synthetic sample. [ISLES_RAW_ROOT]"
+        default=None, description="The extracted `train` folder; empty: see source. [ISLES_RAW_ROOT]"
     )
+    source: str | None = Field(
+        default=None,
+        description="Where the release comes from without raw_root: `sample`, a synthetic one, or `zenodo`, which is "
+        "downloaded and extracted. [ISLES_SOURCE]",
+    )
+    zenodo_endpoint: str | None = Field(default=None, description="Zenodo, or a mirror of it. [ISLES_ZENODO_ENDPOINT]")
     data_dir: str | None = Field(
         default=None, description="Folder for tables, shards, downloads and the local hub. [ISLES_DATA_DIR]"
     )
@@ -54,14 +66,45 @@ class Settings(dg.ConfigurableResource):
         return DataFolder(_absolute(_given(self.data_dir, "ISLES_DATA_DIR")))
 
     @property
+    def release(self) -> Record:
+        """The version of the release that is pinned."""
+        return RELEASE
+
+    @property
+    def origin(self) -> str:
+        """Where the tree comes from: `ISLES_RAW_ROOT`, or one of `SOURCES`. Raises `Refusal` for another source."""
+        if _given(self.raw_root, "ISLES_RAW_ROOT"):
+            return "ISLES_RAW_ROOT"
+        source = _given(self.source, "ISLES_SOURCE")
+        if source not in SOURCES:
+            finding = Finding("", "ISLES_SOURCE", f"is {source!r}", f"set it to {' or '.join(SOURCES)}")
+            raise Refusal("There is no such source.", [finding])
+        return source
+
+    @property
     def uses_sample(self) -> bool:
         """Whether the synthetic sample stands in for the release."""
-        return not _given(self.raw_root, "ISLES_RAW_ROOT")
+        return self.origin == "sample"
+
+    @property
+    def uses_zenodo(self) -> bool:
+        """Whether the release is downloaded and extracted."""
+        return self.origin == "zenodo"
 
     @property
     def tree(self) -> Path:
         """The release's `train` folder, or the sample's."""
-        return self.folder.sample if self.uses_sample else _absolute(_given(self.raw_root, "ISLES_RAW_ROOT"))
+        trees = {"sample": self.folder.sample, "zenodo": self.folder.release}
+        return trees.get(self.origin) or _absolute(_given(self.raw_root, "ISLES_RAW_ROOT"))
+
+    @property
+    def places(self) -> Places:
+        """Where the release is downloaded and extracted to."""
+        return Places(self.folder.archive, self.folder.release, self.folder.shards)
+
+    def zenodo(self, say: Callable[[str], None] = _LOG.info) -> Zenodo:
+        """Where the release is downloaded from. Raises `Refusal` for an endpoint that is no address."""
+        return Zenodo(_given(self.zenodo_endpoint, "ISLES_ZENODO_ENDPOINT"), say=say)
 
     @property
     def repo(self) -> str:

@@ -1,6 +1,6 @@
-"""The pinned archive, its licence and its citations. Source: Zenodo record 17652035, version 7."""
+"""The pinned archive, earlier ones, the licence and the citations. Source: Zenodo record 17652035, version 7."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Record:
     def url(self) -> str:
         return f"https://zenodo.org/records/{self.record}"
 
+    @property
+    def top(self) -> str:
+        """The one folder at the archive's top."""
+        return self.archive.removesuffix(".7z")
+
 
 @dataclass(frozen=True)
 class Citation:
@@ -48,6 +53,11 @@ RELEASE = Record(
     license_name="CC BY-NC-SA 4.0",
     license_url="https://creativecommons.org/licenses/by-nc-sa/4.0/",
 )
+
+EARLIER = (
+    replace(RELEASE, version="v3", record="16813698", size=99_014_629_647, md5="36ae28b9a17f7340b8bbef62b595cb57"),
+)
+"""Other versions of the archive that are known; each is named `train.7z`, too."""
 
 CITATIONS = (
     Citation(

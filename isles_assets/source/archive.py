@@ -1,0 +1,287 @@
+"""The release's archive: what is in it, and its extraction into a tree that appears whole or not at all.
+
+The format is read and decompressed by py7zr, but not extracted by it: it reads 1 MB more for each file however small,
+which piles up in memory, and waits for ever for bytes that a damaged archive does not have.
+"""
+
+import os
+import re
+import shutil
+import threading
+import unicodedata
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import py7zr
+
+from isles_assets.files import explained, free_space, sweep, sync_folder, temporary_beside
+from isles_assets.findings import Finding, Refusal, name_some
+from isles_assets.progress import ByteProgress, readable_bytes
+from isles_assets.release.record import Record
+from isles_assets.release.tree import expected_paths
+
+_HEADLINE = "The release was not extracted."
+_MEND_OTHER = "do not use this archive: it is not the release's, or somebody has changed it"
+_MEND_DAMAGED = "remove it and materialize zenodo_archive again; if it recurs, check the disk"
+
+_PACKED_PIECE = 1 << 16
+_PIECE = 1 << 20
+_LONGEST_NAME = 255
+_UNIX_EPOCH = 116_444_736_000_000_000
+"""1970 in the archive's time, which counts 100 ns since 1601."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive: `name` with forward slashes, `size` in bytes, modification time in ns since 1970.
+
+    `block` numbers the stream that it is compressed in, after others; None for a file without bytes.
+    """
+
+    name: str
+    size: int
+    crc32: int | None
+    mtime_ns: int
+    block: int | None
+
+
+def members(archive: Path) -> list[Member]:
+    """The files in a 7z archive, in its order.
+
+    Raises `Refusal` for what is no such archive, and for one that holds links or devices, names that leave the folder
+    that they are extracted to, or two names that are one for some file system.
+    """
+    with archive.open("rb") as file, _opened(archive, file) as content:
+        entries = list(content.files)
+        blocks = {id(folder): number for number, folder in enumerate(_streams(content).unpackinfo.folders)}
+        found = [_member(entry, blocks) for entry in entries if not entry.is_directory]
+    if findings := [*_unsafe(entries), *_clashes(entries)]:
+        raise Refusal(_HEADLINE, findings)
+    return found
+
+
+def extract_release(
+    record: Record, archive: Path, tree: Path, *, workers: int, say: Callable[[str], None] = lambda words: None
+) -> None:
+    """Extract what is below the top folder of the `archive` of `record` to `tree`, which appears when it is complete.
+
+    Files have the archive's modification times. Raises `Refusal`, with nothing left behind, for an archive that does
+    not hold the release, is unsafe or damaged, and for a disk that is too small.
+    """
+    if tree.exists():
+        raise Refusal(_HEADLINE, [Finding("", str(tree), "exists already", "move it away")])
+    found = members(archive)
+    wanted = [member for member in found if member.name.startswith(f"{record.top}/")]
+    _check_release(archive, record, wanted)
+    if others := [member.name for member in found if member not in wanted]:
+        say(f"Leaving out what is not in `{record.top}`: {name_some(others)}")
+    size = sum(member.size for member in wanted)
+    with explained(tree, headline=_HEADLINE):
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        sweep(tree.parent)
+        if size > (free := free_space(tree)):
+            problem = f"has {readable_bytes(free)} free, and {readable_bytes(size)} are needed"
+            mend = "free space, or set ISLES_DATA_DIR to a larger disk; then run again"
+            raise Refusal(_HEADLINE, [Finding("", str(tree.parent), problem, mend)])
+        partial = temporary_beside(tree)
+        try:
+            extract(archive, wanted, partial, workers=workers, progress=ByteProgress("Extracted", size, say))
+            (partial / record.top).rename(tree)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        sync_folder(tree.parent)
+
+
+def extract(archive: Path, wanted: Iterable[Member], target: Path, *, workers: int, progress: ByteProgress) -> None:
+    """Write the members `wanted` below `target`, each with the size and CRC-32 that the archive states, and sync all.
+
+    Up to `workers` blocks are decompressed at a time, in a thread each, which needs the memory of the block's
+    dictionary and some MB. Raises `Refusal` naming what is damaged.
+    """
+    output = _Output(target, wanted, progress)
+    blocks = sorted({member.block for member in output.wanted.values() if member.block is not None})
+    for member in output.wanted.values():
+        if member.block is None:
+            with output.file(member.name):
+                pass
+    with ThreadPoolExecutor(workers) as executor:
+        tasks = [executor.submit(_extract_block, archive, block, output) for block in blocks]
+        try:
+            for task in tasks:
+                task.result()
+        except BaseException:
+            output.stopped = True
+            executor.shutdown(cancel_futures=True)
+            raise
+    os.sync()  # once: to sync each of many small files would take longer than to write them
+
+
+def _extract_block(archive: Path, block: int, output: "_Output") -> None:
+    """Decompress one block from its start, which is the only way, to its end."""
+    with archive.open("rb", buffering=0) as file, _opened(archive, file) as content:
+        streams = _streams(content)
+        folder, pack = streams.unpackinfo.folders[block], streams.packinfo
+        file.seek(content.afterheader + pack.packpos + pack.packpositions[block])
+        decompressor, packed = folder.get_decompressor(pack.packsizes[block]), _Paced(file)
+        for entry in folder.files:
+            with output.file(entry.filename) as sink:
+                _pour(decompressor, packed, entry, sink)
+
+
+def _pour(decompressor: Any, packed: "_Paced", entry: Any, sink: Callable[[bytes], None]) -> None:
+    """Decompress the next file of a block. Raises `_DamageError` unless it has the size and CRC-32 that are stated."""
+    left, crc = entry.uncompressed, 0
+    while left:
+        before = packed.count
+        piece = decompressor.decompress(packed, min(left, _PIECE))
+        if not piece and packed.count == before:
+            raise _DamageError(f"{entry.filename} ends {left} bytes early")
+        sink(piece)
+        crc = zlib.crc32(piece, crc)
+        left -= len(piece)
+    if crc != entry.crc32:
+        raise _DamageError(f"{entry.filename} has CRC-32 {crc:08x} instead of {entry.crc32:08x}")
+
+
+class _Paced:
+    """A file that gives little at a time, whatever is asked for: for a decompressor that keeps what it does not need.
+
+    `count` is the number of bytes that were given.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file, self.count = file, 0
+
+    def read(self, size: int) -> bytes:
+        piece = self._file.read(min(size, _PACKED_PIECE))
+        self.count += len(piece)
+        return piece
+
+
+class _Output:
+    """Where the bytes of members go: below `target` if they are `wanted`, else nowhere. Threads share it."""
+
+    def __init__(self, target: Path, wanted: Iterable[Member], progress: ByteProgress):
+        self.wanted = {member.name: member for member in wanted}
+        self.stopped = False
+        self._target, self._progress, self._lock = target, progress, threading.Lock()
+
+    @contextmanager
+    def file(self, name: str) -> Iterator[Callable[[bytes], None]]:
+        """A function that takes the bytes of the member `name`, which is complete at the end of the block."""
+        if not (member := self.wanted.get(name)):
+            yield lambda piece: None
+            return
+        path = self._target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb", buffering=0) as file:
+
+            def write(piece: bytes) -> None:
+                if self.stopped:
+                    raise _StoppedError
+                view = memoryview(piece)
+                while view:
+                    view = view[file.write(view) :]
+                with self._lock:
+                    self._progress.advance(len(piece))
+
+            yield write
+            os.utime(file.fileno(), ns=(member.mtime_ns, member.mtime_ns))
+
+
+class _DamageError(Exception):
+    """Bytes that are not what the archive says of them."""
+
+
+class _StoppedError(Exception):
+    """Another block has failed."""
+
+
+@contextmanager
+def _opened(archive: Path, file: BinaryIO) -> Iterator[py7zr.SevenZipFile]:
+    """The archive in `file`. Whatever py7zr makes of damaged bytes is refused.
+
+    It raises exceptions of its own, those of the decompressors, and Python's where numbers make no sense.
+    """
+    try:
+        with py7zr.SevenZipFile(file) as content:
+            if content.needs_password():
+                raise _DamageError("is encrypted")
+            yield content
+    except (Refusal, OSError, MemoryError, _StoppedError):
+        raise
+    except _DamageError as error:
+        raise _damaged(archive, str(error)) from error
+    except Exception as error:
+        raise _damaged(archive, f"is damaged, or no 7z archive ({type(error).__name__}: {error})") from error
+
+
+def _damaged(archive: Path, problem: str) -> Refusal:
+    return Refusal(_HEADLINE, [Finding("", str(archive), problem, _MEND_DAMAGED)])
+
+
+def _streams(content: py7zr.SevenZipFile) -> Any:
+    """The blocks of packed bytes that an archive is made of."""
+    if (streams := content.header.main_streams) is None:
+        raise _DamageError("is empty")
+    return streams
+
+
+def _member(entry: Any, blocks: dict[int, int]) -> Member:
+    since_1601 = _UNIX_EPOCH if entry.lastwritetime is None else int(entry.lastwritetime)
+    block = None if entry.emptystream else blocks[id(entry.folder)]
+    return Member(entry.filename, entry.uncompressed, entry.crc32, (since_1601 - _UNIX_EPOCH) * 100, block)
+
+
+def _check_release(archive: Path, record: Record, wanted: Sequence[Member]) -> None:
+    """Raise `Refusal` unless all files of the release are there; more may be."""
+    names = {member.name for member in wanted}
+    expected = (f"{record.top}/{path}" for path in expected_paths())
+    if missing := [name for name in expected if name not in names]:
+        findings = [Finding("", name, "is not in the archive", _MEND_OTHER) for name in missing]
+        raise Refusal(f"{_HEADLINE} {archive} does not hold it.", findings)
+
+
+def _unsafe(entries: Iterable[Any]) -> Iterator[Finding]:
+    """Entries that could write elsewhere, or are no files, or cannot be checked."""
+    for entry in entries:
+        if problem := _problem_of(entry.filename):
+            yield Finding("", repr(entry.filename), problem, _MEND_OTHER)
+        elif not entry.is_directory and not entry.is_file:
+            yield Finding("", entry.filename, "is a link or a device", _MEND_OTHER)
+        elif not entry.is_directory and not entry.emptystream and entry.crc32 is None:
+            yield Finding("", entry.filename, "has no CRC-32", _MEND_OTHER)
+
+
+def _problem_of(name: str) -> str:
+    """What is wrong with a member's name; empty for nothing."""
+    parts = name.split("/")
+    if name.startswith("/") or re.match("[A-Za-z]:", name):
+        return "is an absolute path"
+    if ".." in parts:
+        return "leads out of the folder"
+    if "\\" in name or not name.isprintable():
+        return "has a character that no name of the release has"
+    if "" in parts or "." in parts:
+        return "is no plain path"
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
+        return "is longer than file systems allow"
+    return ""
+
+
+def _clashes(entries: Iterable[Any]) -> Iterator[Finding]:
+    """Files and folders that are one for a file system that ignores case or normalizes Unicode."""
+    files = [entry.filename for entry in entries if not entry.is_directory]
+    folders = {str(folder) for name in files for folder in PurePosixPath(name).parents}
+    folders |= {entry.filename for entry in entries if entry.is_directory}
+    seen: dict[str, str] = {}
+    for name in [*files, *sorted(folders)]:
+        one = unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+        if one in seen:
+            yield Finding("", name, f"is the same as {seen[one]} for some file systems", _MEND_OTHER)
+        seen.setdefault(one, name)

@@ -1,0 +1,149 @@
+"""Download of a record's archive: resumed after any break, verified while it arrives."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+
+import requests
+
+from isles_assets.findings import Finding, Refusal
+from isles_assets.progress import ByteProgress
+from isles_assets.release.record import Record
+from isles_assets.source.partial import Partial
+from isles_assets.source.patience import LEAST_PROGRESS, LONG, PassingError, Patience, patiently
+from isles_assets.source.zenodo import Zenodo, get
+
+MOST_BEGINNINGS = 3
+"""Times that a download is begun anew because the file has changed on the server."""
+
+_HEADLINE = "The release was not downloaded."
+_PIECE = 1 << 20
+_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+class _ChangedError(Exception):
+    """What the server has is not what the bytes that have arrived are of."""
+
+
+def download(
+    record: Record,
+    path: Path,
+    zenodo: Zenodo,
+    *,
+    patience: Patience = LONG,
+    say: Callable[[str], None] = lambda words: None,
+) -> None:
+    """Put the archive of `record` at `path`, where nothing is yet; `say` is told the progress.
+
+    What an earlier attempt left is continued. Raises `Refusal` if Zenodo has no such archive (any more), if `patience`
+    is at an end, or if what arrived has not the pinned MD5.
+    """
+    zenodo.check(record)
+    with Partial.opened(path, record, say) as partial:
+        progress = ByteProgress(record.archive, record.size, say, done=partial.size)
+        arrival = _Arrival(record, partial, zenodo, patience, progress)
+        for _ in range(MOST_BEGINNINGS):
+            try:
+                patiently(arrival.go_on, patience, say, _HEADLINE, arrival.url, lambda: partial.size)
+                break
+            except _ChangedError as change:
+                say(f"Beginning anew: {change}")
+                partial.begin(None)
+        else:
+            problem = f"was another file each of {MOST_BEGINNINGS} times"
+            raise Refusal(_HEADLINE, [Finding("", arrival.url, problem, "run again later, or use another endpoint")])
+        partial.finish()
+
+
+class _Arrival:
+    """The archive on its way from the server into its part."""
+
+    def __init__(self, record: Record, partial: Partial, zenodo: Zenodo, patience: Patience, progress: ByteProgress):
+        self._record, self._partial, self._zenodo = record, partial, zenodo
+        self._patience, self._progress = patience, progress
+        self.url = zenodo.content_url(record.record, record.archive)
+
+    def go_on(self) -> None:
+        """Ask for what is missing, once. Raises `PassingError`, `_ChangedError` or `Refusal` if not all of it comes."""
+        part = self._partial
+        if part.size == self._record.size:
+            return
+        headers = {}
+        if part.size:
+            headers["Range"] = f"bytes={part.size}-"
+            if part.etag:
+                headers["If-Range"] = part.etag
+        with get(self.url, self._patience, headers, stream=True) as response:
+            known = self._place(response)
+            for piece in self._pieces(response):
+                new = piece[known:]
+                known -= len(piece) - len(new)
+                if part.size + len(new) > self._record.size:
+                    raise self._refused("sends more bytes than the file has")
+                part.append(new)
+                self._progress.reach(part.size)
+        if part.size < self._record.size:
+            raise PassingError("the connection ended early")
+
+    def _place(self, response: requests.Response) -> int:
+        """See what the answer is; return how many bytes at its start are there already."""
+        part, etag = self._partial, _strong_etag(response)
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise self._refused("compresses what it sends")
+        if response.status_code == HTTPStatus.PARTIAL_CONTENT:
+            start, size = self._range(response)
+            if size != self._record.size:
+                raise self._changed(f"it has {size} bytes now")
+            if etag and part.etag and etag != part.etag:
+                raise self._changed(f"its ETag is {etag} now")
+            if start != part.size:
+                raise self._refused(f"was asked for bytes from {part.size} on, and answers those from {start} on")
+            return 0
+        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise self._changed("it has fewer bytes now")
+        size = int(response.headers.get("Content-Length", self._record.size))
+        if size != self._record.size:
+            raise self._changed(f"it has {size} bytes now")
+        if not part.size:
+            part.begin(etag)
+        elif not etag:
+            raise self._changed("it is sent from the start, by a server that does not say whether it is the same")
+        elif etag != part.etag:
+            raise self._changed(f"its ETag is {etag} now")
+        return part.size
+
+    def _changed(self, how: str) -> Exception:
+        """What to raise: a refusal by Zenodo's own word if it has another archive now."""
+        self._zenodo.check_now(self._record)
+        if not self._partial.size:
+            return self._refused(f"is not the file that Zenodo's record describes: {how}")
+        return _ChangedError(f"{self.url} has changed on the server: {how}")
+
+    def _range(self, response: requests.Response) -> tuple[int, int]:
+        """First byte and size of the whole that a partial answer states."""
+        stated = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if not stated:
+            raise self._refused("answers a part of the file and does not say which")
+        return int(stated[1]), self._record.size if stated[2] == "*" else int(stated[2])
+
+    def _pieces(self, response: requests.Response) -> Iterator[bytes]:
+        """The body as it comes. Raises `PassingError` if hardly anything does."""
+        since, count = time.monotonic(), 0
+        while piece := response.raw.read1(_PIECE, decode_content=False):
+            yield piece
+            count += len(piece)
+            if (now := time.monotonic()) - since > self._patience.stall:
+                if count < LEAST_PROGRESS:
+                    raise PassingError(f"only {count} bytes came in {now - since:.0f} s")
+                since, count = now, 0
+
+    def _refused(self, problem: str) -> Refusal:
+        return Refusal(_HEADLINE, [Finding("", self.url, problem, "see ISLES_ZENODO_ENDPOINT and proxies")])
+
+
+def _strong_etag(response: requests.Response) -> str | None:
+    """The ETag, if it is one that promises the same bytes."""
+    etag = response.headers.get("ETag", "")
+    return etag if etag.startswith('"') else None

@@ -1,0 +1,84 @@
+"""Large files that are read once to see what they are, and what was seen then, remembered beside them."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from isles_assets.files import explained, written_whole
+from isles_assets.findings import Finding, Refusal
+from isles_assets.progress import ByteProgress
+from isles_assets.release.record import EARLIER, Record
+
+_BUFFER = 4 << 20
+_ANOTHER_PLACE = "remove it, or move it away, to have the pinned one downloaded"
+
+
+def note_beside(path: Path) -> Path:
+    """Where it is remembered what `path` is."""
+    return path.with_name(f"{path.name}.json")
+
+
+def remember(path: Path, status_of: Path, md5: str) -> None:
+    """Note that the file that is now at `status_of`, and will be at `path`, has this `md5`."""
+    status = status_of.stat()
+    with written_whole(note_beside(path)) as temporary:
+        temporary.write_text(json.dumps({"size": status.st_size, "mtime_ns": status.st_mtime_ns, "md5": md5}))
+
+
+def is_known(path: Path, record: Record) -> bool:
+    """Whether `path` is the archive of `record`, as was seen when it was read and its size and time say since."""
+    if not path.is_file():
+        return False
+    status = path.stat()
+    note = {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "md5": record.md5}
+    return status.st_size == record.size and read_note(note_beside(path)) == note
+
+
+def read_note(path: Path) -> object:
+    """The JSON at `path`; None where there is none or it was not written whole by this package."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def verify(path: Path, record: Record, say: Callable[[str], None]) -> None:
+    """See that `path` is the archive of `record`, and remember it; it is read only if that is not known yet.
+
+    Raises `Refusal` naming what it is instead; it stays as it is.
+    """
+    if is_known(path, record):
+        return
+    with explained(path):
+        status = path.stat()
+        if not path.is_file():
+            raise _refused(path, "is not a file")
+        if status.st_size != record.size:
+            raise _refused(path, f"has {status.st_size} bytes, which is {_which(record, status.st_size)}")
+        say(f"Reading {path} to see that it is the pinned one")
+        md5 = md5_of(path, ByteProgress(path.name, record.size, say))
+        if md5 != record.md5:
+            raise _refused(path, f"has the size of {record.version}, but md5 {md5} instead of {record.md5}")
+        remember(path, path, md5)
+
+
+def md5_of(path: Path, progress: ByteProgress) -> str:
+    """Hex digest of a file's bytes."""
+    digest = hashlib.md5(usedforsecurity=False)
+    buffer = memoryview(bytearray(_BUFFER))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+            progress.advance(count)
+    return digest.hexdigest()
+
+
+def _which(record: Record, size: int) -> str:
+    pinned = f"{record.version}, of {record.size}, is pinned"
+    version = next((earlier.version for earlier in EARLIER if earlier.size == size), None)
+    return f"{version}; {pinned}" if version else f"no version that is known; {pinned}"
+
+
+def _refused(path: Path, problem: str) -> Refusal:
+    return Refusal("The archive that is there was not used.", [Finding("", str(path), problem, _ANOTHER_PLACE)])

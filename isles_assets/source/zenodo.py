@@ -1,0 +1,247 @@
+"""What Zenodo, or a mirror of it, says of a record, and where it has the files.
+
+API: https://developers.zenodo.org and https://inveniordm.docs.cern.ch/reference/rest_api_drafts_records/
+"""
+
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from http.client import IncompleteRead
+from types import MappingProxyType
+from typing import Annotated
+from urllib.parse import quote, urlsplit
+
+import pydantic
+import requests
+import urllib3
+
+from isles_assets import __version__
+from isles_assets.findings import Finding, Refusal
+from isles_assets.release.record import RELEASE, Record
+from isles_assets.source.patience import SHORT, PassingError, Patience, patiently
+
+ENDPOINT = "https://zenodo.org"
+
+_HEADLINE = "The release was not downloaded."
+_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_MENDS: dict[int, str] = {
+    HTTPStatus.UNAUTHORIZED: "the record is not open to everybody: look at it in a browser",
+    HTTPStatus.FORBIDDEN: "either the record is not open, which a browser shows, or Zenodo blocks this address for a "
+    "while: run again in some hours; what has arrived is kept",
+    HTTPStatus.NOT_FOUND: "see ISLES_ZENODO_ENDPOINT, and whether a newer isles-assets pins another record",
+    HTTPStatus.GONE: "the record was withdrawn: see whether a newer isles-assets pins another one",
+}
+_NOTHING_TO_DO = "look at the record in a browser"
+_LATER_VERSION = re.compile(r"/records/(\d+)/?$")
+_LONGEST_MESSAGE = 200
+
+
+class _Model(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(strict=True, extra="ignore", frozen=True)
+
+
+class ZenodoFile(_Model):
+    """A file of a record: its name, `size` in bytes, and its `md5`."""
+
+    key: str
+    size: Annotated[int, pydantic.Field(ge=0)]
+    checksum: Annotated[str, pydantic.Field(pattern=r"^md5:[0-9a-f]{32}$")]
+
+    @property
+    def md5(self) -> str:
+        return self.checksum.removeprefix("md5:")
+
+
+class _Metadata(_Model):
+    version: str = ""
+    publication_date: str = ""
+
+
+class ZenodoRecord(_Model):
+    """A record as Zenodo's API describes it; what is not used is left out."""
+
+    id: int | str
+    conceptrecid: str = ""
+    metadata: _Metadata
+    files: list[ZenodoFile] = []
+
+    @property
+    def record(self) -> str:
+        return str(self.id)
+
+    @property
+    def url(self) -> str:
+        """Its page, for people, at Zenodo itself."""
+        return replace(RELEASE, record=self.record).url
+
+    @property
+    def version(self) -> str:
+        return self.metadata.version
+
+    @property
+    def date(self) -> str:
+        """Day of publication, as 2025-11-20."""
+        return self.metadata.publication_date
+
+
+@dataclass(frozen=True)
+class Zenodo:
+    """Zenodo at `endpoint`. All addresses are built from that, because a mirror's answers name the original's.
+
+    `say` is told about waiting. Raises `Refusal` for an endpoint that is no address.
+    """
+
+    endpoint: str = ENDPOINT
+    patience: Patience = SHORT
+    say: Callable[[str], None] = lambda words: None
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.endpoint)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            finding = Finding("", "ISLES_ZENODO_ENDPOINT", f"is {self.endpoint!r}", f"set it to one like {ENDPOINT}")
+            raise Refusal("The settings cannot be used.", [finding])
+
+    def content_url(self, record: str, key: str) -> str:
+        """Where the bytes of a record's file are."""
+        return f"{self._record_url(record)}/files/{quote(key)}/content"
+
+    def check(self, record: Record) -> None:
+        """Raise `Refusal` unless Zenodo's record and its archive are the pinned ones; waits for Zenodo's answer."""
+        url = self._record_url(record.record)
+        patiently(lambda: self.check_now(record), self.patience, self.say, _HEADLINE, url)
+
+    def check_now(self, record: Record) -> None:
+        """The same, but raises `PassingError` where Zenodo does not answer at once."""
+        url = self._record_url(record.record)
+        published = _published(url, self._answer(url))
+        pinned = f"{record.version}, {record.size} bytes, md5 {record.md5}, is pinned"
+        if published.record != record.record:
+            raise _refused(url, f"is record {published.record}, and {record.record} is pinned", _NOTHING_TO_DO)
+        file = next((file for file in published.files if file.key == record.archive), None)
+        if file is None:
+            names = ", ".join(file.key for file in published.files) or "no file"
+            raise _refused(url, f"holds {names}, and {record.archive} of {pinned}", _NOTHING_TO_DO)
+        if (file.size, file.md5) != (record.size, record.md5):
+            problem = f"holds a {record.archive} of {file.size} bytes, md5 {file.md5}; {pinned}"
+            raise _refused(url, problem, "see whether a newer isles-assets pins that; do not mix the two")
+
+    def newer(self, record: Record) -> ZenodoRecord | None:
+        """The newest version if that is not `record`; None, too, where Zenodo does not say, which `say` is told."""
+        try:
+            newest = self.newest(record.record)
+        except (PassingError, Refusal) as error:
+            self.say(f"Not known whether there is a version after {record.version}: {error}")
+            return None
+        return None if newest.record == record.record else newest
+
+    def newest(self, record: str) -> ZenodoRecord:
+        """The newest version of what `record` is a version of, asked for once.
+
+        Raises `PassingError` or `Refusal` where Zenodo does not say.
+        """
+        url = f"{self._record_url(record)}/versions/latest"
+        with get(url, self.patience, redirects=False) as response:
+            later = response.is_redirect and _LATER_VERSION.search(urlsplit(response.headers["Location"]).path)
+            if not response.is_redirect:
+                return _published(url, response)
+        if later:
+            url = self._record_url(later[1])
+        return _published(url, self._answer(url))
+
+    def _record_url(self, record: str) -> str:
+        return f"{self.endpoint.rstrip('/')}/api/records/{record}"
+
+    def _answer(self, url: str) -> requests.Response:
+        with get(url, self.patience) as response:
+            return response
+
+
+@contextmanager
+def get(
+    url: str,
+    patience: Patience,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    *,
+    stream: bool = False,
+    redirects: bool = True,
+) -> Iterator[requests.Response]:
+    """The answer to a GET, if it is a good one; with `stream` its body is still to be read, inside the block.
+
+    Raises `PassingError`, from inside the block as well, for what may go better at another time, else `Refusal`.
+    """
+    asked = {"User-Agent": f"isles-assets/{__version__}", "Accept-Encoding": "identity", **headers}
+    try:
+        with requests.get(
+            url, headers=asked, timeout=patience.timeout, stream=stream, allow_redirects=redirects
+        ) as response:
+            if not response.ok and response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise _not_ok(url, response)
+            yield response
+    except (requests.exceptions.InvalidURL, requests.exceptions.TooManyRedirects) as error:
+        raise _refused(url, str(error), "see ISLES_ZENODO_ENDPOINT and proxies") from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        reason = _innermost(error)
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise _refused(url, reason.verify_message, "see REQUESTS_CA_BUNDLE, and who answers there") from error
+        raise PassingError(_words(reason)) from error
+
+
+def _not_ok(url: str, response: requests.Response) -> PassingError | Refusal:
+    status = f"{response.status_code} {response.reason}"
+    if response.status_code in _PASSING or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return PassingError(f"answers {status}", _pause(response.headers))
+    message = _message(response)
+    problem = f"answers {status}: {message}" if message else f"answers {status}"
+    return _refused(url, problem, _MENDS.get(response.status_code, _NOTHING_TO_DO))
+
+
+def _pause(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait; None where it does not say."""
+    if after := headers.get("Retry-After"):
+        try:
+            return urllib3.Retry().parse_retry_after(after)
+        except urllib3.exceptions.InvalidHeader:
+            return None
+    reset = headers.get("X-RateLimit-Reset", "")
+    return max(int(reset) - time.time(), 0) if reset.isdecimal() else None
+
+
+def _message(response: requests.Response) -> str:
+    """What the API says of an error; empty where it says nothing that is for people."""
+    try:
+        content = response.json()
+    except (requests.RequestException, ValueError):
+        return ""
+    message = content.get("message") if isinstance(content, dict) else None
+    return message[:_LONGEST_MESSAGE] if isinstance(message, str) else ""
+
+
+def _published(url: str, response: requests.Response) -> ZenodoRecord:
+    try:
+        return ZenodoRecord.model_validate_json(response.content)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "it"
+        problem = f"answers what is no record of Zenodo's: {where}: {first['msg']}"
+        raise _refused(url, problem, _MENDS[HTTPStatus.NOT_FOUND]) from error
+
+
+def _refused(url: str, problem: str, mend: str) -> Refusal:
+    return Refusal(_HEADLINE, [Finding("", url, problem, mend)])
+
+
+def _words(reason: BaseException) -> str:
+    if isinstance(reason, IncompleteRead):
+        return "the connection ended early"
+    return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What happened, without what requests and urllib3 wrap it in."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return error

@@ -1,0 +1,186 @@
+"""What Zenodo says of a record is compared with what is pinned, whatever form it says it in."""
+
+import time
+from dataclasses import replace
+from email.utils import formatdate
+
+import pytest
+
+from isles_assets.findings import Refusal
+from isles_assets.release.record import RELEASE
+from isles_assets.source.patience import PassingError
+from isles_assets.source.zenodo import Zenodo
+from isles_assets_tests.zenodo_server import FAST, Deposit, Status, ZenodoServer, record_of
+
+
+@pytest.fixture
+def content(tmp_path):
+    path = tmp_path / "content"
+    path.write_bytes(b"seven zip")
+    return path
+
+
+@pytest.fixture
+def server(content):
+    with ZenodoServer(Deposit(record_of(content), content)) as server:
+        yield server
+
+
+@pytest.fixture
+def record(server):
+    return server.deposits[0].record
+
+
+@pytest.fixture
+def zenodo(server):
+    return Zenodo(server.endpoint, FAST)
+
+
+def test_the_pinned_record_is_accepted_with_one_question(server, zenodo, record):
+    zenodo.check(record)
+    assert [seen.path for seen in server.requests] == [f"/api/records/{record.record}"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "says"),
+    [
+        ({"size": 8}, "holds a train.7z of 8 bytes"),
+        ({"md5": "0" * 32}, f"of 9 bytes, md5 {'0' * 32}; v7, 9 bytes, md5 "),
+        ({"archive": "train.zip"}, "holds train.zip, and train.7z of v7, 9 bytes"),
+    ],
+)
+def test_a_record_that_holds_something_else_is_refused_with_both_facts(server, zenodo, record, facts, says):
+    server.deposits[0].record = replace(record, **facts)
+    with pytest.raises(Refusal, match=says):
+        zenodo.check(record)
+
+
+def test_a_record_without_files_is_refused(server, zenodo, record):
+    server.api_faults.append(Status(200, body=server.deposits[0].described() | {"files": []}))
+    with pytest.raises(Refusal, match="holds no file"):
+        zenodo.check(record)
+
+
+def test_the_answer_of_another_record_is_refused(server, zenodo, record):
+    server.api_faults.append(Status(200, body=server.deposits[0].described() | {"id": 16813698}))
+    with pytest.raises(Refusal, match=r"is record 16813698, and 17652035 is pinned"):
+        zenodo.check(record)
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        (b"<html>please log in</html>", "it"),
+        ([], "it"),
+        ({"id": 1}, "metadata"),
+        ({"id": 1, "metadata": {}, "files": {"entries": {}}}, "files"),
+        ({"id": 1, "metadata": {}, "files": [{"key": "train.7z", "size": "9", "checksum": f"md5:{'0' * 32}"}]}, "size"),
+        ({"id": 1, "metadata": {}, "files": [{"key": "train.7z", "size": 9, "checksum": "sha1:0"}]}, "checksum"),
+    ],
+)
+def test_an_answer_of_another_form_is_refused_and_named(server, zenodo, record, body, where):
+    server.api_faults.append(Status(200, body=body))
+    with pytest.raises(Refusal, match=f"no record of Zenodo's: (files.0.)?{where}: "):
+        zenodo.check(record)
+
+
+@pytest.mark.parametrize(("code", "mend"), [(401, "not open"), (403, "blocks this address"), (404, "ENDPOINT")])
+def test_a_final_status_is_refused_at_once_with_what_to_do(server, zenodo, record, code, mend):
+    server.api_faults.append(Status(code, body={"message": "because"}))
+    with pytest.raises(Refusal, match=f"answers {code} .*: because -> .*{mend}"):
+        zenodo.check(record)
+    assert len(server.requests) == 1
+
+
+def test_a_withdrawn_record_is_refused_at_once(server, zenodo, record):
+    server.api_faults.append(Status(410))
+    with pytest.raises(Refusal, match="answers 410 Gone -> the record was withdrawn"):
+        zenodo.check(record)
+
+
+@pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
+def test_a_passing_status_is_waited_for(server, zenodo, record, code):
+    server.api_faults.extend([Status(code), Status(code)])
+    zenodo.check(record)
+    assert [seen.status for seen in server.requests] == [code, code, 200]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        lambda: {"Retry-After": "1"},
+        lambda: {"Retry-After": formatdate(time.time() + 2, usegmt=True)},
+        lambda: {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(time.time()) + 2)},
+    ],
+    ids=["seconds", "date", "reset"],
+)
+def test_the_server_says_how_long_to_wait(server, record, headers):
+    server.api_faults.append(Status(429, headers()))
+    start = time.monotonic()
+    Zenodo(server.endpoint, replace(FAST, in_all=5)).check(record)
+    assert time.monotonic() - start >= 0.9
+
+
+def test_a_pause_that_is_longer_than_the_patience_is_refused_at_once(server, zenodo, record):
+    server.api_faults.append(Status(429, {"Retry-After": "3600"}))
+    with pytest.raises(Refusal, match=r"answers 429 Too Many Requests; .* asks to wait for 60 min -> run again later"):
+        zenodo.check(record)
+
+
+def test_patience_ends(server, zenodo, record):
+    server.api_faults.extend([Status(503)] * 1000)
+    with pytest.raises(Refusal, match="answers 503 Service Unavailable; this went on for"):
+        zenodo.check(record)
+    assert len(server.requests) > 5
+
+
+def test_nobody_at_the_endpoint_is_waited_for_and_then_refused(server, record):
+    said = []
+    port = server.server_port
+    server.__exit__()
+    with pytest.raises(Refusal, match="Connection refused; this went on for"):
+        Zenodo(f"http://127.0.0.1:{port}", FAST, said.append).check(record)
+    assert "Connection refused; going on in" in said[0]
+
+
+@pytest.mark.parametrize("endpoint", ["", "zenodo.org", "ftp://zenodo.org", "https://"])
+def test_an_endpoint_that_is_no_address_is_refused(endpoint):
+    with pytest.raises(Refusal, match="ISLES_ZENODO_ENDPOINT: is"):
+        Zenodo(endpoint)
+
+
+def test_a_slash_at_the_end_of_the_endpoint_does_no_harm(server, record):
+    Zenodo(f"{server.endpoint}/", FAST).check(record)
+
+
+def test_the_newest_version_is_none_newer(server, zenodo, record):
+    assert zenodo.newer(record) is None
+
+
+@pytest.mark.parametrize("redirect", [True, False], ids=["redirect", "JSON"])
+def test_a_newer_version_is_found_in_either_form_without_asking_another_host(server, zenodo, record, content, redirect):
+    server.deposits.append(Deposit(replace(record, record="18000000", version="v8"), content, "2026-03-01"))
+    server.latest_is_a_redirect = redirect
+    found = zenodo.newer(record)
+    assert (found.record, found.version, found.date) == ("18000000", "v8", "2026-03-01")
+    assert found.url == "https://zenodo.org/records/18000000"
+
+
+@pytest.mark.parametrize("fault", [Status(404), Status(503), Status(200, body=b"no JSON")])
+def test_a_server_that_does_not_say_what_is_newest_is_no_reason_to_stop(server, zenodo, record, fault):
+    server.api_faults.append(fault)
+    said = []
+    assert replace(zenodo, say=said.append).newer(record) is None
+    assert "Not known whether there is a version after v7" in said[0]
+    with pytest.raises((Refusal, PassingError)):
+        server.api_faults.append(fault)
+        zenodo.newest(record.record)
+
+
+def test_the_release_that_is_pinned_is_the_one_of_the_fact_sheet():
+    assert (RELEASE.record, RELEASE.size) == ("17652035", 99_022_114_670)
+    assert RELEASE.md5 == "4959a5dd2438d53e3c86d6858484e781"
+    zenodo = Zenodo()
+    assert zenodo.content_url(RELEASE.record, RELEASE.archive) == (
+        "https://zenodo.org/api/records/17652035/files/train.7z/content"
+    )

@@ -1,0 +1,241 @@
+"""A small Zenodo on loopback: what its API says of records, the bytes of their archives, and the faults it has.
+
+As mirrors do, it answers with addresses of the original, where nothing is to be asked.
+"""
+
+import json
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from hashlib import md5
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, Self
+
+from isles_assets.release.record import RELEASE, Record
+from isles_assets.source.patience import Patience
+
+FAST = Patience(in_all=1.5, first=0.01, longest=0.05, connect=2, stall=0.3)
+"""For a server that is known to be near."""
+
+_PIECE = 1 << 16
+
+
+def record_of(content: Path, **facts: Any) -> Record:
+    """A record that pins the archive at `content`, with other `facts` than the release's if any are given."""
+    digest = md5(content.read_bytes(), usedforsecurity=False).hexdigest()
+    return replace(RELEASE, **{"size": content.stat().st_size, "md5": digest, **facts})
+
+
+@dataclass
+class Deposit:
+    """A record on the server: what is said of its archive, and the bytes that are sent."""
+
+    record: Record
+    content: Path
+    date: str = "2025-11-20"
+    etag: str | None = ""
+
+    def __post_init__(self) -> None:
+        if self.etag == "":
+            self.etag = f'"md5:{self.record.md5}"'
+
+    def described(self) -> dict[str, Any]:
+        record = self.record
+        self_link = f"https://zenodo.invalid/api/records/{record.record}/files/{record.archive}/content"
+        file = {
+            "id": "0e4b9a0f",
+            "key": record.archive,
+            "size": record.size,
+            "checksum": f"md5:{record.md5}",
+            "links": {"self": self_link},
+        }
+        return {
+            "id": int(record.record),
+            "conceptrecid": record.concept,
+            "metadata": {"title": record.title, "version": record.version, "publication_date": self.date},
+            "files": [file],
+            "links": {"self": f"https://zenodo.invalid/api/records/{record.record}"},
+        }
+
+
+@dataclass
+class Seen:
+    """A request, and what was answered: the status, and the bytes of the body that were sent."""
+
+    path: str
+    headers: Mapping[str, str]
+    status: int = 0
+    sent: int = 0
+
+    @property
+    def range(self) -> str | None:
+        return self.headers.get("Range")
+
+
+@dataclass
+class Cut:
+    """The connection ends after so many bytes of the body; then something may happen on the server."""
+
+    after: int
+    reset: bool = False
+    then: Callable[[], None] = lambda: None
+
+
+@dataclass
+class Stall:
+    """After so many bytes no more come, until the server ends."""
+
+    after: int
+
+
+@dataclass
+class Trickle:
+    """After so many bytes they come one by one."""
+
+    after: int
+
+
+@dataclass
+class Status:
+    """Another answer than the one that was asked for."""
+
+    code: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+
+
+Fault = Cut | Stall | Trickle | Status
+
+
+class ZenodoServer(ThreadingHTTPServer):
+    """Serves `deposits`, of which the last is the newest version.
+
+    `faults` are met by requests for bytes, one each, and `api_faults` by all others. `requests` is what was asked for.
+    """
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, *deposits: Deposit):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.deposits = list(deposits)
+        self.faults: deque[Fault] = deque()
+        self.api_faults: deque[Fault] = deque()
+        self.requests: list[Seen] = []
+        self.knows_ranges = True
+        self.latest_is_a_redirect = True
+        self.stopping = threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stopping.set()
+        self.shutdown()
+        self.server_close()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    @property
+    def downloads(self) -> list[Seen]:
+        """The requests for bytes."""
+        return [seen for seen in self.requests if seen.path.endswith("/content")]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: clients may go when they like."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: ZenodoServer
+
+    def do_GET(self) -> None:
+        self.seen = Seen(self.path, dict(self.headers.items()))
+        self.server.requests.append(self.seen)
+        faults = self.server.faults if self.path.endswith("/content") else self.server.api_faults
+        fault = faults.popleft() if faults else None
+        if isinstance(fault, Status):
+            self._answer(fault.code, fault.body, fault.headers)
+            return
+        for deposit in self.server.deposits:
+            here = f"/api/records/{deposit.record.record}"
+            if self.path == here:
+                return self._answer(200, deposit.described())
+            if self.path == f"{here}/versions/latest":
+                return self._latest()
+            if self.path == f"{here}/files/{deposit.record.archive}/content":
+                return self._send(deposit, fault)
+        self._answer(404, {"status": 404, "message": "The persistent identifier does not exist."})
+
+    def _latest(self) -> None:
+        newest = self.server.deposits[-1]
+        if self.server.latest_is_a_redirect:
+            location = f"https://zenodo.invalid/api/records/{newest.record.record}"
+            self._answer(302, headers={"Location": location})
+        else:
+            self._answer(200, newest.described())
+
+    def _answer(self, code: int, body: Any = None, headers: Mapping[str, str] | None = None) -> None:
+        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        self._begin(code, {"Content-Length": str(len(content)), **(headers or {})})
+        self.wfile.write(content)
+
+    def _begin(self, code: int, headers: Mapping[str, str | None]) -> None:
+        self.seen.status = code
+        self.send_response(code)
+        for name, value in headers.items():
+            if value is not None:
+                self.send_header(name, value)
+        self.end_headers()
+
+    def _send(self, deposit: Deposit, fault: Fault | None) -> None:
+        content = deposit.content.read_bytes()
+        start = 0
+        if self.server.knows_ranges and self.headers.get("If-Range", deposit.etag) == deposit.etag:
+            start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        headers = {"ETag": deposit.etag, "Content-Length": str(len(content) - start)}
+        if start >= len(content):
+            return self._begin(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+        self._begin(206 if start else 200, headers)
+        body = memoryview(content)[start:]
+        self._write(body[: fault.after] if isinstance(fault, Cut | Stall | Trickle) else body)
+        match fault:
+            case Cut():
+                fault.then()
+                self._drop(reset=fault.reset)
+            case Stall():
+                self.server.stopping.wait()
+                self._drop()
+            case Trickle():
+                for place in range(fault.after, len(body)):
+                    self._write(body[place : place + 1])
+                    time.sleep(0.01)
+
+    def _write(self, body: memoryview) -> None:
+        for place in range(0, len(body), _PIECE):
+            piece = body[place : place + _PIECE]
+            self.wfile.write(piece)
+            self.seen.sent += len(piece)
+
+    def _drop(self, *, reset: bool = False) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            if reset:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                socket.close(self.connection.detach())
+            else:
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: `ZenodoServer.requests` has it."""
