@@ -1,4 +1,4 @@
-"""The clinical variables of all subjects as a pandas table, and which are outcomes: 11 MB travel, and not 27 GB.
+"""The clinical variables of all subjects as a pandas table, and which are outcomes; no volume travels.
 
 python examples/clinical_table.py
 """
@@ -13,7 +13,7 @@ from datasets import load_dataset
 from huggingface_hub import DatasetCard
 
 REPO = "hugging-science/isles24-stroke"
-CONFIG = "default"
+CONFIG = "preview"
 NO_READING_AHEAD = {"hf": {"block_size": 1 << 12}}
 """The Hub's file system fetches at least this much at a time; by default 5 MiB."""
 ROW_OF_CARD = re.compile(r"^\| `(\w+)` \| [^|]* \| (at admission|\*\*afterwards \(outcome\)\*\*) \|", re.MULTILINE)

@@ -22,16 +22,18 @@ def summarize_dataset(location: str) -> Iterator[str]:
         subjects = [row[SUBJECT_COLUMN] for row in dataset.select_columns([SUBJECT_COLUMN])]
         size = dataset.info.download_size
         yield f"{name}: {len(subjects)} subjects, {subjects[0]} to {subjects[-1]}; {size:,} bytes"
-        for what, columns in (("volumes", volumes), ("pictures", pictures)):
-            if columns:
-                yield f"  {len(columns)} {what}: {', '.join(columns)}"
+        if volumes:
+            yield f"  {len(volumes)} volumes: {', '.join(volumes)}"
+        if pictures:
+            yield f"  {len(pictures)} pictures: {', '.join(pictures)}"
         yield f"  {len(others)} other columns: {', '.join(others)}"
         row = next(iter(dataset))
         for column in volumes:
             image = row[column]
             yield f"  {row[SUBJECT_COLUMN]} {column}: {'x'.join(map(str, image.shape))} {image.get_data_dtype()}"
-        for column in pictures:
-            yield f"  {row[SUBJECT_COLUMN]} {column}: {'x'.join(map(str, row[column].size))}"
+        if pictures:
+            sizes = sorted({"x".join(map(str, row[column].size)) for column in pictures})
+            yield f"  {row[SUBJECT_COLUMN]} pictures: {', '.join(sizes)}"
 
 
 def main() -> None:
