@@ -230,11 +230,11 @@ def test_the_window_of_vessels_is_600_wide_around_200(hu, shade):
 @pytest.mark.parametrize(("name", "times"), [("dwi", 3), ("adc", 2)])
 def test_mri_is_shown_up_to_so_many_medians_of_the_soft_tissue(name, times):
     ncct = np.full(SHOWN, 30)
-    ncct[:, :40] = 150
+    ncct[:, :150] = 150
     values = np.full(SHOWN, 200)
-    values[:, :40] = 100_000  # contrast does not count
+    values[:, :150] = 100_000  # most of the plane, but no soft tissue
     values[200:, :] = 0
-    values[150:160, 100:] = 200 * times / 4
+    values[150:160, 160:] = 200 * times / 4
     shown = grey(draw(scene(planes={"ncct": ncct, name: values})), name)
     assert (shown[100, 200], shown[155, 200]) == (round(255 / times), 64)
     assert (shown[100, 10], shown[250, 200]) == (255, 0)
