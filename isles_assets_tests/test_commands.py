@@ -45,7 +45,7 @@ def checkout(tmp_path_factory):
     for name in TOP_LEVEL:
         shutil.copy(ROOT / name, folder)
     shutil.copytree(ROOT / "isles_assets", folder / "isles_assets", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / ".env").write_text("ISLES_RAW_ROOT=/nowhere/of/the/user\n")
+    (folder / ".env").write_text("ISLES_RAW_ROOT=/nowhere/of/the/user\nISLES_SOURCE=zenodo\n")
     code, output = run(folder, "make", "demo", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.ready")
     assert code == 0, output
     (folder / ".env").unlink()

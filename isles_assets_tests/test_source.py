@@ -43,19 +43,23 @@ def record(server):
     return server.deposits[0].record
 
 
-@pytest.fixture
-def project(server, record, tmp_path):
-    """A project in which nothing is there, and the release comes from the server."""
-    settings = OfAnotherRelease(
+def from_zenodo(server, record, data):
+    """Settings by which `record` comes from the server into the data folder `data`."""
+    return OfAnotherRelease(
         raw_root="",
         source="zenodo",
         zenodo_endpoint=server.endpoint,
-        data_dir=str(tmp_path / "data"),
+        data_dir=str(data),
         workers=2,
         archive_size=record.size,
         archive_md5=record.md5,
     )
-    with Project.of(settings) as project:
+
+
+@pytest.fixture
+def project(server, record, tmp_path):
+    """A project in which nothing is there, and the release comes from the server."""
+    with Project.of(from_zenodo(server, record, tmp_path / "data")) as project:
         yield project
 
 
@@ -196,10 +200,10 @@ def test_what_is_there_already_needs_no_room(places):
 
 
 @pytest.mark.parametrize(("free_disk", "room"), [(False, "149 TB for shards"), (True, "10 TB for shards")])
-def test_free_disk_asks_for_room_for_ten_subjects_of_149(project, free_disk, room):
-    large = Project(project.settings.model_copy(update={"archive_size": 149 * 10**12}), project.instance)
+def test_free_disk_asks_for_room_for_ten_subjects_of_149(server, record, tmp_path, free_disk, room):
     config = {"ops": {"zenodo_archive": {"config": {"free_disk": free_disk}}}}
-    assert room in failure(large.materialize("zenodo_archive", run_config=config), "zenodo_archive")
+    with Project.of(from_zenodo(server, replace(record, size=149 * 10**12), tmp_path / "data")) as project:
+        assert room in failure(project.materialize("zenodo_archive", run_config=config), "zenodo_archive")
 
 
 def test_a_tree_of_another_archive_is_not_used(project, record, places):
@@ -213,7 +217,7 @@ def test_a_tree_of_another_archive_is_not_used(project, record, places):
     assert "was extracted from {'record': '16813698', 'version': 'v3', 'md5': '36ae'}, and v7 is pinned" in message
 
 
-def test_without_a_newer_version_to_ask_for_an_archive_that_is_there_needs_no_network(packed, record, places):
+def test_an_archive_or_tree_that_is_there_needs_no_network(packed, record, places):
     places.archive.parent.mkdir(parents=True)
     shutil.copyfile(packed, places.archive)
     nowhere = Zenodo("http://127.0.0.1:9", FAST)
