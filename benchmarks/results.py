@@ -18,8 +18,9 @@ class Results:
     areas: dict[str, list[Comparison]] = field(default_factory=dict)
 
     def comparable(self, other: "Results") -> bool:
-        """Whether numbers of `other` may stand beside these."""
-        return (self.machine, self.versions, self.tiny) == (other.machine, other.versions, other.tiny)
+        """Whether numbers of `other` may stand beside these: a version that is new to them did not matter before."""
+        known = {name: version for name, version in other.versions.items() if name in self.versions}
+        return (self.machine, self.versions, self.tiny) == (other.machine, known, other.tiny)
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")

@@ -10,6 +10,7 @@ import pyarrow as pa
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.manifest import SubjectManifest
 from isles_assets.dataset.preview import PreviewRecord, build_preview, preview_state
+from isles_assets.dataset.preview import write_record as write_preview_record
 from isles_assets.dataset.schema import CONFIGS
 from isles_assets.dataset.shard import ShardRecord, build_shard, shard_state, write_record
 from isles_assets.files import free_space
@@ -78,6 +79,7 @@ def build_previews(
     """Yield an outcome for each of `rows`, as they come; one that fails does not stop the others."""
     records = complete_previews(folder, rows)
     for subject, record in records.items():
+        write_preview_record(folder, record)  # with the sources' times of now, as for shards
         yield Outcome(subject, record, written=False)
     work = {row.subject: (root, folder, row) for row in rows if row.subject not in records}
     say(f"{len(records)} subjects are up to date, {len(work)} to do")
