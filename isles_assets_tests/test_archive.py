@@ -104,6 +104,16 @@ def test_many_small_files_do_not_pile_up_in_memory(tmp_path):
     assert int(python(MEASURE, archive, tmp_path / "out").stdout) < 12e6
 
 
+def test_of_many_blocks_only_those_at_work_are_in_memory(tmp_path):
+    root = tmp_path / "blocks"
+    root.mkdir()
+    for number in range(6):
+        (root / str(number)).write_bytes(bytes(9_000_000))
+    filters = [{"id": py7zr.FILTER_LZMA2, "preset": 0, "dict_size": 8 << 20}]
+    archive = pack(tmp_path / "blocks.7z", root, {path.name: filters for path in root.iterdir()})
+    assert int(python(MEASURE, archive, tmp_path / "out").stdout) < 2.5 * (8 << 20)
+
+
 def release_of(tmp_path, **more):
     """A tree that has the release's names alone, of no bytes, and `more` files."""
     root = tmp_path / "train"

@@ -129,6 +129,7 @@ def _extract_block(archive: Path, block: int, output: "_Output") -> None:
         folder, pack = streams.unpackinfo.folders[block], streams.packinfo
         file.seek(content.afterheader + pack.packpos + pack.packpositions[block])
         decompressor, packed = folder.get_decompressor(pack.packsizes[block]), _Paced(file)
+        folder.decompressor = None  # the listing is a cycle of references, which would keep the dictionary for long
         for entry in folder.files:
             with output.file(entry.filename) as sink:
                 _pour(decompressor, packed, entry, sink)
