@@ -62,7 +62,7 @@ def keep_release_from_sample(folder: DataFolder) -> None:
 def keep_sample_from_hub(repo: str, subjects: Iterable[SubjectManifest | ShardRecord], *, allowed: bool) -> None:
     """Raise `Refusal` if any of `subjects` is synthetic, unless that is `allowed`."""
     if not allowed and any(subject.synthetic for subject in subjects):
-        mend = "set ISLES_RAW_ROOT to the release's tree, or allow_synthetic in the run config"
+        mend = "set ISLES_SOURCE=zenodo, or ISLES_RAW_ROOT to the release's tree, or allow_synthetic in the run config"
         raise Refusal("Nothing was sent.", [Finding("", repo, "would show a synthetic sample to the public", mend)])
 
 

@@ -30,7 +30,8 @@ def craft(archive: Path, contents: Mapping[str, bytes], **fields: Any) -> Path:
     return archive
 
 
-RELEASE_PARTS = {"raw_data": LZMA2, "derivatives": COPY, "phenotype": LZMA2, "clinical_data-description.xlsx": COPY}
+BZIP2 = [{"id": py7zr.FILTER_BZIP2}]
+RELEASE_PARTS = {"raw_data": COPY, "derivatives": COPY, "phenotype": LZMA2, "clinical_data-description.xlsx": COPY}
 """Four blocks, most bytes of which need no time to pack."""
 
 LINK = {"attributes": 0x8000 | (stat.S_IFLNK | 0o777) << 16}

@@ -42,7 +42,7 @@ def reachable_folder() -> Iterator[Path]:
 def shown(*command: str, cwd: Path, env: Mapping[str, str]) -> tuple[int, str]:
     """Run a command; its exit code and what a terminal would show."""
     result = subprocess.run(
-        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=180, check=False
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400, check=False
     )
     return result.returncode, result.stdout
 

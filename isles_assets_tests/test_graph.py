@@ -9,7 +9,7 @@ import openpyxl
 import pyarrow.parquet as pq
 import pytest
 
-from isles_assets.dataset.schema import CONFIGS
+from isles_assets.dataset.schema import CONFIGS, OF_ALL_SUBJECTS
 from isles_assets.graph.resources import Settings
 from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME
 from isles_assets.release.subjects import SUBJECT_IDS
@@ -66,7 +66,7 @@ def test_build_materializes_every_partition_with_metadata_of_its_own(built):
         ("raw_tree", {"subjects": 149, "files": 2982, "dagster/row_count": 2982}),
         ("clinical_table", {"dagster/row_count": 149}),
         ("subject_manifest", {"dagster/row_count": 149, "volumes": 149 * 18, "synthetic subjects": 149}),
-        ("hub_dataset", {"subjects": 149, "files": 149 * 2 + 1, "synthetic": True, "changed": True}),
+        ("hub_dataset", {"subjects": 149, "files": 149 * 2 + len(OF_ALL_SUBJECTS), "synthetic": True, "changed": True}),
     ],
 )
 def test_metadata_says_what_a_person_wants_to_see(built, asset, facts):
@@ -167,6 +167,14 @@ def test_bad_subjects_fail_alone_and_are_mended_alone(unbuilt, tree):
         after = written(unbuilt)
         assert {name for name in after if after[name] != before.get(name)} == {f"{subject}.parquet"}
     assert unbuilt.partition_states() == dict.fromkeys(SUBJECT_IDS, "MATERIALIZED")
+
+    (drawn,) = [key for key, state in unbuilt.partition_states("subject_preview").items() if state == "FAILED"]
+    assert drawn == "sub-stroke0101"  # of the other no volume is bad that is looked at
+    message = failure(unbuilt.materialize("hub_dataset"), "hub_dataset")
+    assert "Not published: 1 of 149 previews missing or stale: sub-stroke0101." in message
+    assert "--select subject_preview --partition sub-stroke0101" in message
+    for subject in BAD:  # a preview holds its sources' times, and both files are new
+        assert unbuilt.materialize("subject_preview", partitions=[subject]).success
     assert unbuilt.materialize("hub_dataset").success
 
 
@@ -342,4 +350,4 @@ def test_an_unreadable_workbook_fails_and_names_every_offender(built_copy, tree)
 def test_published_folder_is_what_the_hub_would_hold(built):
     folder = Path(built.settings.target().location)
     paths = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert paths == {config.path(subject) for config in CONFIGS for subject in SUBJECT_IDS} | {"README.md"}
+    assert paths == {config.path(subject) for config in CONFIGS for subject in SUBJECT_IDS} | set(OF_ALL_SUBJECTS)

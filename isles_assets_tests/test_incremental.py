@@ -26,6 +26,7 @@ SUBJECT = "sub-stroke0033"
 PATH = BY_COLUMN["dwi"].path(SUBJECT)
 TABLES = ("raw_tree", "clinical_table", "subject_manifest")
 FULL = {"ops": {"subject_manifest": {"config": {"full": True}}}}
+PARTITIONED = ("subject_shard", "subject_preview")
 QUICK = {"ops": {"subject_shard": {"config": {"decode": False}}}}
 
 
@@ -44,15 +45,19 @@ def staleness(project: Project, *, code_version: str | None = None) -> Counter[t
 
 
 def all_are(status: str) -> dict[tuple[str, str], int]:
-    return {(name, status): 149 if name == "subject_shard" else 1 for name in (*TABLES, "subject_shard", "hub_dataset")}
+    """The same of all assets; `zenodo_archive` is never stale, for it has nothing upstream."""
+    alone = dict.fromkeys(((name, status) for name in ("zenodo_archive", *TABLES, "hub_dataset")), 1)
+    return alone | dict.fromkeys(((name, status) for name in PARTITIONED), 149)
 
 
-def written(project: Project) -> dict[str, int]:
-    return {path.name: path.stat().st_ino for path in (project.folder.shards / "default").iterdir()}
+def written(project: Project, asset: str = "subject_shard") -> dict[str, int]:
+    folder = project.folder.previews if asset == "subject_preview" else project.folder.shards / "default"
+    return {path.name: path.stat().st_ino for path in folder.glob("*.parquet")}
 
 
-def rewritten(project: Project, before: dict[str, int]) -> set[str]:
-    return {name.removesuffix(".parquet") for name, inode in written(project).items() if before.get(name) != inode}
+def rewritten(project: Project, before: dict[str, int], asset: str = "subject_shard") -> set[str]:
+    now = written(project, asset)
+    return {name.removesuffix(".parquet") for name, inode in now.items() if before.get(name) != inode}
 
 
 def spoil_unseen(path: Path) -> None:
@@ -82,11 +87,13 @@ def test_staleness_is_that_of_the_content(whole, tree):
     for asset in TABLES:
         assert whole.materialize(asset).success
     stale = staleness(whole)
-    assert stale["subject_shard", "STALE"] == 149 and stale["hub_dataset", "STALE"] == 1
-    before = written(whole)
-    assert whole.materialize("subject_shard", partitions=SUBJECT_IDS).success
-    assert rewritten(whole, before) == {SUBJECT}
-    assert staleness(whole)["subject_shard", "FRESH"] == 149
+    assert stale["hub_dataset", "STALE"] == 1
+    for asset in PARTITIONED:
+        assert stale[asset, "STALE"] == 149
+        before = written(whole, asset)
+        assert whole.materialize(asset, partitions=SUBJECT_IDS).success
+        assert rewritten(whole, before, asset) == {SUBJECT}
+        assert staleness(whole)[asset, "FRESH"] == 149
     assert whole.materialize("hub_dataset").success
     assert staleness(whole) == all_are("FRESH")
 
@@ -186,13 +193,15 @@ def test_full_spares_what_was_only_touched(built_copy, tree):
     for volume in VOLUMES:
         path = tree / volume.path(SUBJECT)
         replace(path, path.read_bytes())
-    before = written(built_copy)
+    before = {asset: written(built_copy, asset) for asset in PARTITIONED}
     for asset, config in ((TABLES[0], None), (TABLES[1], None), (TABLES[2], FULL)):
         assert built_copy.materialize(asset, run_config=config).success
-    assert built_copy.materialize("subject_shard", partitions=SUBJECT_IDS).success
+    for asset in PARTITIONED:
+        assert built_copy.materialize(asset, partitions=SUBJECT_IDS).success
     assert built_copy.materialize("subject_manifest").success
-    assert built_copy.materialize("subject_shard", partitions=SUBJECT_IDS).success
-    assert rewritten(built_copy, before) == set()
+    for asset in PARTITIONED:
+        assert built_copy.materialize(asset, partitions=SUBJECT_IDS).success
+        assert rewritten(built_copy, before[asset], asset) == set()
     assert built_copy.materialize("hub_dataset").success
 
 

@@ -4,13 +4,14 @@ The format is read and decompressed by py7zr, but not extracted by it: it reads 
 which piles up in memory, and waits for ever for bytes that a damaged archive does not have.
 """
 
+import errno
 import os
 import re
 import shutil
 import threading
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,10 +76,10 @@ def extract_release(
     """
     if tree.exists():
         raise Refusal(_HEADLINE, [Finding("", str(tree), "exists already", "move it away")])
-    found = members(archive)
-    wanted = [member for member in found if member.name.startswith(f"{record.top}/")]
-    _check_release(archive, record, wanted)
-    if others := [member.name for member in found if member not in wanted]:
+    found = {member.name: member for member in members(archive)}
+    wanted = [member for name, member in found.items() if name.startswith(f"{record.top}/")]
+    _check_release(archive, record, found)
+    if others := [name for name in found if not name.startswith(f"{record.top}/")]:
         say(f"Leaving out what is not in `{record.top}`: {name_some(others)}")
     size = sum(member.size for member in wanted)
     with explained(tree, headline=_HEADLINE):
@@ -128,6 +129,7 @@ def _extract_block(archive: Path, block: int, output: "_Output") -> None:
         folder, pack = streams.unpackinfo.folders[block], streams.packinfo
         file.seek(content.afterheader + pack.packpos + pack.packpositions[block])
         decompressor, packed = folder.get_decompressor(pack.packsizes[block]), _Paced(file)
+        folder.decompressor = None  # the listing is a cycle of references, which would keep the dictionary for long
         for entry in folder.files:
             with output.file(entry.filename) as sink:
                 _pour(decompressor, packed, entry, sink)
@@ -213,11 +215,16 @@ def _opened(archive: Path, file: BinaryIO) -> Iterator[py7zr.SevenZipFile]:
             if content.needs_password():
                 raise _DamageError("is encrypted")
             yield content
-    except (Refusal, OSError, MemoryError, _StoppedError):
+    except (Refusal, MemoryError, _StoppedError):
         raise
     except _DamageError as error:
         raise _damaged(archive, str(error)) from error
     except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (
+            None,
+            errno.EINVAL,
+        ):  # None: of bz2
+            raise
         raise _damaged(archive, f"is damaged, or no 7z archive ({type(error).__name__}: {error})") from error
 
 
@@ -238,9 +245,8 @@ def _member(entry: Any, blocks: dict[int, int]) -> Member:
     return Member(entry.filename, entry.uncompressed, entry.crc32, (since_1601 - _UNIX_EPOCH) * 100, block)
 
 
-def _check_release(archive: Path, record: Record, wanted: Sequence[Member]) -> None:
+def _check_release(archive: Path, record: Record, names: Container[str]) -> None:
     """Raise `Refusal` unless all files of the release are there; more may be."""
-    names = {member.name for member in wanted}
     expected = (f"{record.top}/{path}" for path in expected_paths())
     if missing := [name for name in expected if name not in names]:
         findings = [Finding("", name, "is not in the archive", _MEND_OTHER) for name in missing]
