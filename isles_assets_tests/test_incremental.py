@@ -45,7 +45,6 @@ def staleness(project: Project, *, code_version: str | None = None) -> Counter[t
 
 
 def all_are(status: str) -> dict[tuple[str, str], int]:
-    """The same of all assets; `zenodo_archive` is never stale, for it has nothing upstream."""
     alone = dict.fromkeys(((name, status) for name in ("zenodo_archive", *TABLES, "hub_dataset")), 1)
     return alone | dict.fromkeys(((name, status) for name in PARTITIONED), 149)
 
