@@ -43,10 +43,11 @@ def path(tmp_path):
     return tmp_path / "downloads" / "train.7z"
 
 
-def fetch(server, path, record=None):
+def fetch(server, path, record=None, patience=FAST):
     """Download; what was said."""
     said = []
-    download(record or server.deposits[0].record, path, Zenodo(server.endpoint, FAST), patience=FAST, say=said.append)
+    zenodo = Zenodo(server.endpoint, FAST)
+    download(record or server.deposits[0].record, path, zenodo, patience=patience, say=said.append)
     return said
 
 
@@ -90,7 +91,7 @@ def test_after_each_break_only_what_is_missing_is_asked_for(server, path, reset)
 @pytest.mark.parametrize("fault", [Stall(FAR), Trickle(FAR)], ids=["no byte", "a byte now and then"])
 def test_a_connection_that_stalls_is_left_for_another(server, path, fault):
     server.faults.append(fault)
-    fetch(server, path)
+    fetch(server, path, patience=replace(FAST, stall=1))
     assert_arrived(server, path)
     assert server.downloads[1].status == 206
 
@@ -115,12 +116,11 @@ def test_a_server_that_says_no_is_not_asked_again_and_what_has_arrived_is_kept(s
 
 
 def test_patience_is_back_with_all_progress_and_ends_without(server, path):
-    patience = replace(FAST, in_all=0.4, first=0.1, longest=0.1)
-    record, zenodo = server.deposits[0].record, Zenodo(server.endpoint, FAST)
+    patience = replace(FAST, in_all=1, first=0.2, longest=0.2)
     server.faults.extend(Cut(LEAST_PROGRESS) for _ in range(12))
     server.faults.extend(Cut(100) for _ in range(100))
     with pytest.raises(Refusal, match=r"the connection ended early; .* went on for .*what has arrived is kept"):
-        download(record, path, zenodo, patience=patience)
+        fetch(server, path, patience=patience)
     assert 14 < len(server.downloads) < 20
     server.faults.clear()
     fetch(server, path)
@@ -302,11 +302,10 @@ def test_after_a_restart_of_the_system_only_what_was_noted_is_kept(server, path,
 
 def test_a_part_that_another_process_works_on_is_left_to_it(server, path):
     server.faults.append(Stall(1_000_000))
-    patient = replace(FAST, stall=30)
     other = threading.Thread(
         target=download,
         args=(server.deposits[0].record, path, Zenodo(server.endpoint, FAST)),
-        kwargs={"patience": patient},
+        kwargs={"patience": FAST},
         daemon=True,
     )
     other.start()

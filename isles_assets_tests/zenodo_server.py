@@ -20,7 +20,7 @@ from typing import Any, Self
 from isles_assets.release.record import RELEASE, Record
 from isles_assets.source.patience import Patience
 
-FAST = Patience(in_all=1.5, first=0.01, longest=0.05, connect=2, stall=0.3)
+FAST = Patience(in_all=1.5, first=0.01, longest=0.05, connect=20, stall=20)
 """For a server that is known to be near."""
 
 _PIECE = 1 << 16
