@@ -19,7 +19,8 @@ def summarize_dataset(location: str) -> Iterator[str]:
         volumes = [column for column, feature in dataset.features.items() if isinstance(feature, Nifti)]
         pictures = [column for column, feature in dataset.features.items() if isinstance(feature, Image)]
         others = [column for column in dataset.features if column not in (*volumes, *pictures)]
-        subjects = [row[SUBJECT_COLUMN] for row in dataset.select_columns([SUBJECT_COLUMN])]
+        ids = load_dataset(location, name, split=SPLIT, streaming=True, columns=[SUBJECT_COLUMN])
+        subjects = [row[SUBJECT_COLUMN] for row in ids]
         size = dataset.info.download_size
         yield f"{name}: {len(subjects)} subjects, {subjects[0]} to {subjects[-1]}; {size:,} bytes"
         if volumes:

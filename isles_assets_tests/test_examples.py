@@ -238,3 +238,19 @@ def test_the_clinical_table_travels_without_volumes(on_hub):
 def test_readme_lists_every_example():
     readme = (REPOSITORY / "README.md").read_text()
     assert [path.name for path in EXAMPLES.glob("*.py") if f"examples/{path.name}" not in readme] == []
+
+
+LIST_SUBJECTS = """
+from isles_assets.hub.verification import subject_rows
+print(*(row["subject_id"] for row in subject_rows("hugging-science/isles24-stroke", "default")))
+"""
+
+
+def test_the_check_of_what_loads_lists_subjects_without_their_volumes(published, tmp_path):
+    hub, folder = published
+    before = len(hub.requests)
+    said = python(LIST_SUBJECTS, env=hub.environment(tmp_path / "home")).stdout
+    hub.quiet()
+    assert tuple(said.split()) == THREE
+    sent = sum(request.bytes_out for request in hub.requests[before:])
+    assert sent < 0.1 * sum(folder.shard(CONFIGS[0], subject).stat().st_size for subject in THREE)
