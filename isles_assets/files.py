@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from isles_assets.findings import Finding, Refusal
+from isles_assets.progress import readable_bytes
 
 DATA_DIR = "ISLES_DATA_DIR"
 
@@ -77,6 +78,12 @@ def existing(path: Path) -> Path:
 def free_space(path: Path) -> int:
     """Bytes that are free on the disk where `path` is or would be."""
     return shutil.disk_usage(existing(path)).free
+
+
+def lack_of_room(path: Path, needed: int) -> str:
+    """What is wrong with the disk where `path` is or would be if `needed` bytes do not fit; empty if they do."""
+    free = free_space(path)
+    return f"has {readable_bytes(free)} free, and {readable_bytes(needed)} are needed" if needed > free else ""
 
 
 @contextmanager

@@ -4,13 +4,10 @@ As mirrors do, it answers with addresses of the original, where nothing is to be
 """
 
 import json
-import socket
-import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +16,7 @@ from typing import Any, Self
 
 from isles_assets.release.record import RELEASE, Record
 from isles_assets.source.patience import Patience
+from isles_assets_tests.connections import drop
 
 FAST = Patience(in_all=1.5, first=0.01, longest=0.05, connect=20, stall=20)
 """For a server that is known to be near."""
@@ -213,10 +211,10 @@ class _Handler(BaseHTTPRequestHandler):
         match fault:
             case Cut():
                 fault.then()
-                self._drop(reset=fault.reset)
+                drop(self, reset=fault.reset)
             case Stall():
                 self.server.stopping.wait()
-                self._drop()
+                drop(self)
             case Trickle():
                 for place in range(fault.after, len(body)):
                     self._write(body[place : place + 1])
@@ -227,15 +225,6 @@ class _Handler(BaseHTTPRequestHandler):
             piece = body[place : place + _PIECE]
             self.wfile.write(piece)
             self.seen.sent += len(piece)
-
-    def _drop(self, *, reset: bool = False) -> None:
-        self.close_connection = True
-        with suppress(OSError):
-            if reset:
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                socket.close(self.connection.detach())
-            else:
-                self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: `ZenodoServer.requests` has it."""

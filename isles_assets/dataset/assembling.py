@@ -1,14 +1,13 @@
 """From shards and previews that are complete to the publication of them: the table of previews, picture and card."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 
 from isles_assets.dataset.card import render_card
 from isles_assets.dataset.features import annotated_schema
 from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.preview import PreviewRecord, read_montage, write_preview_table
+from isles_assets.dataset.preview import PREVIEW_VERSION, PreviewRecord, read_montage, write_preview_table
 from isles_assets.dataset.publication import Publication, RepoFile
 from isles_assets.dataset.schema import CARD, CARD_PICTURE, CONFIGS, PREVIEW
 from isles_assets.dataset.shard import ShardRecord
@@ -47,10 +46,12 @@ def shard_files(folder: DataFolder, record: ShardRecord) -> list[RepoFile]:
 
 
 def _preview_table(folder: DataFolder, previews: Mapping[str, PreviewRecord]) -> RepoFile:
-    """The published table of `previews`, made anew only if any of them or its schema is another than before."""
+    """The published table of `previews`, made anew only if any of them, its schema or its version is new."""
     schema = annotated_schema(PREVIEW)
-    made_from = [repr(schema), *(previews[subject].sha256 for subject in sorted(previews))]
-    path = folder.preview_tables / f"{hashlib.sha256(json.dumps(made_from).encode()).hexdigest()}.parquet"
+    made_from = hashlib.sha256(schema.serialize())
+    for word in (str(PREVIEW_VERSION), *(previews[subject].sha256 for subject in sorted(previews))):
+        made_from.update(word.encode())
+    path = folder.preview_tables / f"{made_from.hexdigest()}.parquet"
     if not path.exists():
         for older in folder.preview_tables.glob("*.parquet"):
             older.unlink()

@@ -10,12 +10,12 @@ import pyarrow as pa
 from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.manifest import SubjectManifest
 from isles_assets.dataset.preview import PreviewRecord, build_preview, preview_state
-from isles_assets.dataset.preview import write_record as write_preview_record
+from isles_assets.dataset.records import store_record
 from isles_assets.dataset.schema import CONFIGS
-from isles_assets.dataset.shard import ShardRecord, build_shard, shard_state, write_record
-from isles_assets.files import free_space
+from isles_assets.dataset.shard import ShardRecord, build_shard, shard_state
+from isles_assets.files import lack_of_room
 from isles_assets.findings import Finding, Refusal
-from isles_assets.progress import Progress, readable_bytes
+from isles_assets.progress import Progress
 from isles_assets.workers import each_in_processes
 
 STAGED_TOGETHER = 10
@@ -56,7 +56,7 @@ def build_shards(
     size = STAGED_TOGETHER if stage else max(1, len(work))
     batches = [work[start : start + size] for start in range(0, len(work), size)]
     for subject, record in records.items():
-        write_record(folder, record)  # with the sources' times of now, where only those have changed
+        store_record(folder.shard_record(subject), record)  # with the sources' times of now, if only those changed
         yield Outcome(subject, record, written=False)
     _check_room(folder, batches, workers)
     say(f"{len(rows) - len(work)} subjects are up to date, {len(work)} to do")
@@ -79,7 +79,7 @@ def build_previews(
     """Yield an outcome for each of `rows`, as they come; one that fails does not stop the others."""
     records = complete_previews(folder, rows)
     for subject, record in records.items():
-        write_preview_record(folder, record)  # with the sources' times of now, as for shards
+        store_record(folder.preview_record(subject), record)  # with the sources' times of now, as for shards
         yield Outcome(subject, record, written=False)
     work = {row.subject: (root, folder, row) for row in rows if row.subject not in records}
     say(f"{len(records)} subjects are up to date, {len(work)} to do")
@@ -120,9 +120,7 @@ def _check_room(folder: DataFolder, batches: Sequence[Sequence[SubjectManifest]]
         replaced = {row.subject: _size_now(folder, row.subject) for row in batch}
         growth = sum(sizes.values()) - sum(replaced.values())
         needed = max(needed, growth + sum(sorted(replaced.values())[-workers:]))
-    free = free_space(folder.root)
-    if needed > free:
-        problem = f"has {readable_bytes(free)} free, and {readable_bytes(needed)} are needed"
+    if problem := lack_of_room(folder.root, needed):
         mend = "free space, set ISLES_DATA_DIR to a larger disk, or set free_disk in the run config of subject_shard"
         raise Refusal("No shard was made.", [Finding("", str(folder.root), problem, mend)])
 

@@ -118,11 +118,6 @@ def preview_state(folder: DataFolder, subject: SubjectManifest) -> State[Preview
     return state
 
 
-def write_record(folder: DataFolder, record: PreviewRecord) -> None:
-    """Store what is known of a subject's preview, if it is not stored yet."""
-    store_record(folder.preview_record(record.subject), record)
-
-
 def read_montage(folder: DataFolder, subject: str) -> bytes:
     """All pictures of `subject` on one page, as JPEG. Raises `Refusal` where there is no preview."""
     try:
@@ -198,7 +193,7 @@ def _build(root: Path, folder: DataFolder, subject: SubjectManifest) -> PreviewR
     record = PreviewRecord(
         subject.subject, PREVIEW_VERSION, clinical_digest(subject), subject.synthetic, size, sha256, facts, sources
     )
-    write_record(folder, record)
+    store_record(folder.preview_record(subject.subject), record)
     return record
 
 

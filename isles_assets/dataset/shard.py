@@ -187,20 +187,15 @@ def _build(
     record = ShardRecord(
         subject.subject, FORMAT_VERSION, clinical_digest(subject), subject.synthetic, False, files, sources
     )
-    write_record(folder, record)
+    store_record(record_path, record)
     return record
 
 
 def free_shard(folder: DataFolder, record: ShardRecord) -> None:
     """Remove the shards' files, which the Hub must have; the record, which says so, stays."""
-    write_record(folder, replace(record, freed=True))
+    store_record(folder.shard_record(record.subject), replace(record, freed=True))
     for config in CONFIGS:
         folder.shard(config, record.subject).unlink(missing_ok=True)
-
-
-def write_record(folder: DataFolder, record: ShardRecord) -> None:
-    """Store what is known of a subject's shards, if it is not stored yet."""
-    store_record(folder.shard_record(record.subject), record)
 
 
 def _value(

@@ -18,6 +18,9 @@ from isles_assets.hub.target import Target
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local
 from isles_assets.properties import PROPERTIES, Evidence, Property
 
+_DECODED = "decoded"
+_EVALUATIONS_ASKED = 10
+
 
 def property_check(prop: Property) -> dg.AssetChecksDefinition:
     """The asset check that enforces `prop`."""
@@ -67,10 +70,6 @@ def loads_check(context: dg.AssetCheckExecutionContext, config: LoadsConfig, set
 
     result = _result(context, loads.__name__, dg.AssetCheckSeverity.ERROR, find)
     return result.with_metadata({**result.metadata, _DECODED: decoded}) if result.passed else result
-
-
-_DECODED = "decoded"
-_EVALUATIONS_ASKED = 10
 
 
 def _decoded_before(context: dg.AssetCheckExecutionContext) -> str | None:

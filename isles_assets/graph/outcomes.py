@@ -20,12 +20,10 @@ from isles_assets.graph.reporting import Metadata, of_findings, refusals_reporte
 from isles_assets.workers import WorkerDiedError
 
 Made = TypeVar("Made", contravariant=True)
+Rows = Sequence[SubjectManifest]
 
 _CODE_VERSION = "dagster/code_version"
 _DATA_VERSION = "dagster/data_version"
-
-
-Rows = Sequence[SubjectManifest]
 
 
 class Describe(Protocol[Made]):

@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from threading import Event
 
-from isles_assets.files import explained, free_space, sha256_of, written_whole
+from isles_assets.files import explained, lack_of_room, sha256_of, written_whole
 from isles_assets.findings import Finding, Refusal
 from isles_assets.hub.reading import Unavailable
-from isles_assets.progress import Progress, readable_bytes
+from isles_assets.progress import Progress
 from isles_assets.restore.shards import PackedVolume
 from isles_assets.restore.threads import each_in_threads
 
@@ -100,9 +100,8 @@ def _check_room(root: Path, volumes: Sequence[PackedVolume], workers: int) -> No
     with explained(root, TREE):
         replaced = {path: (root / path).lstat().st_size for path in sizes if os.path.lexists(root / path)}
         needed = sum(sizes.values()) - sum(replaced.values()) + sum(sorted(replaced.values())[-workers:])
-        free = free_space(root)
-    if needed > free:
-        problem = f"has {readable_bytes(free)} free, and {readable_bytes(needed)} are needed"
+        problem = lack_of_room(root, needed)
+    if problem:
         mend = "free space, set TREE to a larger disk, or choose subjects or volumes"
         raise Refusal("No volume was restored.", [Finding("", str(root), problem, mend)])
 

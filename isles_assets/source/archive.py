@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 
 import py7zr
 
-from isles_assets.files import explained, free_space, sweep, sync_folder, temporary_beside
+from isles_assets.files import explained, lack_of_room, sweep, sync_folder, temporary_beside
 from isles_assets.findings import Finding, Refusal, name_some
-from isles_assets.progress import ByteProgress, readable_bytes
+from isles_assets.progress import ByteProgress
 from isles_assets.release.record import Record
 from isles_assets.release.tree import expected_paths
 
@@ -33,6 +33,9 @@ _MEND_DAMAGED = "remove it and materialize zenodo_archive again; if it recurs, c
 _PACKED_PIECE = 1 << 16
 _PIECE = 1 << 20
 _LONGEST_NAME = 255
+_OF_DECOMPRESSORS = (None, errno.EINVAL)
+"""Numbers of an `OSError` that is none of the system's but bz2's or py7zr's."""
+
 _UNIX_EPOCH = 116_444_736_000_000_000
 """1970 in the archive's time, which counts 100 ns since 1601."""
 
@@ -85,8 +88,7 @@ def extract_release(
     with explained(tree, headline=_HEADLINE):
         tree.parent.mkdir(parents=True, exist_ok=True)
         sweep(tree.parent)
-        if size > (free := free_space(tree)):
-            problem = f"has {readable_bytes(free)} free, and {readable_bytes(size)} are needed"
+        if problem := lack_of_room(tree, size):
             mend = "free space, or set ISLES_DATA_DIR to a larger disk; then run again"
             raise Refusal(_HEADLINE, [Finding("", str(tree.parent), problem, mend)])
         partial = temporary_beside(tree)
@@ -220,10 +222,7 @@ def _opened(archive: Path, file: BinaryIO) -> Iterator[py7zr.SevenZipFile]:
     except _DamageError as error:
         raise _damaged(archive, str(error)) from error
     except Exception as error:
-        if isinstance(error, OSError) and error.errno not in (
-            None,
-            errno.EINVAL,
-        ):  # None: of bz2
+        if isinstance(error, OSError) and error.errno not in _OF_DECOMPRESSORS:
             raise
         raise _damaged(archive, f"is damaged, or no 7z archive ({type(error).__name__}: {error})") from error
 

@@ -13,12 +13,11 @@ from isles_assets.progress import ByteProgress
 from isles_assets.release.record import Record
 from isles_assets.source.partial import Partial
 from isles_assets.source.patience import LEAST_PROGRESS, LONG, PassingError, Patience, patiently
-from isles_assets.source.zenodo import Zenodo, get
+from isles_assets.source.zenodo import NOT_DOWNLOADED, Zenodo, get
 
 MOST_BEGINNINGS = 3
 """Times that a download is begun anew because the file has changed on the server."""
 
-_HEADLINE = "The release was not downloaded."
 _PIECE = 1 << 20
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
@@ -46,14 +45,15 @@ def download(
         arrival = _Arrival(record, partial, zenodo, patience, progress)
         for _ in range(MOST_BEGINNINGS):
             try:
-                patiently(arrival.go_on, patience, say, _HEADLINE, arrival.url, lambda: partial.size)
+                patiently(arrival.go_on, patience, say, NOT_DOWNLOADED, arrival.url, lambda: partial.size)
                 break
             except _ChangedError as change:
                 say(f"Beginning anew: {change}")
                 partial.begin(None)
         else:
             problem = f"was another file each of {MOST_BEGINNINGS} times"
-            raise Refusal(_HEADLINE, [Finding("", arrival.url, problem, "run again later, or use another endpoint")])
+            mend = "run again later, or use another endpoint"
+            raise Refusal(NOT_DOWNLOADED, [Finding("", arrival.url, problem, mend)])
         partial.finish()
 
 
@@ -140,7 +140,7 @@ class _Arrival:
                 since, count = now, 0
 
     def _refused(self, problem: str) -> Refusal:
-        return Refusal(_HEADLINE, [Finding("", self.url, problem, "see ISLES_ZENODO_ENDPOINT and proxies")])
+        return Refusal(NOT_DOWNLOADED, [Finding("", self.url, problem, "see ISLES_ZENODO_ENDPOINT and proxies")])
 
 
 def _strong_etag(response: requests.Response) -> str | None:

@@ -21,13 +21,13 @@ from isles_assets.findings import Finding, Refusal
 from isles_assets.progress import ByteProgress, readable_bytes
 from isles_assets.release.record import Record
 from isles_assets.source.verified import note_beside, remember
+from isles_assets.source.zenodo import NOT_DOWNLOADED
 
 NOTED_EVERY = 256 << 20
 """Bytes after which the digest is noted."""
 
 _BUFFER = 4 << 20
 _IDENTITY = ("record", "archive", "size", "md5")
-_HEADLINE = "The release was not downloaded."
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 Position = Annotated[int, pydantic.Field(gt=0)]
@@ -196,7 +196,7 @@ def size_so_far(path: Path) -> int:
 
 
 def _refused(path: Path, problem: str, mend: str) -> Refusal:
-    return Refusal(_HEADLINE, [Finding("", str(path), problem, mend)])
+    return Refusal(NOT_DOWNLOADED, [Finding("", str(path), problem, mend)])
 
 
 def _md5() -> "hashlib._Hash":

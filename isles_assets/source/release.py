@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isles_assets.commands import materialize
-from isles_assets.files import existing, free_space, written_whole
+from isles_assets.files import existing, lack_of_room, written_whole
 from isles_assets.findings import Finding, Refusal
 from isles_assets.progress import readable_bytes
 from isles_assets.release.record import Record
@@ -15,7 +15,7 @@ from isles_assets.source.download import download
 from isles_assets.source.partial import size_so_far
 from isles_assets.source.patience import LONG, Patience
 from isles_assets.source.verified import is_known, note_beside, read_note, verify
-from isles_assets.source.zenodo import Zenodo
+from isles_assets.source.zenodo import NOT_DOWNLOADED, Zenodo
 
 
 @dataclass(frozen=True)
@@ -90,17 +90,15 @@ def _check_room(needed: Mapping[Path, int]) -> None:
         disks.setdefault(existing(path).stat().st_dev, []).append(path)
     findings = []
     for paths in disks.values():
-        free, size = free_space(paths[0]), sum(needed[path] for path in paths)
-        if size > free:
+        if problem := lack_of_room(paths[0], sum(needed[path] for path in paths)):
             parts = ", ".join(f"{readable_bytes(needed[path])} for {path.name}" for path in paths)
-            problem = f"has {readable_bytes(free)} free, and {readable_bytes(size)} are needed: {parts}"
             mend = (
                 "free space, set ISLES_DATA_DIR to a larger disk, or set free_disk in the run config of zenodo_archive "
                 "and subject_shard"
             )
-            findings.append(Finding("", str(existing(paths[0])), problem, mend))
+            findings.append(Finding("", str(existing(paths[0])), f"{problem}: {parts}", mend))
     if findings:
-        raise Refusal("The release was not downloaded.", findings)
+        raise Refusal(NOT_DOWNLOADED, findings)
 
 
 def _check_origin(record: Record, tree: Path) -> None:

@@ -26,7 +26,7 @@ from isles_assets.source.patience import SHORT, PassingError, Patience, patientl
 
 ENDPOINT = "https://zenodo.org"
 
-_HEADLINE = "The release was not downloaded."
+NOT_DOWNLOADED = "The release was not downloaded."
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 _MENDS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "the record is not open to everybody: look at it in a browser",
@@ -112,7 +112,7 @@ class Zenodo:
     def check(self, record: Record) -> None:
         """Raise `Refusal` unless Zenodo's record and its archive are the pinned ones; waits for Zenodo's answer."""
         url = self._record_url(record.record)
-        patiently(lambda: self.check_now(record), self.patience, self.say, _HEADLINE, url)
+        patiently(lambda: self.check_now(record), self.patience, self.say, NOT_DOWNLOADED, url)
 
     def check_now(self, record: Record) -> None:
         """The same, but raises `PassingError` where Zenodo does not answer at once."""
@@ -231,7 +231,7 @@ def _published(url: str, response: requests.Response) -> ZenodoRecord:
 
 
 def _refused(url: str, problem: str, mend: str) -> Refusal:
-    return Refusal(_HEADLINE, [Finding("", url, problem, mend)])
+    return Refusal(NOT_DOWNLOADED, [Finding("", url, problem, mend)])
 
 
 def _words(reason: BaseException) -> str:

@@ -3,7 +3,6 @@
 import json
 import re
 import socket
-import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -14,6 +13,8 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
+
+from isles_assets_tests.connections import drop
 
 if TYPE_CHECKING:
     from isles_assets_tests.hub_server.server import HubServer
@@ -209,10 +210,10 @@ class Handler(BaseHTTPRequestHandler):
                 for _ in call.body:  # a client reads no answer before it has sent its body
                     pass
                 self._send(response, record)
-            except DroppedError as drop:
-                self._drop(reset=drop.reset)
+            except DroppedError as dropped:
+                drop(self, reset=dropped.reset)
             except OSError:  # the client is gone
-                self._drop()
+                drop(self)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_CONNECT = exchange  # noqa: N815 - the names http.server calls
 
@@ -232,15 +233,6 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(piece)
             if response.cut is not None and record.bytes_out >= response.cut:
                 raise DroppedError(reset=response.reset)
-
-    def _drop(self, *, reset: bool = False) -> None:
-        self.close_connection = True
-        with suppress(OSError):
-            if reset:
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                socket.close(self.connection.detach())
-            else:
-                self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: `HubServer.requests` has it."""
