@@ -84,9 +84,11 @@ class Machine:
         return self.folder / "log"
 
     def runs(self, process: int) -> bool:
-        """Whether the process is this machine's."""
+        """Whether the process is this machine's, by its environment or, where its title overwrote that, its folder."""
         with contextlib.suppress(OSError):
-            return self._mark.encode() in Path("/proc", str(process), "environ").read_bytes().split(b"\0")
+            seen = Path("/proc", str(process))
+            environ = (seen / "environ").read_bytes().split(b"\0")
+            return self._mark.encode() in environ or (seen / "cwd").readlink() == self.folder
         return False
 
     def lose(self) -> None:
