@@ -3,8 +3,10 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,9 @@ from isles_assets.findings import Finding, Refusal
 from isles_assets.progress import readable_bytes
 
 DATA_DIR = "ISLES_DATA_DIR"
+
+_ABANDONED = 24 * 60 * 60
+"""Seconds without a change after which a temporary file of another machine is taken for a leftover."""
 
 
 @contextmanager
@@ -53,15 +58,19 @@ def sync_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the temporary files and folders that killed processes of this machine left in `folder`."""
-    host = _owner_suffix("*")
-    for leftover in folder.glob(f".*{host}"):
-        owner = leftover.name.removesuffix(".tmp").rpartition("-")[2]
-        if owner.isdigit() and not _alive(int(owner)):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
+    """Remove the temporary files and folders that killed processes left in `folder`.
+
+    Whether a process of this machine lives can be asked. Of another's (`folder` may be shared), only what has not
+    been changed for a day is removed.
+    """
+    for leftover in folder.glob(".*.tmp"):
+        owner = re.search(r"-(\d+)\.tmp$", leftover.name)
+        if not owner or not _is_leftover(leftover, int(owner[1])):
+            continue
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:
@@ -115,8 +124,20 @@ def _concerns(error: OSError, path: Path) -> bool:
     return named.is_relative_to(path.parent) or path.is_relative_to(named)
 
 
-def _owner_suffix(process: int | str) -> str:
-    return f".{socket.gethostname()}-{process}.tmp"
+def _is_leftover(temporary: Path, owner: int) -> bool:
+    if temporary.name.endswith(_owner_suffix(owner)):
+        return not _alive(owner)
+    try:
+        return time.time() - temporary.stat().st_mtime > _ABANDONED
+    except FileNotFoundError:  # its owner has just finished it
+        return False
+
+
+def _owner_suffix(process: int) -> str:
+    """Says on which machine and, as containers may share its name, in which of its process tables."""
+    table = Path("/proc/self/ns/pid")
+    host = f"{socket.gethostname()}-{table.stat().st_ino}" if table.exists() else socket.gethostname()
+    return f".{host}-{process}.tmp"
 
 
 def _alive(process: int) -> bool:

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -33,6 +34,7 @@ def each_in_processes(
 
     A process that dies (killed by the system for its memory, say) costs the key that it was at, no other. When
     the caller stops early, by an exception or a signal, running processes are stopped and waiting keys dropped.
+    When it is killed, they stop by themselves.
     """
     waiting = iter(arguments.items())
     team: list[_Worker] = []
@@ -109,9 +111,18 @@ def _work(function: Callable[..., Any], connection: Connection) -> None:
     """In a worker: answer each tuple of arguments, until the caller is gone or wants it to stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the caller hears as well
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # an exception, so that temporary files are removed
+    threading.Thread(target=_stop_with_caller, daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
         while True:
             connection.send(_call(function, connection.recv()))
+
+
+def _stop_with_caller() -> None:
+    """In a worker: a caller that was killed cannot stop it, and it would go on to the end of its key."""
+    caller = multiprocessing.parent_process()
+    assert caller is not None
+    caller.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _call(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result | Exception:

@@ -22,7 +22,7 @@ from isles_assets_tests.project import Project
 WARM = multiprocessing.get_context("forkserver")
 WARM.set_forkserver_preload([__name__, "isles_assets.definitions", "datasets"])
 
-LONG = 120
+LONG = 300
 TABLES = "tables"
 FIRST, SECOND = (f"shards/{config.name}" for config in CONFIGS)
 RECORDS = "shards/records"

@@ -82,13 +82,17 @@ class Deployment:
             return bool(self.ask("{ assetNodes { id } }"))
         return False
 
-    def launch(self, partitions: Sequence[str]) -> str:
+    def launch(self, partitions: Sequence[str], **tags: str) -> str:
         """Launch a backfill of `subject_shard`; its id."""
         answer = self.ask(
             """mutation ($params: LaunchBackfillParams!) {
                 launchPartitionBackfill(backfillParams: $params) {
                     ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
-            params={"assetSelection": [{"path": ["subject_shard"]}], "partitionNames": list(partitions)},
+            params={
+                "assetSelection": [{"path": ["subject_shard"]}],
+                "partitionNames": list(partitions),
+                "tags": [{"key": key, "value": value} for key, value in tags.items()],
+            },
         )
         return str(answer["backfillId"])
 
@@ -101,6 +105,33 @@ class Deployment:
             params={"parentRunId": backfill, "strategy": "FROM_FAILURE"},
         )
         return str(answer["backfillId"])
+
+    def materialize(self, asset: str) -> str:
+        """Launch a run of an asset, as the UI's button `Materialize` does, and wait for it; how it ended."""
+        (node,) = self.ask(
+            """query ($key: AssetKeyInput!) { assetNodes(assetKeys: [$key]) {
+                repository { name location { name } } } }""",
+            key={"path": [asset]},
+        )
+        selector = {
+            "repositoryLocationName": node["repository"]["location"]["name"],
+            "repositoryName": node["repository"]["name"],
+            "jobName": "__ASSET_JOB",
+            "assetSelection": [{"path": [asset]}],
+            "assetCheckSelection": [],
+        }
+        answer = self.ask(
+            """mutation ($params: ExecutionParams!) { launchRun(executionParams: $params) {
+                ... on LaunchRunSuccess { run { id } } ... on PythonError { message } } }""",
+            params={"selector": selector, "runConfigData": {}},
+        )
+
+        def ended() -> Any:
+            query = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+            status = self.ask(query, id=answer["run"]["id"])["status"]
+            return status in ("SUCCESS", "FAILURE", "CANCELED") and status
+
+        return str(eventually(ended, every=0.2))
 
     def end(self, backfill: str) -> tuple[str, int, int]:
         """How a backfill ended, and how many partitions it materialized and failed."""
@@ -158,34 +189,48 @@ class Deployment:
 @pytest.fixture
 def deployment(tree: Path) -> Iterator[Deployment]:
     """Serves a project on `tree`, nothing materialized."""
-    with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
-        home = Path(name)
-        (home / "dagster.yaml").write_text(CONFIG)
-        (home / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": {"socket": f"{name}/code"}}]}))
-        instance = stack.enter_context(dg.DagsterInstance.from_config(name))
-        project = Project(Settings(raw_root=str(tree), data_dir=f"{name}/data", workers=2), instance)
-        variables = environment(
-            DAGSTER_HOME=name, ISLES_RAW_ROOT=str(tree), ISLES_DATA_DIR=f"{name}/data", ISLES_WORKERS="2"
+    with tempfile.TemporaryDirectory() as name:
+        Path(name, "dagster.yaml").write_text(CONFIG)
+        with served(Path(name), Settings(raw_root=str(tree), data_dir=f"{name}/data", workers=2)) as new:
+            yield new
+
+
+@contextlib.contextmanager
+def served(home: Path, settings: Settings, **variables: str) -> Iterator[Deployment]:
+    """Serves a project with `settings` on the instance whose `dagster.yaml` lies in `home`."""
+    with contextlib.ExitStack() as stack:
+        (home / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": {"socket": f"{home}/code"}}]}))
+        project = Project(settings, stack.enter_context(dg.DagsterInstance.from_config(str(home))))
+        environ = environment(
+            DAGSTER_HOME=str(home),
+            ISLES_RAW_ROOT=str(settings.tree),
+            ISLES_DATA_DIR=str(settings.folder.root),
+            ISLES_WORKERS=str(settings.processes),
+            **variables,
         )
         log = stack.enter_context((home / "log").open("wb"))
 
         def start(*command: str) -> None:
             stack.enter_context(
                 running(
-                    subprocess.Popen(command, cwd=home, env=variables, stdout=log, stderr=log, start_new_session=True)
+                    subprocess.Popen(command, cwd=home, env=environ, stdout=log, stderr=log, start_new_session=True)
                 )
             )
 
-        start("dagster", "api", "grpc", "-m", "isles_assets", "--socket", f"{name}/code")
+        start("dagster", "api", "grpc", "-m", "isles_assets", "--socket", f"{home}/code")
         eventually(lambda: listens(home / "code"), every=0.05)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        start("dagster-webserver", "-w", "workspace.yaml", "-p", port)
+        port = free_port()
+        start("dagster-webserver", "-w", "workspace.yaml", "-p", str(port))
         start(sys.executable, "-c", DAEMON, "run", "-w", "workspace.yaml")
-        served = Deployment(project, f"http://127.0.0.1:{port}/graphql")
-        eventually(served.is_up, every=0.2)
-        yield served
+        new = Deployment(project, f"http://127.0.0.1:{port}/graphql")
+        eventually(new.is_up, every=0.2)
+        yield new
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def listens(path: Path) -> bool:

@@ -5,6 +5,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,41 @@ def test_only_leftovers_of_dead_processes_of_this_machine_are_swept(tmp_path, wr
         other.touch()
     sweep(tmp_path)
     assert set(tmp_path.iterdir()) == set(others)
+
+
+@pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])
+def test_what_another_machine_has_not_touched_for_a_day_is_swept(tmp_path, hours, stays):
+    files = [tmp_path / name for name in (".file.elsewhere-4026531836-17.tmp", ".file.tmp", ".17.tmp", "file-17.tmp")]
+    for file in files:
+        file.touch()
+        os.utime(file, times=(time.time() - hours * 3600,) * 2)
+    sweep(tmp_path)
+    assert set(tmp_path.iterdir()) == set(files if stays else files[1:])
+
+
+IN_CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+
+
+def may_contain() -> bool:
+    try:
+        return subprocess.run([*IN_CONTAINER, "true"], capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+if may_contain():
+
+    def test_file_of_a_container_that_shares_the_machines_name_is_not_swept(tmp_path):
+        command = [*IN_CONTAINER, sys.executable, "-c", WRITE_SLOWLY, str(tmp_path / "file")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "writing\n"
+            (file,) = tmp_path.iterdir()
+            assert file.name.endswith("-1.tmp")  # its number there; here it is another process
+            file.rename(other := file.with_name(file.name.replace("-1.tmp", "-999999999.tmp")))  # here it is none
+            sweep(tmp_path)
+            assert list(tmp_path.iterdir()) == [other]
+            process.kill()
 
 
 def test_leftover_folder_is_swept_with_what_is_in_it(tmp_path, writing):

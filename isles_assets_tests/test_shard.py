@@ -3,8 +3,10 @@
 import dataclasses
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import datasets
@@ -18,12 +20,14 @@ from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.footer import FOOTER_KEY
 from isles_assets.dataset.schema import CONFIGS, MEDIA
 from isles_assets.dataset.shard import FORMAT_VERSION, ShardRecord, build_shard, shard_state
+from isles_assets.files import sha256_of
 from isles_assets.findings import Refusal
 from isles_assets.parquet import Streamed, write_row
 from isles_assets.release.clinical import VARIABLES
 from isles_assets.release.tree import take_inventory
 from isles_assets.release.volumes import BY_COLUMN, VOLUMES
 from isles_assets.release.workbooks import read_clinical_rows
+from isles_assets.workers import each_in_processes
 from isles_assets_tests.project import replace
 
 SUBJECT = "sub-stroke0158"  # its lesion mask is stored as 0 and 65535
@@ -85,6 +89,43 @@ def test_footer_names_every_source_with_its_digest(sample_tree, folder):
             for volume in config.volumes
         }
         assert json.loads(metadata[b"huggingface"])["info"]["features"].keys() == features(config).keys()
+
+
+def with_other_age(subject: manifest.SubjectManifest) -> manifest.SubjectManifest:
+    return dataclasses.replace(subject, clinical={**subject.clinical, "age": 99})
+
+
+def test_a_record_is_not_taken_for_that_of_a_shard_with_other_clinical_values(sample_tree, folder, tmp_path):
+    """Two runs over one subject, one of them with an older manifest, may leave such a pair."""
+    subject, older = survey(sample_tree), with_other_age(survey(sample_tree))
+    build_shard(sample_tree, other := DataFolder(tmp_path / "other"), older, SCHEMAS)
+    build_shard(sample_tree, folder, subject, SCHEMAS)
+    assert shard_state(folder, subject).record
+    assert folder.shard(CTP_NCCT, SUBJECT).read_bytes() == other.shard(CTP_NCCT, SUBJECT).read_bytes()
+    assert folder.shard(DEFAULT, SUBJECT).stat().st_size == other.shard(DEFAULT, SUBJECT).stat().st_size
+    other.shard(DEFAULT, SUBJECT).rename(folder.shard(DEFAULT, SUBJECT))
+    assert shard_state(folder, subject).reason == "has a shard default that is not the one recorded"
+
+
+def build_often(tree: Path, folder: DataFolder, subject: manifest.SubjectManifest, start: float) -> int:
+    time.sleep(max(0.0, start - time.time()))
+    for _ in range(10):
+        build_shard(tree, folder, subject, SCHEMAS)
+    return os.getpid()
+
+
+def test_runs_that_build_one_subject_at_once_leave_what_is_as_recorded_or_is_made_again(sample_tree, folder):
+    subject = survey(sample_tree)
+    subjects = {"one": subject, "another": subject, "with older manifest": with_other_age(subject)}
+    arguments = {name: (sample_tree, folder, row, time.time() + 3) for name, row in subjects.items()}
+    processes = dict(each_in_processes(build_often, arguments, len(arguments)))
+    assert len(set(processes.values())) == len(arguments), processes
+    for row in subjects.values():
+        record = shard_state(folder, row).record or build_shard(sample_tree, folder, row, SCHEMAS)
+        assert {config.name: sha256_of(folder.shard(config, SUBJECT)) for config in CONFIGS} == {
+            name: file.sha256 for name, file in record.files.items()
+        }
+    assert not list(folder.root.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)

@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 
 from isles_assets.findings import Finding, Refusal
 from isles_assets.workers import each_in_processes
+from isles_assets_tests.processes import REPOSITORY
 
 PROMPTLY = 10
 FINDING = Finding("sub-stroke0001", "a/b", "is wrong", "mend it")
@@ -128,6 +131,28 @@ def test_stopping_early_stops_running_processes_and_drops_waiting_keys(tmp_path,
     assert "second" in {path.name for path in began}
     assert len(began) < 4
     assert not any(alive(int(path.read_text())) for path in began)
+
+
+SLEEP = """
+import sys
+from pathlib import Path
+from isles_assets.workers import each_in_processes
+from isles_assets_tests.test_workers import sleep
+list(each_in_processes(sleep, {key: (Path(sys.argv[1]), key) for key in ("one", "two", "three")}, 2))
+"""
+
+
+def test_processes_stop_when_their_caller_is_killed(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", SLEEP, tmp_path], cwd=REPOSITORY) as caller:
+        while not (tmp_path / "one").exists() or not (tmp_path / "two").exists():
+            assert caller.poll() is None
+            time.sleep(0.01)
+        caller.kill()
+    deadline = time.monotonic() + PROMPTLY
+    while any(alive(int((tmp_path / key).read_text())) for key in ("one", "two")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not (tmp_path / "three").exists()
 
 
 def test_finishing_leaves_no_process():

@@ -246,8 +246,7 @@ def _read(folder: DataFolder, subject: str, schema: pa.Schema) -> pa.Table:
 
 def _intact_record(folder: DataFolder, subject: str) -> PreviewRecord | None:
     """The record of a preview that is there and as recorded; else None."""
-    path = folder.preview_record(subject)
-    record = read_record(path, PreviewRecord) if path.exists() else None
+    record = read_record(folder.preview_record(subject), PreviewRecord)
     return record if record and _is_intact(folder, record) else None
 
 

@@ -51,11 +51,9 @@ def recorded_state(path: Path, kind: type[Record], subject: SubjectManifest, ver
     No file but the record is looked at. Where the manifest has digests, they decide and not the sources' times; the
     record returned has the times as the manifest has them.
     """
-    if not path.exists():
-        return State(None, f"has no {what} yet")
     record = read_record(path, kind)
     if record is None:
-        return State(None, f"has a {what} record that cannot be read")
+        return State(None, f"has a {what} record that cannot be read" if path.exists() else f"has no {what} yet")
     if record.version != version:
         return State(None, f"has a {what} of format {record.version}, which is now {version}")
     if record.clinical != clinical_digest(subject):
@@ -66,16 +64,16 @@ def recorded_state(path: Path, kind: type[Record], subject: SubjectManifest, ver
 
 
 def read_record(path: Path, kind: type[Record]) -> Record | None:
-    """The record at `path`, which must be there; None if it cannot be read."""
+    """The record at `path`; None if it is not there, as while another run replaces the files, or cannot be read."""
     try:
         return kind.from_json(path.read_text())
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def store_record(path: Path, record: Recorded) -> None:
     """Store `record` at `path`, if it is not what is stored there."""
-    if path.exists() and read_record(path, type(record)) == record:
+    if read_record(path, type(record)) == record:
         return
     with written_whole(path) as temporary:
         temporary.write_text(record.to_json())

@@ -36,7 +36,7 @@ from isles_assets.files import explained, written_whole
 from isles_assets.findings import Finding, Refusal
 from isles_assets.parquet import LARGEST_VALUE, Sink, Streamed, value_digests, write_row
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -140,11 +140,12 @@ def shard_state(folder: DataFolder, subject: SubjectManifest) -> State[ShardReco
         if record.freed and not path.exists():
             continue
         try:
+            size = path.stat().st_size
             footer = json.loads(pq.read_metadata(path).metadata[FOOTER_KEY.encode()])
         except (OSError, pa.ArrowInvalid, KeyError, ValueError):
             return State(None, f"has no readable shard {config.name}")
-        expected = {volume.column: _footer_source(record.sources[volume.column]) for volume in config.volumes}
-        if path.stat().st_size != record.files[config.name].size or footer != _footer(expected, record.synthetic):
+        expected = _footer(config, record.sources, record.clinical, record.synthetic)
+        if (size, footer) != (record.files[config.name].size, expected):
             return State(None, f"has a shard {config.name} that is not the one recorded")
     return state
 
@@ -182,7 +183,7 @@ def _build(
                 **{v.column: _value(root, subject, v.column, decode, sources) for v in config.volumes},
                 **{v.column: subject.clinical[v.column] for v in config.clinical},
             }
-            files[config.name] = _write(temporary, config, schemas[config.name], row, sources, subject.synthetic)
+            files[config.name] = _write(temporary, config, schemas[config.name], row, sources, subject)
         record_path.unlink(missing_ok=True)  # all files are whole; from here on they take the place of older ones
     record = ShardRecord(
         subject.subject, FORMAT_VERSION, clinical_digest(subject), subject.synthetic, False, files, sources
@@ -216,19 +217,17 @@ def _write(
     schema: pa.Schema,
     row: Mapping[str, Any],
     sources: Mapping[str, Source],
-    synthetic: bool,
+    subject: SubjectManifest,
 ) -> ShardFile:
-    def packed() -> dict[str, Source]:
-        return {volume.column: sources[volume.column] for volume in config.volumes}
-
     def footer() -> dict[str, str]:
-        described = {column: _footer_source(source) for column, source in packed().items()}
-        return {FOOTER_KEY: json.dumps(_footer(described, synthetic), sort_keys=True)}
+        content = _footer(config, sources, clinical_digest(subject), subject.synthetic)
+        return {FOOTER_KEY: json.dumps(content, sort_keys=True)}
 
     with path.open("wb") as file:
         written = write_row(file, schema, row, footer, created_by=f"isles-assets version {FORMAT_VERSION}")
-    _compare(path, packed())
-    return ShardFile(written.size, written.sha256, sum(source.size for source in packed().values()))
+    packed = {volume.column: sources[volume.column] for volume in config.volumes}
+    _compare(path, packed)
+    return ShardFile(written.size, written.sha256, sum(source.size for source in packed.values()))
 
 
 def _use(root: Path, subject: SubjectManifest, decode: bool, column: str) -> None:
@@ -244,12 +243,13 @@ def _check(root: Path, subject: SubjectManifest, column: str) -> None:
         raise offence(subject, column, f"is larger than the {LARGEST_VALUE} bytes that a Parquet value may have")
 
 
-def _footer(sources: Mapping[str, Any], synthetic: bool) -> dict[str, Any]:
-    return provenance(FORMAT_VERSION, synthetic) | {"sources": dict(sources)}
-
-
-def _footer_source(source: Source) -> dict[str, Any]:
-    return asdict(PackedSource(source.path, source.size, source.sha256))
+def _footer(config: Config, sources: Mapping[str, Source], clinical: str, synthetic: bool) -> dict[str, Any]:
+    """All that the file is made from: files with the same footer are the same, whichever run wrote them."""
+    packed = {volume.column: sources[volume.column] for volume in config.volumes}
+    return provenance(FORMAT_VERSION, synthetic) | {
+        "clinical": clinical if config.clinical else None,
+        "sources": {column: asdict(PackedSource(s.path, s.size, s.sha256)) for column, s in packed.items()},
+    }
 
 
 def parse_footer(metadata: Mapping[bytes, bytes] | None) -> ShardFooter:
