@@ -1,8 +1,9 @@
-"""The Dagster code location: assets, checks, jobs and settings put together; no logic."""
+"""The Dagster code location: assets, checks, jobs, automation and settings put together; no logic."""
 
 import dagster as dg
 
 from isles_assets.graph import assets
+from isles_assets.graph.automation import SCHEDULES, SENSORS
 from isles_assets.graph.checks import CHECKS
 from isles_assets.graph.jobs import build, rollback, verify
 from isles_assets.graph.resources import Settings
@@ -17,6 +18,8 @@ def build_defs(settings: Settings) -> dg.Definitions:
         assets=dg.load_assets_from_modules([assets]),
         asset_checks=CHECKS,
         jobs=[build, verify, rollback],
+        schedules=SCHEDULES,
+        sensors=SENSORS,
         resources={"settings": settings},
         executor=dg.in_process_executor,
     )

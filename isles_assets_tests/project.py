@@ -1,5 +1,6 @@
 """A project under test: a tree, a data folder and a real Dagster instance in a temporary DAGSTER_HOME."""
 
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from isles_assets.graph.partitions import subjects
 from isles_assets.graph.resources import Settings
 
 INSTANCE = {"telemetry": {"enabled": False}, "python_logs": {"python_log_level": "INFO"}}
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 DRY_RUN = {"ops": {"hub_dataset": {"config": {"dry_run": True}}}}
 
 
@@ -38,7 +40,7 @@ class Project:
     def of(cls, settings: Settings) -> Iterator["Project"]:
         """A project with these settings and its own DAGSTER_HOME, removed at the end."""
         with (
-            tempfile.TemporaryDirectory() as home,
+            tempfile.TemporaryDirectory(dir=MEMORY) as home,
             dg.DagsterInstance.local_temp(home, overrides=INSTANCE) as instance,
         ):
             yield cls(settings, instance)

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -148,12 +149,16 @@ class Deployment:
         return answer["status"], counts["numPartitionsMaterialized"], counts["numPartitionsFailed"]
 
     def cancel(self, backfill: str) -> None:
-        """What the UI's button `Cancel` on a backfill does."""
-        self.ask(
-            """mutation ($id: String!) { cancelPartitionBackfill(backfillId: $id) {
-                ... on CancelBackfillSuccess { backfillId } ... on PythonError { message } } }""",
-            id=backfill,
-        )
+        """What the UI's button `Cancel` on a backfill does, again if the daemon overwrites it while it looks on."""
+        status = """query ($id: String!) { partitionBackfillOrError(backfillId: $id) {
+            ... on PartitionBackfill { status } } }"""
+        while self.ask(status, id=backfill)["status"] == "REQUESTED":
+            self.ask(
+                """mutation ($id: String!) { cancelPartitionBackfill(backfillId: $id) {
+                    ... on CancelBackfillSuccess { backfillId } ... on PythonError { message } } }""",
+                id=backfill,
+            )
+            time.sleep(1)
 
     def runs(self, backfill: str) -> list[dict[str, Any]]:
         """The runs of a backfill, with id, status and tags."""

@@ -367,7 +367,7 @@ def test_a_folder_or_a_file_in_the_way_is_named_and_left_alone(published, tmp_pa
 
 
 def test_a_disk_without_room_is_refused_before_a_volume_is_read(hub, tmp_path, restore, monkeypatch):
-    monkeypatch.setattr("isles_assets.restore.volumes.free_space", lambda path: 10_000)
+    monkeypatch.setattr("isles_assets.files.free_space", lambda path: 10_000)
     code, said = restore(REPO, tmp_path / "tree")
     assert code == 1
     assert "has 10 kB free, and" in said and "are needed -> free space" in said

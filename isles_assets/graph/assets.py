@@ -23,6 +23,7 @@ from isles_assets.dataset.schema import CONFIGS
 from isles_assets.dataset.shard import FORMAT_VERSION
 from isles_assets.files import sha256_of
 from isles_assets.graph import reporting
+from isles_assets.graph.automation import when_complete
 from isles_assets.graph.outcomes import materialize_each, wanted_rows
 from isles_assets.graph.partitions import partitions_per_run, subjects
 from isles_assets.graph.reporting import refusals_reported
@@ -250,6 +251,8 @@ class PublishConfig(dg.Config):
     ],
     output_required=False,
     retry_policy=dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL),  # refusals are not retried
+    automation_condition=when_complete,
+    pool="publishing",
     group_name=GROUP,
     kinds={"huggingface"},
     code_version=f"{CARD_VERSION}.{FORMAT_VERSION}.{PREVIEW_VERSION}",

@@ -1,0 +1,114 @@
+"""What happens without a person: everything here is off until it is switched on in the UI, under Automation.
+
+Only the notifications start by themselves, where `ISLES_WEBHOOK_URL` says that they are wanted. All of it needs the
+daemon, which `make ui` starts.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import and_
+
+import dagster as dg
+
+from isles_assets import webhook
+from isles_assets.graph import reporting
+from isles_assets.graph.jobs import verify
+from isles_assets.graph.resources import Settings
+from isles_assets.properties import PROPERTIES
+from isles_assets.source.patience import PassingError
+
+_MOST_WORDS = 1500
+_A_DAY = 24 * 60 * 60
+_WHERE_WANTED = dg.DefaultSensorStatus.RUNNING if webhook.address() else dg.DefaultSensorStatus.STOPPED
+
+_passed = dg.AutomationCondition.all_checks_match(dg.AutomationCondition.check_passed(), blocking_only=True)
+_behind = dg.AutomationCondition.any_deps_updated().since(dg.AutomationCondition.newly_updated())
+
+when_complete = (
+    (dg.AutomationCondition.any_deps_updated() | dg.AutomationCondition.missing().newly_true())
+    .since(dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated())
+    .with_label("something is new")
+    & (~dg.AutomationCondition.any_deps_missing()).with_label("every partition is there")
+    & (~dg.AutomationCondition.any_deps_match(dg.AutomationCondition.execution_failed())).with_label("none failed")
+    & (~dg.AutomationCondition.any_deps_match(_behind)).with_label("none is older than what it is made from")
+    & (~dg.AutomationCondition.any_deps_in_progress()).with_label("none is being made")
+    & (~dg.AutomationCondition.in_progress()).with_label("nothing is being published")
+    & reduce(
+        and_,
+        (
+            dg.AutomationCondition.asset_matches(asset, _passed).with_label(f"blocking checks of {asset} passed")
+            for asset in dict.fromkeys(prop.asset for prop in PROPERTIES if prop.blocking)
+        ),
+    )
+).with_label("all shards and previews are fresh and all blocking checks have passed")
+"""When `hub_dataset` may follow by itself. What Dagster cannot see of the files, `hub_dataset` refuses."""
+
+publish_when_complete = dg.AutomationConditionSensorDefinition(
+    "publish_when_complete",
+    target=dg.AssetSelection.assets("hub_dataset"),
+    description="Publishes by itself, once all shards and previews are fresh and all blocking checks have passed.",
+)
+
+nightly_verify = dg.ScheduleDefinition(
+    name="nightly_verify",
+    job=verify,
+    cron_schedule="0 3 * * *",
+    description="Is what is published still what was published? Each night at 3 h UTC.",
+)
+
+
+@dg.sensor(minimum_interval_seconds=_A_DAY)
+def newer_release(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorResult | dg.SkipReason:
+    """Has Zenodo a newer version of the release? Asks once a day; observed on zenodo_archive, and never taken."""
+    pinned = settings.release
+    with reporting.refusals_reported():
+        try:
+            newest = settings.zenodo(context.log.info).newest(pinned.record)
+        except PassingError as error:
+            return dg.SkipReason(f"Not known today whether there is a version after {pinned.version}: {error}")
+    if newest.record == pinned.record:
+        return dg.SkipReason(f"{pinned.version} is the newest version")
+    if newest.record == context.cursor:
+        return dg.SkipReason(f"{newest.version} of {newest.date} was reported before")
+    if webhook.address():
+        webhook.post(f"Zenodo has {newest.version} of the release, of {newest.date}: {newest.url}")
+    observation = dg.AssetObservation("zenodo_archive", metadata=reporting.of_newer_version(newest))
+    return dg.SensorResult(asset_events=[observation], cursor=newest.record)
+
+
+@dg.run_failure_sensor(default_status=_WHERE_WANTED)
+def failed_runs(context: dg.RunFailureSensorContext) -> None:
+    """Posts each run that failed, and why, to the address in `ISLES_WEBHOOK_URL`."""
+    words = [f"{event.step_key}: {_reason(event)}" for event in context.get_step_failure_events()]
+    webhook.post(_message(context.dagster_run, "failed", words or [context.failure_event.message or ""]))
+
+
+@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, default_status=_WHERE_WANTED)
+def failed_checks(context: dg.RunStatusSensorContext) -> None:
+    """Posts the checks that failed in a run that did not, as in job `verify`, to the address in `ISLES_WEBHOOK_URL`."""
+    entries = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    evaluations = [e.dagster_event.asset_check_evaluation_data for e in entries if e.dagster_event]
+    words = [
+        f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name} failed\n{evaluation.description or ''}"
+        for evaluation in evaluations
+        if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
+    ]
+    if words:
+        webhook.post(_message(context.dagster_run, "found what should not be", words))
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    """What a step that failed says to people."""
+    failure = event.step_failure_data
+    said = failure.user_failure_data.description if failure.user_failure_data else None
+    return said or (failure.error.message.strip() if failure.error else "no reason is known")
+
+
+def _message(run: dg.DagsterRun, what: str, words: Sequence[str]) -> str:
+    """One message on a run, cut to what a chat shows."""
+    text = "\n".join([f"isles-assets: run {run.run_id} of {run.job_name} {what}.", *words])
+    return text if len(text) <= _MOST_WORDS else f"{text[:_MOST_WORDS]}\n... and more: see the run in the UI"
+
+
+SENSORS: Sequence[dg.SensorDefinition] = [publish_when_complete, newer_release, failed_runs, failed_checks]
+SCHEDULES: Sequence[dg.ScheduleDefinition] = [nightly_verify]
