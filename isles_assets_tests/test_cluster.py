@@ -26,10 +26,11 @@ from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.schema import CONFIGS
 from isles_assets.graph.resources import Settings
 from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets_tests.deployment import OFTEN, Deployment, free_port, served
 from isles_assets_tests.processes import NOBODY, REPOSITORY, reachable_folder
 from isles_assets_tests.running import FIRST, RECORDS, TABLES, Changes, eventually, finished, identities
-from isles_assets_tests.test_backfill import Deployment, free_port, rewritten, served
 from isles_assets_tests.test_commands import environment
+from isles_assets_tests.test_operating import rewritten
 
 MISSING = [name for name in ("dagster_postgres", "dagster_ray", "ray") if not importlib.util.find_spec(name)]
 BINARIES = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
@@ -43,14 +44,7 @@ pytestmark = [
 ]
 
 EXAMPLE = REPOSITORY / "deploy" / "ray" / "dagster.yaml"
-OFTEN = {
-    "run_coordinator": {
-        "module": "dagster",
-        "class": "QueuedRunCoordinator",
-        "config": {"dequeue_interval_seconds": 1},
-    },
-    "run_monitoring": {"enabled": True, "poll_interval_seconds": 2, "start_timeout_seconds": 60},
-}
+MONITORED_OFTEN = {"run_monitoring": {"enabled": True, "poll_interval_seconds": 2, "start_timeout_seconds": 60}}
 PER_RUN = 38
 NO_RETRY = {"dagster/max_retries": "0"}
 QUICKLY = {"RAY_health_check_period_ms": "500"}  # of which Ray waits for five; its own is 3 s
@@ -164,7 +158,8 @@ def cluster(built, sample_tree, postgres, monkeypatch) -> Iterator[Cluster]:
     with reachable_folder() as folder, contextlib.ExitStack() as stack:
         home, data = folder / "home", DataFolder(folder / "data")
         home.mkdir()
-        (home / "dagster.yaml").write_text(yaml.safe_dump(yaml.safe_load(EXAMPLE.read_text()) | OFTEN))
+        config = yaml.safe_load(EXAMPLE.read_text())
+        (home / "dagster.yaml").write_text(yaml.safe_dump(config | OFTEN | MONITORED_OFTEN))
         for made in (built.folder.root / TABLES, built.folder.previews):
             shutil.copytree(made, data.root / made.relative_to(built.folder.root))
         ray, dashboard = f"127.0.0.1:{free_port()}", free_port()
@@ -216,12 +211,12 @@ def test_a_machine_is_lost_but_no_shard_and_all_is_published_once(cluster, built
     deployment = cluster.deployment
     project, everything = deployment.project, set(SUBJECT_IDS)
 
-    backfill = deployment.launch(SUBJECT_IDS, **NO_RETRY)
+    backfill = deployment.launch("subject_shard", **NO_RETRY)
     cluster.lose_a_machine_at_work(after=10)
     ended = deployment.end(backfill)
     failed = failed_runs(deployment, backfill)
     of_lost: set[str] = set().union(*(partitions for partitions, _ in failed))
-    assert ended == ("COMPLETED_FAILED", 149 - len(of_lost), len(of_lost))
+    assert ended == ("COMPLETED_FAILED", {"subject_shard": (149 - len(of_lost), len(of_lost))})
     assert any(FOUND_DEAD in reason for _, reason in failed)
     assert all(FOUND_DEAD in reason or NEVER_BEGAN in reason for _, reason in failed)
     assert deployment.states() == {"materialized": everything - of_lost, "failed": of_lost, "materializing": set()}
@@ -230,7 +225,7 @@ def test_a_machine_is_lost_but_no_shard_and_all_is_published_once(cluster, built
 
     before = identities(project.folder.shards)
     rest = deployment.reexecute_from_failure(backfill)
-    assert deployment.end(rest) == ("COMPLETED_SUCCESS", len(of_lost), 0)
+    assert deployment.end(rest) == ("COMPLETED_SUCCESS", {"subject_shard": (len(of_lost), 0)})
     assert {key for keys in deployment.partitions(rest) for key in keys} == of_lost
     assert deployment.states() == {"materialized": everything, "failed": set(), "materializing": set()}
     assert rewritten(project, before) == everything - done
@@ -241,7 +236,5 @@ def test_a_machine_is_lost_but_no_shard_and_all_is_published_once(cluster, built
     assert not list(project.folder.root.rglob("*.tmp"))
 
     assert [deployment.materialize("hub_dataset") for _ in range(2)] == ["SUCCESS", "SUCCESS"]
-    records = project.instance.fetch_materializations(dg.AssetKey("hub_dataset"), limit=10).records
-    published = [record.asset_materialization.metadata for record in reversed(records) if record.asset_materialization]
-    assert [facts["changed"].value for facts in published] == [True, False]
-    assert len({facts["revision"].value for facts in published}) == 1
+    (first, first_changed), (second, second_changed) = deployment.published()
+    assert first == second and first_changed and not second_changed

@@ -1,0 +1,192 @@
+"""The graph as an operator lives with it: a real webserver and daemon, asked through the UI's own API."""
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.volumes import BY_COLUMN
+from isles_assets_tests.deployment import Deployment, served_on
+from isles_assets_tests.project import Project, replace
+from isles_assets_tests.running import FIRST, RECORDS, TABLES, Changes, Identity, eventually, finished, identities
+from isles_assets_tests.test_automation import Chat
+from isles_assets_tests.test_definitions import CHECKS, CONTRACT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a run's processes are found in /proc"),
+]
+
+OF_TABLES = ("raw_tree", "clinical_table", "subject_manifest")
+PARTITIONED = ("subject_shard", "subject_preview")
+ALL = set(SUBJECT_IDS)
+NONE: set[str] = set()
+BAD = [SUBJECT_IDS[40], SUBJECT_IDS[41], SUBJECT_IDS[100]]
+
+
+@pytest.fixture
+def deployment(tree: Path) -> Iterator[Deployment]:
+    """A backfill is one run."""
+    with served_on(tree) as new:
+        yield new
+
+
+class Damage:
+    """A truncated CTA in each of some subjects."""
+
+    def __init__(self, tree: Path, subjects: Sequence[str]):
+        self._good = {tree / BY_COLUMN["cta"].path(s): (tree / BY_COLUMN["cta"].path(s)).read_bytes() for s in subjects}
+        for path, content in self._good.items():
+            replace(path, content[:-2000])
+
+    def mend(self, number: int | None = None) -> None:
+        """Mend the first `number` of those that are left, or all."""
+        for path in list(self._good)[:number]:
+            replace(path, self._good.pop(path))
+
+
+def rewritten(project: Project, before: dict[Path, Identity]) -> set[str]:
+    """Subjects of which a file was written since."""
+    return {path.stem for path, seen in identities(project.folder.shards).items() if before.get(path) != seen}
+
+
+def test_the_graph_its_checks_and_what_can_be_automated_are_shown(deployment):
+    nodes = deployment.ask("""{ assetNodes { assetKey { path } isPartitioned groupName
+        assetChecksOrError { ... on AssetChecks { checks { name blocking } } } } }""")
+    assert {node["assetKey"]["path"][0] for node in nodes} == set(CONTRACT)
+    assert {node["assetKey"]["path"][0] for node in nodes if node["isPartitioned"]} == set(PARTITIONED)
+    assert {
+        check["name"]: (node["assetKey"]["path"][0], check["blocking"])
+        for node in nodes
+        for check in node["assetChecksOrError"]["checks"]
+    } == CHECKS
+    (repository,) = deployment.ask("""{ repositoriesOrError { ... on RepositoryConnection { nodes {
+        sensors { name sensorState { status } } schedules { name scheduleState { status } } } } } }""")["nodes"]
+    assert {s["name"]: s["sensorState"]["status"] for s in repository["sensors"]} == {
+        "failed_checks": "STOPPED",
+        "failed_runs": "STOPPED",
+        "newer_release": "STOPPED",
+        "publish_when_complete": "STOPPED",
+    }
+    assert {s["name"]: s["scheduleState"]["status"] for s in repository["schedules"]} == {"nightly_verify": "STOPPED"}
+
+
+def test_all_is_materialized_from_nothing_and_later_only_what_failed(deployment, tree):
+    project = deployment.project
+    assert deployment.end(deployment.launch(*CONTRACT)) == ("COMPLETED_SUCCESS", dict.fromkeys(PARTITIONED, (149, 0)))
+    assert [deployment.states(asset)["materialized"] for asset in PARTITIONED] == [ALL, ALL]
+    assert [changed for _, changed in deployment.published()] == [True]
+
+    damage = Damage(tree, BAD)
+    assert deployment.materialize(*OF_TABLES) == "SUCCESS"
+    everything = deployment.launch("subject_shard")
+    assert deployment.end(everything) == ("COMPLETED_FAILED", {"subject_shard": (146, 3)})
+    assert deployment.partitions(everything) == [list(SUBJECT_IDS)]
+    assert deployment.states() == {"materialized": ALL - set(BAD), "failed": set(BAD), "materializing": NONE}
+    assert deployment.materialize("hub_dataset") == "FAILURE"
+
+    damage.mend(2)
+    assert deployment.materialize(*OF_TABLES) == "SUCCESS"
+    before = identities(project.folder.shards)
+    again = deployment.reexecute_from_failure(everything)
+    assert deployment.end(again) == ("COMPLETED_FAILED", {"subject_shard": (2, 1)})
+    assert deployment.partitions(again) == [BAD[:2], BAD[2:]]
+    assert rewritten(project, before) == set(BAD[:2])
+
+    damage.mend()
+    assert deployment.materialize(*OF_TABLES) == "SUCCESS"
+    before = identities(project.folder.shards)
+    assert deployment.failed_and_missing() == BAD[2:]
+    rest = deployment.launch("subject_shard", partitions=deployment.failed_and_missing())
+    assert deployment.end(rest) == ("COMPLETED_SUCCESS", {"subject_shard": (1, 0)})
+    assert deployment.partitions(rest) == [BAD[2:]]
+    assert deployment.states() == {"materialized": ALL, "failed": NONE, "materializing": NONE}
+    assert rewritten(project, before) == set(BAD[2:])
+
+    assert deployment.materialize("hub_dataset") == "SUCCESS"
+    (first, _), (last, changed) = deployment.published()
+    assert first == last and not changed  # all is again as it was
+
+
+def test_all_is_not_published_while_a_blocking_check_fails(deployment, tree):
+    """Dagster itself goes on after a failed check, since each layer of a backfill is a run of its own."""
+    wrong = tree / "raw_data" / BAD[0] / "ses-01"
+    wrong.rename(wrong.with_name("ses-0001"))
+    status, _ = deployment.end(deployment.launch(*CONTRACT))
+    assert status == "COMPLETED_FAILED"
+    assert deployment.published() == [] and not deployment.project.folder.hub.exists()
+
+
+def test_runs_of_ten_are_cancelled_and_started_again_and_publish_by_themselves_when_all_is_there(built, tree):
+    """With messages about what failed."""
+    with Chat() as chat, served_on(tree, ISLES_PARTITIONS_PER_RUN="10", ISLES_WEBHOOK_URL=chat.url) as deployment:
+        project = deployment.project
+        for made in (built.folder.root / TABLES, built.folder.previews):
+            shutil.copytree(made, project.folder.root / made.relative_to(built.folder.root))
+        damage = Damage(tree, BAD)
+        assert deployment.materialize(*OF_TABLES) == "SUCCESS"
+
+        everything = deployment.launch("subject_shard")
+        eventually(lambda: len(finished(project.folder)) > 20, every=0.01)
+        deployment.cancel(everything)
+        assert deployment.end(everything)[0] == "CANCELED"
+        runs = deployment.partitions(everything)
+        assert [len(partitions) for partitions in runs] == [10] * 14 + [9]
+        done = deployment.states()["materialized"]
+        assert done == finished(project.folder) and 20 < len(done) < 149 - len(BAD)
+
+        before = identities(project.folder.shards)
+        rest = deployment.launch("subject_shard", partitions=deployment.failed_and_missing())
+        assert deployment.end(rest) == ("COMPLETED_FAILED", {"subject_shard": (149 - len(done) - 3, 3)})
+        assert all(len(partitions) <= 10 for partitions in deployment.partitions(rest))
+        assert deployment.states() == {"materialized": ALL - set(BAD), "failed": set(BAD), "materializing": NONE}
+        assert rewritten(project, before) == ALL - done - set(BAD)
+        eventually(lambda: all(any(bad in text for text in chat.texts) for bad in BAD), every=0.2)
+
+        damage.mend()
+        assert deployment.materialize(*OF_TABLES) == "SUCCESS"
+        deployment.switch_on("publish_when_complete")
+        assert project.materialize("subject_preview", partitions=SUBJECT_IDS).success
+        assert not deployment.published()
+        last = deployment.launch("subject_shard", partitions=deployment.failed_and_missing())
+        assert deployment.end(last) == ("COMPLETED_SUCCESS", {"subject_shard": (3, 0)})
+        eventually(deployment.published, every=0.2)
+        time.sleep(2)
+        assert [changed for _, changed in deployment.published()] == [True]
+
+
+def test_a_backfill_cancelled_in_the_ui_keeps_what_is_finished_and_the_rest_runs_alone(deployment, built):
+    project = deployment.project
+    shutil.copytree(built.folder.root / TABLES, project.folder.root / TABLES)
+    changes = Changes(project.folder)
+    stopped: set[int] = set()
+
+    def both_workers_stand() -> bool:
+        """Each is stopped while it writes, after some subjects are done, so that the run cannot end by itself."""
+        for worker in changes.begun(FIRST).values() if len(changes.new(RECORDS)) > 20 else ():
+            stopped.add(worker)
+            os.kill(worker, signal.SIGSTOP)
+        return len(stopped) == 2
+
+    everything = deployment.launch("subject_shard")
+    eventually(both_workers_stand)
+    deployment.cancel(everything)
+    status, counts = deployment.end(everything)
+    done = finished(project.folder)
+    assert (status, counts) == ("CANCELED", {"subject_shard": (len(done), 149 - len(done))})
+    assert [run["status"] for run in deployment.runs(everything)] == ["CANCELED"]
+    assert 20 < len(done) < 100
+    assert deployment.states() == {"materialized": done, "failed": NONE, "materializing": NONE}
+    assert not any(Path("/proc", str(worker)).exists() for worker in stopped)
+
+    before = identities(project.folder.shards)
+    rest = deployment.launch("subject_shard", partitions=deployment.failed_and_missing())
+    assert deployment.end(rest) == ("COMPLETED_SUCCESS", {"subject_shard": (149 - len(done), 0)})
+    assert {key for keys in deployment.partitions(rest) for key in keys} == ALL - done
+    assert deployment.states() == {"materialized": ALL, "failed": NONE, "materializing": NONE}
+    assert rewritten(project, before) == ALL - done
