@@ -1,29 +1,52 @@
 """What the tests share: one sample tree of all 149 subjects, copies of it to damage, and projects to run."""
 
+import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from isles_assets.graph.resources import Settings
 from isles_assets.sample.tree import make_sample
 from isles_assets_tests.archives import RELEASE_PARTS, pack
 from isles_assets_tests.project import Project
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
 
 @pytest.fixture(scope="session")
-def sample_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Fills a new folder of that name in the first process of the tests that asks, and gives it to all of them."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder_of(name: str, fill: Callable[[Path], object]) -> Path:
+        folder, complete = shared / name, shared / f"{name}.complete"
+        with (shared / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not complete.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                complete.touch()
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def sample_tree(made_once: MadeOnce) -> Path:
     """The sample of all 149 subjects; not to be changed."""
-    root = tmp_path_factory.mktemp("sample") / "train"
-    make_sample(root, workers=2)
-    return root
+    return made_once("sample", lambda folder: make_sample(folder / "train", workers=2)) / "train"
 
 
 @pytest.fixture(scope="session")
-def packed(sample_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(sample_tree: Path, made_once: MadeOnce) -> Path:
     """The sample as a 7z archive of four blocks; not to be changed."""
-    return pack(tmp_path_factory.mktemp("packed") / "train.7z", sample_tree, RELEASE_PARTS)
+    return made_once("packed", lambda folder: pack(folder / "train.7z", sample_tree, RELEASE_PARTS)) / "train.7z"
 
 
 @pytest.fixture
@@ -42,16 +65,26 @@ def project(sample_tree: Path, tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.fixture(scope="session")
-def built(sample_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def built(sample_tree: Path, made_once: MadeOnce) -> Iterator[Project]:
     """A project in which the job `build` has run on the sample; not to be changed."""
-    with Project.temporary(sample_tree, tmp_path_factory.mktemp("built") / "data") as new:
-        assert new.build().success
+
+    def project(folder: Path) -> AbstractContextManager[Project]:
+        settings = Settings(raw_root=str(sample_tree), data_dir=str(folder / "data"), workers=2)
+        return Project.at(folder / "home", settings)
+
+    def build(folder: Path) -> None:
+        (folder / "home").mkdir()
+        with project(folder) as new:
+            assert new.build().success
+
+    with project(made_once("built", build)) as new:
         yield new
 
 
 @pytest.fixture
 def built_copy(built: Project, tree: Path, tmp_path: Path) -> Iterator[Project]:
-    """A copy, to change, of a project in which everything is materialized; its tree is `tree`."""
-    with Project.temporary(tree, tmp_path / "data") as new:
+    """A copy, to change, of a project in which everything is materialized, with its history; its tree is `tree`."""
+    settings = Settings(raw_root=str(tree), data_dir=str(tmp_path / "data"), workers=2)
+    with Project.of(settings, history=Path(built.instance.root_directory)) as new:
         shutil.copytree(built.folder.root, new.folder.root, symlinks=True, copy_function=os.link)
         yield new

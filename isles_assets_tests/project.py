@@ -1,6 +1,7 @@
 """A project under test: a tree, a data folder and a real Dagster instance in a temporary DAGSTER_HOME."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,12 +38,19 @@ class Project:
 
     @classmethod
     @contextmanager
-    def of(cls, settings: Settings) -> Iterator["Project"]:
-        """A project with these settings and its own DAGSTER_HOME, removed at the end."""
-        with (
-            tempfile.TemporaryDirectory(dir=MEMORY) as home,
-            dg.DagsterInstance.local_temp(home, overrides=INSTANCE) as instance,
-        ):
+    def of(cls, settings: Settings, *, history: Path | None = None) -> Iterator["Project"]:
+        """A project with these settings and its own DAGSTER_HOME, a copy of `history` if given, removed at the end."""
+        with tempfile.TemporaryDirectory(dir=MEMORY) as home:
+            if history:
+                shutil.copytree(history, home, dirs_exist_ok=True)
+            with cls.at(Path(home), settings) as project:
+                yield project
+
+    @classmethod
+    @contextmanager
+    def at(cls, home: Path, settings: Settings) -> Iterator["Project"]:
+        """A project with these settings and the DAGSTER_HOME `home`, which stays."""
+        with dg.DagsterInstance.local_temp(str(home), overrides=INSTANCE) as instance:
             yield cls(settings, instance)
 
     @property
