@@ -4,7 +4,6 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -65,26 +64,27 @@ def project(sample_tree: Path, tmp_path: Path) -> Iterator[Project]:
 
 
 @pytest.fixture(scope="session")
-def built(sample_tree: Path, made_once: MadeOnce) -> Iterator[Project]:
-    """A project in which the job `build` has run on the sample; not to be changed."""
-
-    def project(folder: Path) -> AbstractContextManager[Project]:
-        settings = Settings(raw_root=str(sample_tree), data_dir=str(folder / "data"), workers=2)
-        return Project.at(folder / "home", settings)
+def built_folder(sample_tree: Path, made_once: MadeOnce) -> Path:
+    """Where the job `build` has run on the sample: `data`, and its history `home`, which nobody opens but copies."""
 
     def build(folder: Path) -> None:
-        (folder / "home").mkdir()
-        with project(folder) as new:
+        settings = Settings(raw_root=str(sample_tree), data_dir=str(folder / "data"), workers=2)
+        with Project.at(folder / "home", settings) as new:
             assert new.build().success
 
-    with project(made_once("built", build)) as new:
+    return made_once("built", build)
+
+
+@pytest.fixture(scope="session")
+def built(sample_tree: Path, built_folder: Path) -> Iterator[Project]:
+    """A project in which the job `build` has run on the sample; not to be changed."""
+    with Project.temporary(sample_tree, built_folder / "data", history=built_folder / "home") as new:
         yield new
 
 
 @pytest.fixture
-def built_copy(built: Project, tree: Path, tmp_path: Path) -> Iterator[Project]:
+def built_copy(built_folder: Path, tree: Path, tmp_path: Path) -> Iterator[Project]:
     """A copy, to change, of a project in which everything is materialized, with its history; its tree is `tree`."""
-    settings = Settings(raw_root=str(tree), data_dir=str(tmp_path / "data"), workers=2)
-    with Project.of(settings, history=Path(built.instance.root_directory)) as new:
-        shutil.copytree(built.folder.root, new.folder.root, symlinks=True, copy_function=os.link)
+    with Project.temporary(tree, tmp_path / "data", history=built_folder / "home") as new:
+        shutil.copytree(built_folder / "data", new.folder.root, symlinks=True, copy_function=os.link)
         yield new

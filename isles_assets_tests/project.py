@@ -31,9 +31,10 @@ class Project:
 
     @classmethod
     @contextmanager
-    def temporary(cls, tree: Path, data: Path, **settings: Any) -> Iterator["Project"]:
-        """A project on `tree` with its own DAGSTER_HOME, removed at the end."""
-        with cls.of(Settings(raw_root=str(tree), data_dir=str(data), workers=2, **settings)) as project:
+    def temporary(cls, tree: Path, data: Path, *, history: Path | None = None, **settings: Any) -> Iterator["Project"]:
+        """A project on `tree` with its own DAGSTER_HOME, a copy of `history` if given, removed at the end."""
+        made = Settings(raw_root=str(tree), data_dir=str(data), workers=2, **settings)
+        with cls.of(made, history=history) as project:
             yield project
 
     @classmethod
@@ -50,6 +51,7 @@ class Project:
     @contextmanager
     def at(cls, home: Path, settings: Settings) -> Iterator["Project"]:
         """A project with these settings and the DAGSTER_HOME `home`, which stays."""
+        home.mkdir(exist_ok=True)
         with dg.DagsterInstance.local_temp(str(home), overrides=INSTANCE) as instance:
             yield cls(settings, instance)
 
