@@ -1,6 +1,7 @@
 """The graph on real Dagster instances: what is recorded, what fails, what is rebuilt, what is refused."""
 
 import hashlib
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from isles_assets_tests.project import DRY_RUN, Project, failure, replace
 pytestmark = pytest.mark.slow
 
 BAD = ("sub-stroke0055", "sub-stroke0101")
+TABLES = ("raw_tree", "clinical_table", "subject_manifest")
 
 
 def written(project: Project) -> dict[str, int]:
@@ -78,8 +80,11 @@ def test_metadata_says_what_a_person_wants_to_see(built, asset, facts):
         assert Path(metadata["file"].value).is_file()
 
 
-def test_all_checks_pass_on_the_sample_but_the_odd_value_is_named(built_copy):
-    evaluations = {e.check_name: e for e in built_copy.build().get_asset_check_evaluations()}
+def test_all_checks_pass_on_the_sample_but_the_odd_value_is_named(built):
+    (run,) = built.instance.get_runs()
+    events = built.instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    checks = [event.get_dagster_event().asset_check_evaluation_data for event in events]
+    evaluations = {check.check_name: check for check in checks}
     assert {name for name, e in evaluations.items() if not e.passed} == {"value_ranges"}
     odd = evaluations["value_ranges"]
     assert odd.severity == dg.AssetCheckSeverity.WARN
@@ -96,53 +101,33 @@ def test_repeated_identical_row_is_reported(built):
     assert repeated == [BASELINE.path("sub-stroke0180"), OUTCOME.path("sub-stroke0180")]
 
 
-def test_the_same_tree_gives_the_same_bytes(built, sample_tree, tmp_path):
-    with Project.temporary(sample_tree, tmp_path / "again") as again:
-        assert again.build().success
-        assert contents(again.folder.root) == contents(built.folder.root)
-
-
-def test_running_again_writes_nothing(built_copy):
-    before = written(built_copy)
-    result = built_copy.build()
-    assert result.success
-    assert written(built_copy) == before
-    (published,) = result.asset_materializations_for_node("hub_dataset")
-    assert published.metadata["changed"].value is False
-
-
-@pytest.mark.parametrize("change", ["time", "content"])
-def test_a_touched_file_rebuilds_exactly_its_shard(built_copy, tree, change):
-    path = tree / BY_COLUMN["dwi"].path("sub-stroke0033")
-    if change == "time":
-        replace(path, path.read_bytes())
-    else:
-        replace(path, (tree / BY_COLUMN["adc"].path("sub-stroke0033")).read_bytes())
-    before = written(built_copy)
-    assert built_copy.build().success
-    after = written(built_copy)
-    assert {name for name in before if before[name] != after[name]} == {"sub-stroke0033.parquet"}
-    table = pq.read_table(built_copy.folder.shard(CONFIGS[0], "sub-stroke0033"), columns=["dwi"])
-    assert table.column("dwi")[0].as_py()["bytes"] == path.read_bytes()
-
-
-def test_a_changed_clinical_value_rebuilds_exactly_its_shard(built_copy, tree):
+def test_a_change_of_time_content_or_a_clinical_value_rebuilds_exactly_its_shard(built_copy, tree):
+    touched, exchanged = (tree / BY_COLUMN["dwi"].path(subject) for subject in ("sub-stroke0033", "sub-stroke0099"))
+    replace(touched, touched.read_bytes())
+    replace(exchanged, (tree / BY_COLUMN["adc"].path("sub-stroke0099")).read_bytes())
     path = tree / OUTCOME.path("sub-stroke0043")
     book = openpyxl.load_workbook(path)
     book.active.cell(2, 1).value = "2c" if book.active.cell(2, 1).value != "2c" else "2b"
     path.unlink()
     book.save(path)
+
     before = written(built_copy)
-    assert built_copy.build().success
-    assert {n for n, inode in written(built_copy).items() if before[n] != inode} == {"sub-stroke0043.parquet"}
+    assert built_copy.materialize(*TABLES).success
+    assert built_copy.materialize("subject_shard", partitions=SUBJECT_IDS).success
+    after = written(built_copy)
+    assert {name for name in before if before[name] != after[name]} == {
+        "sub-stroke0033.parquet", "sub-stroke0043.parquet", "sub-stroke0099.parquet"
+    }  # fmt: skip
+    table = pq.read_table(built_copy.folder.shard(CONFIGS[0], "sub-stroke0099"), columns=["dwi"])
+    assert table.column("dwi")[0].as_py()["bytes"] == exchanged.read_bytes()
 
 
-def test_bad_subjects_fail_alone_and_are_mended_alone(unbuilt, tree):
+def test_bad_subjects_fail_alone_are_mended_alone_and_the_same_tree_gives_the_same_bytes(unbuilt, tree, built):
     good = {}
     for subject, column in zip(BAD, ("cta", "lesion_mask"), strict=True):
         path = tree / BY_COLUMN[column].path(subject)
-        good[path] = path.read_bytes()
-        replace(path, good[path][: len(good[path]) // 2])
+        good[path] = path.read_bytes(), path.stat()
+        replace(path, path.read_bytes()[: path.stat().st_size // 2])
 
     result = unbuilt.build()
     assert not result.success
@@ -158,9 +143,10 @@ def test_bad_subjects_fail_alone_and_are_mended_alone(unbuilt, tree):
     assert "2 of 149 shards missing or stale: sub-stroke0055, sub-stroke0101" in message
     assert "--select subject_shard --partition sub-stroke0055" in message
 
-    for path, content in good.items():
+    for path, (content, status) in good.items():
         replace(path, content)
-    assert unbuilt.materialize("raw_tree", "clinical_table", "subject_manifest").success
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert unbuilt.materialize(*TABLES).success
     for subject in BAD:
         before = written(unbuilt)
         assert unbuilt.materialize("subject_shard", partitions=[subject]).success
@@ -173,13 +159,14 @@ def test_bad_subjects_fail_alone_and_are_mended_alone(unbuilt, tree):
     message = failure(unbuilt.materialize("hub_dataset"), "hub_dataset")
     assert "Not published: 1 of 149 previews missing or stale: sub-stroke0101." in message
     assert "--select subject_preview --partition sub-stroke0101" in message
-    for subject in BAD:  # a preview holds its sources' times, and both files are new
-        assert unbuilt.materialize("subject_preview", partitions=[subject]).success
+    assert unbuilt.materialize("subject_preview", partitions=[drawn]).success
     assert unbuilt.materialize("hub_dataset").success
+
+    assert contents(unbuilt.folder.root) == contents(built.folder.root)
 
 
 def test_a_range_of_partitions_is_one_run(unbuilt):
-    assert unbuilt.materialize("raw_tree", "clinical_table", "subject_manifest").success
+    assert unbuilt.materialize(*TABLES, checks=False).success
     assert unbuilt.materialize("subject_shard", partitions=SUBJECT_IDS[10:13]).success
     assert unbuilt.partition_states() == dict.fromkeys(SUBJECT_IDS[10:13], "MATERIALIZED")
 
@@ -218,21 +205,22 @@ def take_grid_of_another(tree: Path) -> None:
 
 
 DAMAGES = [
-    ("subject_count", remove_subject, ["raw_tree"]),
-    ("session_naming", rename_session, ["raw_tree"]),
-    ("release_layout", empty_volume, ["raw_tree"]),
-    ("one_row_per_subject", remove_phenotype, ["raw_tree", "clinical_table"]),
-    ("dictionary_agreement", rename_in_dictionary, ["raw_tree", "clinical_table"]),
-    ("all_modalities", empty_volume, ["raw_tree", "clinical_table", "subject_manifest"]),
-    ("ncct_grid", take_grid_of_another, ["raw_tree", "clinical_table", "subject_manifest"]),
+    ("subject_count", remove_subject, "raw_tree"),
+    ("session_naming", rename_session, "raw_tree"),
+    ("release_layout", empty_volume, "raw_tree"),
+    ("one_row_per_subject", remove_phenotype, "clinical_table"),
+    ("dictionary_agreement", rename_in_dictionary, "clinical_table"),
+    ("all_modalities", empty_volume, "subject_manifest"),
+    ("ncct_grid", take_grid_of_another, "subject_manifest"),
 ]
 
 
-@pytest.mark.parametrize(("check", "damage", "assets"), DAMAGES)
-def test_a_damaged_tree_fails_its_check_and_is_not_published(built_copy, tree, check, damage, assets):
+@pytest.mark.parametrize(("check", "damage", "asset"), DAMAGES)
+def test_a_damaged_tree_fails_its_check_and_is_not_published(built_copy, tree, check, damage, asset):
     damage(tree)
-    for asset in assets:
-        result = built_copy.materialize(asset)
+    if upstream := TABLES[: TABLES.index(asset)]:
+        assert built_copy.materialize(*upstream, checks=False).success
+    result = built_copy.materialize(asset)
     evaluation = {e.check_name: e for e in result.get_asset_check_evaluations()}[check]
     assert not evaluation.passed and evaluation.blocking
     assert not result.success
@@ -255,15 +243,29 @@ def test_a_failed_blocking_check_stops_the_same_run(unbuilt, tree):
     assert not unbuilt.folder.shards.exists()
 
 
-def test_the_guard_refuses_although_the_tables_were_made_without_checks(unbuilt, tree):
+def test_the_guard_refuses_although_the_tables_were_made_without_checks(built_copy, tree):
     take_grid_of_another(tree)
-    for asset in ("raw_tree", "clinical_table", "subject_manifest"):
-        assert unbuilt.materialize(asset, checks=False).success
-    assert unbuilt.materialize("subject_shard", partitions=[SUBJECT_IDS[0], SUBJECT_IDS[-1]]).success
-    message = failure(unbuilt.materialize("hub_dataset"), "hub_dataset")
+    assert built_copy.materialize(*TABLES, checks=False).success
+    assert built_copy.materialize("subject_shard", partitions=["sub-stroke0009"]).success
+    before = contents(built_copy.folder.hub)
+    message = failure(built_copy.materialize("hub_dataset"), "hub_dataset")
     assert BY_COLUMN["adc"].path("sub-stroke0009") in message
     assert "its NCCT" in message
-    assert not unbuilt.folder.hub.exists()
+    assert contents(built_copy.folder.hub) == before
+
+
+def test_a_wrong_raw_root_is_refused_with_the_level_that_is_meant(built_copy, tree):
+    tables = contents(built_copy.folder.root / "tables")
+    for root, says in {
+        tree / "nothing": "there is no such folder",
+        built_copy.folder.raw_tree: "is not a folder",
+        tree.parent: f"is too high a level -> set ISLES_RAW_ROOT to {tree}",
+        tree / "derivatives": "is too low",
+        built_copy.folder.shards: "does not hold the release",
+    }.items():
+        settings = Settings(raw_root=str(root), data_dir=built_copy.settings.data_dir)
+        assert says in failure(Project(settings, built_copy.instance).materialize("raw_tree"), "raw_tree")
+        assert contents(built_copy.folder.root / "tables") == tables
 
 
 def test_the_guard_refuses_a_tree_that_changed_after_its_tables_were_made(built_copy, tree):
@@ -309,7 +311,6 @@ def test_a_table_of_another_version_is_refused_with_the_command_that_renews_it(b
 
 
 def test_the_first_row_is_decoded_once_for_the_same_content_and_always_by_verify(built_copy):
-    assert built_copy.materialize("hub_dataset").success
     published = Path(built_copy.settings.target().location) / CONFIGS[0].path(SUBJECT_IDS[0])
     content = bytearray(published.read_bytes())
     content[len(content) // 2] ^= 1
