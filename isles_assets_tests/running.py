@@ -115,6 +115,18 @@ def running(process: Any) -> Iterator[Run]:
 
 
 @contextlib.contextmanager
+def forked(function: Callable[..., None], *args: Any) -> Iterator[Any]:
+    """`function(*args)` in a process with all imports done, which is killed at the end of the block."""
+    process = WARM.Process(target=function, args=args)
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
+
+
+@contextlib.contextmanager
 def materializing(
     project: Project, *assets: str, partitions: Sequence[str] = SUBJECT_IDS, remembered: bool = True
 ) -> Iterator[Run]:

@@ -2,13 +2,10 @@
 
 import dataclasses
 import hashlib
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -17,6 +14,7 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from isles_assets.dataset.features import features
+from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.schema import CONFIGS
 from isles_assets.findings import Refusal
 from isles_assets.guard import recorded_publication
@@ -28,6 +26,7 @@ from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import VOLUMES, Grid
 from isles_assets.summary import summarize_dataset
 from isles_assets_tests.project import replace
+from isles_assets_tests.running import LONG, WARM, eventually, forked
 
 pytestmark = pytest.mark.slow
 REPO = "hugging-science/isles24-stroke"
@@ -260,19 +259,13 @@ def test_a_reader_always_finds_a_dataset_while_others_replace_it(hub, publicatio
     assert absent == []
 
 
-PUBLISH = """
-import dataclasses, sys
-from pathlib import Path
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.guard import recorded_publication
-from isles_assets.hub.local import LocalHub
-publication = recorded_publication(DataFolder(Path(sys.argv[1])), "hugging-science/isles24-stroke")
-print("ready", flush=True)
-while True:
-    hub = LocalHub(Path(sys.argv[2]), "hugging-science/isles24-stroke")
-    hub.publish(dataclasses.replace(publication, files=publication.files[:200]))
-    hub.publish(publication)
-"""
+def publish_two_in_turn(data: Path, root: Path, ready: Any) -> None:
+    publication = recorded_publication(DataFolder(data), REPO)
+    ready.set()
+    while True:
+        hub = LocalHub(root, REPO)
+        hub.publish(dataclasses.replace(publication, files=publication.files[:200]))
+        hub.publish(publication)
 
 
 def test_killed_at_any_moment_the_folder_is_one_publication_or_the_other(built, hub, publication):
@@ -282,13 +275,12 @@ def test_killed_at_any_moment_the_folder_is_one_publication_or_the_other(built, 
         one = dataclasses.replace(publication, files=files)
         known[one.digest[:40]] = len(files)
     for moment in range(10):
-        arguments = [sys.executable, "-c", PUBLISH, str(built.folder.root), str(hub.root)]
-        with subprocess.Popen(arguments, stdout=subprocess.PIPE) as process:
-            assert process.stdout and process.stdout.readline() == b"ready\n"
-            while not hub.folder.exists():
-                time.sleep(0.001)
+        ready = WARM.Event()
+        with forked(publish_two_in_turn, built.folder.root, hub.root, ready) as process:
+            assert ready.wait(LONG)
+            eventually(hub.folder.exists)
             time.sleep(0.007 * moment)
-            os.kill(process.pid, signal.SIGKILL)
+            assert process.is_alive()
         assert len([p for p in hub.folder.rglob("*.*") if p.is_file()]) == known[hub.folder.resolve().name]
     hub.publish(publication)
     assert remote_matches_local(hub, publication) == []

@@ -1,15 +1,17 @@
 """Publishing to a Hub on loopback with the real client: one move of `main`, nothing sent twice, clear refusals."""
 
+import os
 import re
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,7 +42,8 @@ from isles_assets_tests.hub_server import (
     status,
 )
 from isles_assets_tests.processes import shown
-from isles_assets_tests.project import linked, part_of
+from isles_assets_tests.project import MEMORY, linked, part_of
+from isles_assets_tests.running import LONG, WARM, forked
 
 pytestmark = pytest.mark.slow
 
@@ -327,17 +330,23 @@ HuggingFaceHub(sys.argv[2], say=print).publish(publication)
 """
 
 
-def test_killed_at_any_moment_the_next_publication_completes_it(hub, built, whole, tmp_path):
+def publish(data: Path, endpoint: str, token: str, ready: Any) -> None:
+    os.environ["HF_TOKEN"] = token
+    publication = recorded_publication(DataFolder(data), REPO)
+    ready.set()
+    HuggingFaceHub(REPO, endpoint=endpoint, say=print).publish(publication)
+
+
+def test_killed_at_any_moment_the_next_publication_completes_it(hub, target, built, whole):
     """kill -9 six times on the way to one publication of 149 subjects."""
-    environment = hub.environment(tmp_path / "home", SECRET)
-    arguments = [sys.executable, "-c", PUBLISH, str(built.folder.root), REPO]
     for kill in range(6):
-        with subprocess.Popen(arguments, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-            assert process.stdout and process.stdout.readline() == b"ready\n"
+        ready = WARM.Event()
+        with forked(publish, built.folder.root, hub.endpoint, SECRET, ready):
+            assert ready.wait(LONG)
             time.sleep(0.15 * (kill + 1))
-            process.send_signal(signal.SIGKILL)
         assert REPO not in hub.store.repos or moves_of_main(hub) <= 1
-    subprocess.run(arguments, env=environment, check=True, capture_output=True)
+    assert uploads(hub)
+    target.publish(whole)
     assert is_there(hub, whole)
     assert moves_of_main(hub) == 1
     assert len(uploads(hub)) == len(set(uploads(hub))) == LARGE_FILES
@@ -441,8 +450,14 @@ def test_a_hub_without_xet_is_served_by_lfs_without_a_setting(hub, built, whole,
     assert len(uploads(hub)) == LARGE_FILES and moves_of_main(hub) == 1
 
 
+@pytest.fixture
+def home():
+    """A DAGSTER_HOME."""
+    with tempfile.TemporaryDirectory(dir=MEMORY) as name:
+        yield Path(name)
+
+
 def dagster(project, hub, home: Path, *arguments: str) -> tuple[int, str]:
-    home.mkdir(exist_ok=True)
     environment = hub.environment(home / "hf", SECRET) | {
         "DAGSTER_HOME": str(home),
         "ISLES_RAW_ROOT": project.settings.raw_root,
@@ -453,8 +468,7 @@ def dagster(project, hub, home: Path, *arguments: str) -> tuple[int, str]:
     return shown("dagster", *arguments, cwd=home, env=environment)
 
 
-def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, built, tmp_path):
-    home = tmp_path / "home"
+def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, built, home):
     outputs = []
 
     def run(*arguments):
@@ -514,9 +528,8 @@ ops:
 """
 
 
-def test_the_whole_graph_runs_on_a_disk_that_frees_itself(hub, built, tmp_path):
-    home = tmp_path / "home"
-    home.mkdir()
+def test_the_whole_graph_runs_on_a_disk_that_frees_itself(hub, built, home):
+    shutil.copytree(built.folder.previews, home / "freed/previews")  # drawn from the same tree: they are up to date
     (home / "free-disk.yaml").write_text(FREE_DISK)
     build = ("job", "execute", "-m", "isles_assets", "-j", "build", "-c", "free-disk.yaml")
     code, output = dagster(built, hub, home, *build)
