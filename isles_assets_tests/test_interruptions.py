@@ -124,9 +124,10 @@ def reasons(project: Project) -> dict[str, str]:
 
 @pytest.fixture
 def shardless(built: Project, tree: Path, tmp_path: Path) -> Iterator[Project]:
-    """A project whose tables are made and whose shards are not, with a history of its own; its tree is `tree`."""
+    """A project whose tables and previews are made and no shards, with a history of its own; its tree is `tree`."""
     with Project.temporary(tree, tmp_path / "data") as new:
-        shutil.copytree(built.folder.raw_tree.parent, new.folder.raw_tree.parent, copy_function=os.link)
+        for made in (built.folder.raw_tree.parent, built.folder.previews):
+            shutil.copytree(made, new.folder.root / made.name, copy_function=os.link)
         yield new
 
 
