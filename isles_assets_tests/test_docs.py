@@ -1,0 +1,89 @@
+"""What the pages for people name is there, and what they show is accepted by what it is shown for."""
+
+import json
+import re
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from isles_assets.definitions import build_defs
+from isles_assets.graph.resources import Settings
+from isles_assets.release.subjects import SUBJECT_IDS
+
+ROOT = Path(__file__).parent.parent
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
+GUIDE = PAGES["docs/operating.md"]
+SHOWN = [pytest.param(text, id=name) for name, text in PAGES.items()]
+
+
+@pytest.fixture(scope="module")
+def defs():
+    return build_defs(Settings())
+
+
+def test_the_guide_names_everything_that_an_operator_meets(defs):
+    graph = defs.resolve_asset_graph()
+    met = {
+        "asset": [key.to_user_string() for key in graph.get_all_asset_keys()],
+        "check": [key.name for key in graph.asset_check_keys],
+        "job": [job.name for job in defs.jobs],
+        "sensor": [sensor.name for sensor in defs.sensors],
+        "schedule": [schedule.name for schedule in defs.schedules],
+        "setting": re.findall(r"^# (ISLES_\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE),
+    }
+    assert all(met.values())
+    assert [(kind, name) for kind, names in met.items() for name in names if f"`{name}`" not in GUIDE] == []
+
+
+def test_the_guide_has_an_entry_for_each_check(defs):
+    entries = re.findall(r"^\| `(\w+)`, `(\w+)`(, yellow)? \|", GUIDE, re.MULTILINE)
+    graph = defs.resolve_asset_graph()
+    red_of_the_hub = {"remote_matches_local", "loads", "card_valid"}
+    assert sorted((name, asset, bool(yellow)) for name, asset, yellow in entries) == sorted(
+        (
+            key.name,
+            key.asset_key.to_user_string(),
+            not graph.get_check_spec(key).blocking | (key.name in red_of_the_hub),
+        )
+        for key in graph.asset_check_keys
+    )
+
+
+@pytest.mark.parametrize("page", SHOWN)
+def test_commands_name_jobs_assets_and_partitions_that_exist(defs, page):
+    jobs = re.findall(r"dagster job execute[^\n`]* -j (\w+)", page)
+    assert set(jobs) <= {job.name for job in defs.jobs}
+    assets = {name for names in re.findall(r"--select ([\w,]+)", page) for name in names.split(",")}
+    assert assets <= {key.to_user_string() for key in defs.resolve_asset_graph().get_all_asset_keys()}
+    partitions = {
+        name for names in re.findall(r"--partition(?:-range)? (sub-[\w.-]+)", page) for name in names.split("...")
+    }
+    assert partitions <= set(SUBJECT_IDS)
+
+
+@pytest.mark.parametrize("page", SHOWN)
+def test_run_config_is_accepted(defs, page):
+    """By the one job that has its ops: what is shown in YAML, and as an argument of a command."""
+    configs = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)]
+    configs += [json.loads(text) for text in re.findall(r"--config-json '([^'\n]*)'", page)]
+    for config in configs:
+        job = "rollback" if "restore_revision" in config["ops"] else "build"
+        assert dg.validate_run_config(defs.resolve_job_def(job), config)
+
+
+def anchors(page: str) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_within_the_repository_lead_somewhere(name):
+    broken = []
+    for target, anchor in re.findall(r"\]\((?!\w+:)([^)#\s]*)(?:#([^)\s]+))?\)", PAGES[name]):
+        path = (ROOT / name).parent / target if target else ROOT / name
+        if not path.exists() or (anchor and anchor not in anchors(path.read_text())):
+            broken.append(f"{target}#{anchor}")
+    assert broken == []
