@@ -211,11 +211,16 @@ def test_a_repo_id_that_is_none_is_refused(tmp_path, repo):
         (lambda path: replace(path.with_name("extra.parquet"), b"x"), "is published but not of this dataset"),
     ],
 )
-def test_remote_matches_local_names_every_difference(hub, publication, spoil, problem):
-    hub.publish(publication)
-    spoil(hub.folder / CONFIGS[1].path("sub-stroke0100"))
-    (finding,) = remote_matches_local(hub, publication)
-    assert problem in finding.problem
+def test_remote_matches_local_names_every_difference_and_publishing_again_mends_it(hub, publication, spoil, problem):
+    revision = hub.publish(publication).revision
+    for _ in range(2):
+        spoil(hub.folder / CONFIGS[1].path("sub-stroke0100"))
+        (finding,) = remote_matches_local(hub, publication)
+        assert problem in finding.problem and "hub_dataset" in finding.mend
+        mended = hub.publish(publication)
+        assert (mended.revision, mended.changed) == (revision, True)
+        assert remote_matches_local(hub, publication) == []
+    assert not hub.publish(publication).changed
 
 
 def test_loads_notices_a_missing_subject_and_a_broken_shard(hub, publication):

@@ -369,7 +369,7 @@ def freeing(built, whole, target, tmp_path):
         most.append(shards_here(folder))
         stage_and_free(target, folder, records)
 
-    def build():
+    def build(stage=stage):
         target.prepare_staging()
         tree = Path(built.settings.raw_root)
         outcomes = list(build_shards(tree, folder, rows, schemas, workers=2, say=most.append, stage=stage))
@@ -397,6 +397,17 @@ def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target,
     outcomes, again, _ = build()
     assert not any(outcome.written for outcome in outcomes)
     assert again.digest == publication.digest and published.revision == hub.head(REPO)
+
+
+def test_shards_that_were_built_before_are_freed_as_well(hub, target, first, freeing):
+    folder, build = freeing
+    build(stage=None)
+    assert shards_here(folder) == 50
+    outcomes, publication, _ = build()
+    assert not any(outcome.written for outcome in outcomes)
+    assert shards_here(folder) == 0 and len(uploads(hub)) == 50
+    target.publish(publication)
+    assert is_there(hub, first(25))
 
 
 def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, first, freeing):

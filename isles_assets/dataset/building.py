@@ -54,13 +54,13 @@ def build_shards(
     records = complete_shards(folder, rows, decode=decode)
     work = [row for row in rows if row.subject not in records]
     size = STAGED_TOGETHER if stage else max(1, len(work))
-    batches = [work[start : start + size] for start in range(0, len(work), size)]
+    batches = [work[start : start + size] for start in range(0, len(work), size)] or [[]]
     for subject, record in records.items():
         store_record(folder.shard_record(subject), record)  # with the sources' times of now, if only those changed
         yield Outcome(subject, record, written=False)
     _check_room(folder, batches, workers)
     say(f"{len(rows) - len(work)} subjects are up to date, {len(work)} to do")
-    here = [record for record in records.values() if not record.freed]
+    here = [record for record in records.values() if not record.freed]  # also without work, they may be staged
     progress = Progress("subjects", len(work), say)
     for batch in batches:
         arguments = {row.subject: (root, folder, row, schemas, decode) for row in batch}

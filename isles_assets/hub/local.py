@@ -16,7 +16,7 @@ from isles_assets.dataset.publication import Publication, RepoFile
 from isles_assets.dataset.schema import CARD
 from isles_assets.files import explained, sha256_of, sync_folder
 from isles_assets.findings import Finding, Refusal
-from isles_assets.hub.changes import StoredFile
+from isles_assets.hub.changes import StoredFile, differences
 from isles_assets.hub.repo import check_repo_id
 from isles_assets.hub.target import Published
 
@@ -45,20 +45,21 @@ class LocalHub:
         return self.folder.with_name(f".{self.folder.name}")
 
     def publish(self, publication: Publication) -> Published:
-        """Make the folder hold `publication`; nothing is done where it does already."""
+        """Make the folder hold `publication`; nothing is done where it does already, and damage is mended."""
         if freed := [file.path for file in publication.files if file.source is None]:
             mend = "publish to the Hub, which has them, or remove shards/records and materialize them again"
             raise Refusal("Not published.", [Finding("", path, "was freed from this disk", mend) for path in freed])
         revision = publication.digest[:40]
-        target = self._revisions / revision
         with explained(self.folder):
             if self.folder.exists() and not self.folder.is_symlink():
                 mend = "move it away; isles-assets puts a link of that name there"
                 raise Refusal("Not published.", [Finding("", str(self.folder), "is a folder of somebody else's", mend)])
-            if self.folder.is_symlink() and self.folder.resolve() == target.resolve() and target.is_dir():
+            current = self.folder.resolve().name if self.folder.is_symlink() else ""
+            if current.startswith(revision) and not differences(publication, self.stored(publication)):
                 return Published(self.location, revision, changed=False)
             self._revisions.mkdir(parents=True, exist_ok=True)
-            self._remove_all_but({self.folder.resolve().name} if self.folder.is_symlink() else set())
+            self._remove_all_but({current})
+            target = self._revisions / (f"{revision}-mended" if current == revision else revision)
             staging = self._revisions / f"{revision}.staging"
             try:
                 for file in publication.files:
@@ -69,7 +70,7 @@ class LocalHub:
                 raise
             sync_folder(self._revisions)
             self._switch_to(target)
-            self._remove_all_but({revision})
+            self._remove_all_but({target.name})
         return Published(self.location, revision, changed=True)
 
     def stored(self, known: Publication | None = None) -> Mapping[str, StoredFile]:
