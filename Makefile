@@ -7,7 +7,7 @@ QUIET := PYTHONWARNINGS="ignore:Function"
 # Dagster reads .env, too.
 -include .env
 
-.PHONY: setup demo test lint ui bench
+.PHONY: setup demo test versions lint ui bench
 
 setup: $(READY)
 
@@ -23,6 +23,10 @@ demo: setup
 
 test: setup
 	$(VENV)/bin/python -m pytest
+
+# Pinned and lowest versions on Python 3.11 to 3.13, as found. Options: make versions PYTEST='-m "not slow"'
+versions:
+	.ci/versions $(PYTEST)
 
 lint: setup
 	$(VENV)/bin/ruff check

@@ -229,6 +229,7 @@ def renamed(old, new):
             "has 0 sheets instead of one",
         ),
     ],
+    ids=lambda part: part if isinstance(part, str) else "workbook",  # not its bytes, which hold the time
 )
 def test_workbook_that_is_not_the_releases_is_refused(root, content, problem):
     put(root, content)

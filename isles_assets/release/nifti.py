@@ -119,6 +119,7 @@ class SourceReader(io.RawIOBase):
         try:
             self._file = path.open("rb", buffering=0)
         except OSError as error:
+            super().close()  # else the finalizer would close a file that was never opened
             raise NiftiError(f"cannot be read: {error.strerror}") from error
         self._sink = sink
         self._digest = hashlib.sha256()
