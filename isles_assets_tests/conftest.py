@@ -10,6 +10,7 @@ import pytest
 
 from isles_assets.graph.resources import Settings
 from isles_assets.sample.tree import make_sample
+from isles_assets.workers import available_cores
 from isles_assets_tests.archives import RELEASE_PARTS, pack
 from isles_assets_tests.project import Project
 
@@ -88,3 +89,8 @@ def built_copy(built_folder: Path, tree: Path, tmp_path: Path) -> Iterator[Proje
     with Project.temporary(tree, tmp_path / "data", history=built_folder / "home") as new:
         shutil.copytree(built_folder / "data", new.folder.root, symlinks=True, copy_function=os.link)
         yield new
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are cores: many a test waits for the processes that it has started."""
+    return available_cores() + 1
