@@ -27,7 +27,7 @@ from isles_assets.workers import available_cores
 LARGE = tuple(map(subject_id, (14, 158, 40)))
 """Subjects made at release scale; the last has the release's largest volume, a perfusion series of 1.7 GB."""
 
-LINKED = 22
+LINKED = 30
 """Further subjects whose volumes are hard links to those of `LARGE`, in the tree that is run through as a whole."""
 
 _BUFFER = 4 << 20

@@ -10,7 +10,6 @@ import pytest
 
 from isles_assets.graph.resources import Settings
 from isles_assets.sample.tree import make_sample
-from isles_assets.workers import available_cores
 from isles_assets_tests.archives import RELEASE_PARTS, pack
 from isles_assets_tests.project import Project
 
@@ -91,6 +90,6 @@ def built_copy(built_folder: Path, tree: Path, tmp_path: Path) -> Iterator[Proje
         yield new
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are cores: many a test waits for the processes that it has started."""
-    return available_cores() + 1
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first, so that no process of the tests is left with a long one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -229,17 +229,19 @@ def served(home: Path, settings: Settings, **variables: str) -> Iterator[Deploym
         (home / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": {"socket": f"{home}/code"}}]}))
         stack.enter_context(contextlib.chdir(home))  # to which the committed instance's storage is relative
         project = Project(settings, stack.enter_context(dg.DagsterInstance.from_config(str(home))))
-        environ = environment(
-            DAGSTER_HOME=str(home),
-            ISLES_RAW_ROOT=str(settings.tree),
-            ISLES_DATA_DIR=str(settings.folder.root),
-            ISLES_WORKERS=str(settings.processes),
+        variables = {
+            "DAGSTER_HOME": str(home),
+            "ISLES_RAW_ROOT": str(settings.tree),
+            "ISLES_DATA_DIR": str(settings.folder.root),
+            "ISLES_WORKERS": str(settings.processes),
             **variables,
-        )
+        }
         log = stack.enter_context((home / "log").open("wb"))
 
         def start(*command: str) -> Run:
-            process = subprocess.Popen(command, cwd=home, env=environ, stdout=log, stderr=log, start_new_session=True)
+            process = subprocess.Popen(
+                command, cwd=home, env=environment(**variables), stdout=log, stderr=log, start_new_session=True
+            )
             return stack.enter_context(running(process))
 
         code_location = start("dagster", "api", "grpc", "-m", "isles_assets", "--socket", f"{home}/code")

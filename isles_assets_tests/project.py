@@ -77,6 +77,10 @@ class Project:
             selection = selection.without_checks()
         return self._run(selection, run_config, **kwargs)
 
+    def evaluate(self, asset: str, check: str) -> dg.ExecuteInProcessResult:
+        """Evaluate one check alone, as its button in the UI does."""
+        return self._run(dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey(asset), check)), None)
+
     def _run(
         self, selection: dg.AssetSelection, run_config: Mapping[str, Any] | None, partitions: Sequence[str] = ()
     ) -> dg.ExecuteInProcessResult:

@@ -319,9 +319,9 @@ def test_the_first_row_is_decoded_once_for_the_same_content_and_always_by_verify
     def passed(result):
         return {e.check_name: e.passed for e in result.get_asset_check_evaluations()}["loads"]
 
-    assert passed(built_copy.materialize("hub_dataset"))
+    assert passed(built_copy.evaluate("hub_dataset", "loads"))
     assert not passed(built_copy.run("verify"))
-    replace(published, built_copy.folder.shard(CONFIGS[0], SUBJECT_IDS[0]).read_bytes())
+    assert passed(built_copy.materialize("hub_dataset"))
     assert passed(built_copy.run("verify"))
 
 

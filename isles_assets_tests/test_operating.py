@@ -124,7 +124,10 @@ def test_all_is_not_published_while_a_blocking_check_fails(deployment, tree):
 
 def test_runs_of_ten_are_cancelled_and_started_again_and_publish_by_themselves_when_all_is_there(built, tree):
     """With messages about what failed."""
-    with Chat() as chat, served_on(tree, ISLES_PARTITIONS_PER_RUN="10", ISLES_WEBHOOK_URL=chat.url) as deployment:
+    with (
+        Chat() as chat,
+        served_on(tree, ISLES_PARTITIONS_PER_RUN="10", ISLES_WEBHOOK_URL=chat.url, ISLES_WORKERS="1") as deployment,
+    ):
         project = deployment.project
         for made in (built.folder.root / TABLES, built.folder.previews):
             shutil.copytree(made, project.folder.root / made.relative_to(built.folder.root))
