@@ -7,7 +7,7 @@ QUIET := PYTHONWARNINGS="ignore:Function"
 # Dagster reads .env, too.
 -include .env
 
-.PHONY: setup demo test test-cluster versions lint ui bench
+.PHONY: setup demo test test-long versions lint ui bench
 
 setup: $(READY)
 
@@ -22,11 +22,11 @@ demo: setup
 	$(VENV)/bin/python -m isles_assets.summary $(or $(ISLES_DATA_DIR),data)/hub/hugging-science/isles24-stroke
 
 test: setup
-	$(VENV)/bin/python -m pytest -m "not cluster"
+	$(VENV)/bin/python -m pytest -m "not long"
 
-# Several machines on this one, one of them lost: needs EXTRAS=dev,cluster and PostgreSQL.
-test-cluster: setup
-	$(VENV)/bin/python -m pytest -m cluster
+# Backfills in many runs, on this machine and on several, of which one is lost (needs EXTRAS=dev,cluster and PostgreSQL).
+test-long: setup
+	$(VENV)/bin/python -m pytest -m long
 
 # Pinned and lowest versions on Python 3.11 to 3.13, as found. Options: make versions PYTEST='-m "not slow"'
 versions:

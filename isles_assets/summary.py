@@ -7,20 +7,20 @@ import argparse
 import sys
 from collections.abc import Iterator
 
-from datasets import Image, Nifti, get_dataset_config_names, load_dataset
+from datasets import Image, Nifti, get_dataset_config_names
 
-from isles_assets.dataset.schema import SPLIT, SUBJECT_COLUMN
+from isles_assets.dataset.schema import SUBJECT_COLUMN
+from isles_assets.streaming import first_row, rows_of, subject_rows
 
 
 def summarize_dataset(location: str) -> Iterator[str]:
     """Lines on every config of the dataset at `location`, a Hub repo id or a folder."""
     for name in sorted(get_dataset_config_names(location), key=lambda name: (name != "default", name)):
-        dataset = load_dataset(location, name, split=SPLIT, streaming=True)
+        dataset = rows_of(location, name)
         volumes = [column for column, feature in dataset.features.items() if isinstance(feature, Nifti)]
         pictures = [column for column, feature in dataset.features.items() if isinstance(feature, Image)]
         others = [column for column in dataset.features if column not in (*volumes, *pictures)]
-        ids = load_dataset(location, name, split=SPLIT, streaming=True, columns=[SUBJECT_COLUMN])
-        subjects = [row[SUBJECT_COLUMN] for row in ids]
+        subjects = [row[SUBJECT_COLUMN] for row in subject_rows(location, name)]
         size = dataset.info.download_size
         yield f"{name}: {len(subjects)} subjects, {subjects[0]} to {subjects[-1]}; {size:,} bytes"
         if volumes:
@@ -28,7 +28,7 @@ def summarize_dataset(location: str) -> Iterator[str]:
         if pictures:
             yield f"  {len(pictures)} pictures: {', '.join(pictures)}"
         yield f"  {len(others)} other columns: {', '.join(others)}"
-        row = next(iter(dataset))
+        row = first_row(dataset)
         for column in volumes:
             image = row[column]
             yield f"  {row[SUBJECT_COLUMN]} {column}: {'x'.join(map(str, image.shape))} {image.get_data_dtype()}"

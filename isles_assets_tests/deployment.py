@@ -6,6 +6,8 @@ backfill of all of them, `Materialize` on others is a run, and "failed and missi
 
 import contextlib
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -122,6 +124,19 @@ class Deployment:
 
     def status(self, run: str) -> str:
         return str(self.ask("query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run)["status"])
+
+    def times(self, run: str) -> tuple[float, float]:
+        """When a run began and ended."""
+        query = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { startTime endTime } } }"
+        seen = self.ask(query, id=run)
+        return seen["startTime"], seen["endTime"]
+
+    def kill_runs(self) -> None:
+        """Kill -9 the processes of all runs that the code location has started, as the system does for its memory."""
+        for process in self.code_location.states():
+            if process != self.code_location.process.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
 
     def end(self, backfill: str) -> tuple[str, dict[str, tuple[int, int]]]:
         """How a backfill ended, and how many partitions of each partitioned asset it materialized and failed."""

@@ -37,7 +37,7 @@ BINARIES = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgre
 INITDB, POSTGRES = (shutil.which(name, path=BINARIES) for name in ("initdb", "postgres"))
 
 pytestmark = [
-    pytest.mark.cluster,
+    pytest.mark.long,
     pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}: pip install '.[cluster]'"),
     pytest.mark.skipif(not (INITDB and POSTGRES), reason="needs PostgreSQL: apt-get install postgresql"),
     pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="a machine's processes are found in /proc"),

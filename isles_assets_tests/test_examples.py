@@ -241,7 +241,7 @@ def test_readme_lists_every_example():
 
 
 LIST_SUBJECTS = """
-from isles_assets.hub.verification import subject_rows
+from isles_assets.streaming import subject_rows
 print(*(row["subject_id"] for row in subject_rows("hugging-science/isles24-stroke", "default")))
 """
 

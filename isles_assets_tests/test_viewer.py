@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from datasets import Image, load_dataset
+from datasets import Features, Image, IterableDataset, Value, load_dataset
 from huggingface_hub import DatasetCard
 
 from isles_assets.dataset.facts import FACTS
@@ -15,6 +15,7 @@ from isles_assets.dataset.schema import CARD, CARD_PICTURE, PREVIEW
 from isles_assets.dataset.tables import clinical_values, read_clinical_table
 from isles_assets.preview.pictures import PICTURES
 from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.streaming import first_row, rows_of
 
 SCAN_LIMIT = 300_000_000
 """Bytes that the viewer reads at most for a page; a page has `PAGE` rows."""
@@ -88,3 +89,23 @@ def test_facts_are_those_of_the_volumes(folder, built):
     assert [s for s, row in by_subject.items() if not row["lesion_voxels"]] == ["sub-stroke0141", "sub-stroke0162"]
     assert by_subject["sub-stroke0171"]["lesion_voxels"] == 3
     assert {fact.column for fact in FACTS} <= by_subject["sub-stroke0001"].keys()
+
+
+def test_who_wants_the_first_row_leaves_no_thread_that_reads_ahead_in_a_file_of_more():
+    """Arrow's threads would abort a process that ends meanwhile: "terminate called without an active exception"."""
+    given = []
+
+    def rows():
+        for number in range(3):
+            given.append(number)
+            yield {"number": number}
+
+    dataset = IterableDataset.from_generator(rows, features=Features({"number": Value("int64")}))
+    assert first_row(dataset) == {"number": 0}
+    assert given == [0, 1, 2]
+
+
+def test_the_first_row_is_decoded_as_datasets_does(folder):
+    first = first_row(rows_of(str(folder), PREVIEW.name))
+    table = load_dataset(str(folder), PREVIEW.name, split="train")
+    assert first == table[0]

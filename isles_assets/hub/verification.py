@@ -16,9 +16,7 @@ from isles_assets.dataset.schema import ALL_CONFIGS, CARD, SPLIT, SUBJECT_COLUMN
 from isles_assets.findings import Finding, Refusal
 from isles_assets.hub.changes import differences
 from isles_assets.hub.target import Target
-
-_READ_AHEAD = 1 << 16
-"""Bytes that the Hub's file system fetches at least; by default it would be 5 MiB a file."""
+from isles_assets.streaming import first_row, rows_of, subject_rows
 
 
 def remote_matches_local(target: Target, publication: Publication) -> list[Finding]:
@@ -37,11 +35,11 @@ def loads(target: Target, publication: Publication, *, decode: bool = True) -> l
 def _loads(target: Target, config: Config | PreviewConfig, publication: Publication, decode: bool) -> Iterator[Finding]:
     name = config.name
     try:
-        dataset = datasets.load_dataset(target.location, name, split=SPLIT, streaming=True)
+        dataset = rows_of(target.location, name)
         if dataset.features != features(config):
             yield Finding("", name, "has other features than declared", PUBLISH)
         if decode:
-            row = next(iter(dataset))
+            row = first_row(dataset)
             for column, feature in dataset.features.items():
                 _decode_to_its_end(row[column], feature)
         subjects = tuple(row[SUBJECT_COLUMN] for row in subject_rows(target.location, name))
@@ -50,18 +48,6 @@ def _loads(target: Target, config: Config | PreviewConfig, publication: Publicat
         return
     if subjects != publication.subjects:
         yield Finding("", name, f"has {len(subjects)} rows instead of {len(publication.subjects)} subjects", PUBLISH)
-
-
-def subject_rows(location: str, config: str) -> datasets.IterableDataset:
-    """The rows of a published config without their volumes; `select_columns` would fetch these, too, and drop them."""
-    return datasets.load_dataset(
-        location,
-        config,
-        split=SPLIT,
-        streaming=True,
-        columns=[SUBJECT_COLUMN],
-        storage_options={"hf": {"block_size": _READ_AHEAD}},
-    )
 
 
 def _decode_to_its_end(value: Any, feature: Any) -> None:
