@@ -24,7 +24,7 @@ demo: setup
 test: setup
 	$(VENV)/bin/python -m pytest -m "not long"
 
-# Backfills in many runs, on this machine and on several, of which one is lost (needs EXTRAS=dev,cluster and PostgreSQL).
+# The longest ones. That of a cluster needs EXTRAS=dev,cluster and PostgreSQL, and is skipped without.
 test-long: setup
 	$(VENV)/bin/python -m pytest -m long
 

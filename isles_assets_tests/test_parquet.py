@@ -307,6 +307,7 @@ print(json.dumps(globals()[sys.argv[2]]()))
 """
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_reader_gets_a_value_of_more_than_a_gigabyte_beyond_four(tmp_path):
     """It lies behind two of the largest size that there may be."""

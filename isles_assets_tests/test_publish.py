@@ -539,6 +539,7 @@ ops:
 """
 
 
+@pytest.mark.long
 def test_the_whole_graph_runs_on_a_disk_that_frees_itself(hub, built, home):
     shutil.copytree(built.folder.previews, home / "freed/previews")  # drawn from the same tree: they are up to date
     (home / "free-disk.yaml").write_text(FREE_DISK)
