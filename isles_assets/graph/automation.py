@@ -57,9 +57,12 @@ nightly_verify = dg.ScheduleDefinition(
 )
 
 
-@dg.sensor(minimum_interval_seconds=_A_DAY)
+@dg.sensor(
+    minimum_interval_seconds=_A_DAY,
+    description="Has Zenodo a newer version of the release? Observed on zenodo_archive and posted, never taken.",
+)
 def newer_release(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorResult | dg.SkipReason:
-    """Has Zenodo a newer version of the release? Asks once a day; observed on zenodo_archive, and never taken."""
+    """Ask Zenodo once a day."""
     pinned = settings.release
     with reporting.refusals_reported():
         try:
