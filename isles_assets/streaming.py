@@ -11,9 +11,9 @@ _READ_AHEAD = 1 << 16
 """Bytes that the Hub's file system fetches at least; by default it would be 5 MiB a file."""
 
 
-def rows_of(location: str, config: str) -> datasets.IterableDataset:
-    """The rows of `config` of the dataset at `location`, a Hub repo id or a folder."""
-    return datasets.load_dataset(location, config, split=SPLIT, streaming=True)
+def rows_of(location: str, config: str, **options: Any) -> datasets.IterableDataset:
+    """The rows of `config` of the dataset at `location`, a Hub repo id or a folder; `options` of `load_dataset`."""
+    return datasets.load_dataset(location, config, split=SPLIT, streaming=True, **options)
 
 
 def first_row(rows: datasets.IterableDataset) -> dict[str, Any]:
@@ -32,11 +32,4 @@ def first_row(rows: datasets.IterableDataset) -> dict[str, Any]:
 
 def subject_rows(location: str, config: str) -> datasets.IterableDataset:
     """The rows of a published config without their volumes; `select_columns` would fetch these, too, and drop them."""
-    return datasets.load_dataset(
-        location,
-        config,
-        split=SPLIT,
-        streaming=True,
-        columns=[SUBJECT_COLUMN],
-        storage_options={"hf": {"block_size": _READ_AHEAD}},
-    )
+    return rows_of(location, config, columns=[SUBJECT_COLUMN], storage_options={"hf": {"block_size": _READ_AHEAD}})

@@ -24,10 +24,9 @@ import yaml
 
 from isles_assets.graph.resources import Settings
 from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets_tests.processes import REPOSITORY
+from isles_assets_tests.processes import REPOSITORY, environment, free_port
 from isles_assets_tests.project import MEMORY, Project
 from isles_assets_tests.running import LONG, Run, eventually, running
-from isles_assets_tests.test_commands import environment
 
 OFTEN = {
     "run_coordinator": {
@@ -267,12 +266,6 @@ def served(home: Path, settings: Settings, **variables: str) -> Iterator[Deploym
         new = Deployment(project, f"http://127.0.0.1:{port}/graphql", code_location)
         eventually(new.is_up, every=0.2)
         yield new
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def listens(path: Path) -> bool:

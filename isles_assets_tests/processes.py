@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,19 @@ def reachable_folder() -> Iterator[Path]:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of this process without any setting of the project's, then `more`."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ISLES_", "DAGSTER_", "HF_"))}
+    return kept | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | more
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def shown(*command: str, cwd: Path, env: Mapping[str, str]) -> tuple[int, str]:

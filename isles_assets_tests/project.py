@@ -19,6 +19,8 @@ from isles_assets.definitions import build_defs
 from isles_assets.graph.partitions import subjects
 from isles_assets.graph.resources import Settings
 
+OF_TABLES = ("raw_tree", "clinical_table", "subject_manifest")
+PARTITIONED = ("subject_shard", "subject_preview")
 INSTANCE = {"telemetry": {"enabled": False}, "python_logs": {"python_log_level": "INFO"}}
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 DRY_RUN = {"ops": {"hub_dataset": {"config": {"dry_run": True}}}}

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -164,6 +165,11 @@ def identities(root: Path) -> dict[Path, Identity]:
     return {path: identity(path) for path in root.rglob("[!.]*") if path.is_file()}
 
 
+def rewritten(project: Project, before: dict[Path, Identity]) -> set[str]:
+    """Subjects of which a file was written since."""
+    return {path.stem for path, seen in identities(project.folder.shards).items() if before.get(path) != seen}
+
+
 class Changes:
     """What has happened to the files of a data folder since this was made; the name of each is a subject or a table."""
 
@@ -191,6 +197,12 @@ class Changes:
         with contextlib.suppress(FileNotFoundError):
             return list((self._root / where).iterdir())
         return []
+
+
+def copy_all_but_shards(built: Project, folder: DataFolder) -> None:
+    """Give `folder` the tables and previews of `built`, as hard links."""
+    for made in (built.folder.root / TABLES, built.folder.previews):
+        shutil.copytree(made, folder.root / made.relative_to(built.folder.root), copy_function=os.link)
 
 
 def finished(folder: DataFolder) -> set[str]:

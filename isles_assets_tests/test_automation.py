@@ -21,12 +21,10 @@ from isles_assets.properties import PROPERTIES
 from isles_assets.release.record import RELEASE
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets_tests.connections import drop
-from isles_assets_tests.project import MEMORY, Project
+from isles_assets_tests.project import MEMORY, OF_TABLES, PARTITIONED, Project
 from isles_assets_tests.zenodo_server import Deposit, ZenodoServer
 
 HUB_DATASET = dg.AssetKey("hub_dataset")
-TABLES = ("raw_tree", "clinical_table", "subject_manifest")
-PARTITIONED = ("subject_shard", "subject_preview")
 SECRET = "b0t-5ecret"
 
 
@@ -75,7 +73,7 @@ def ticks(instance):
 
 def test_it_is_published_once_when_the_last_partition_is_there_and_again_when_something_is_new(ticks):
     assert not ticks.publishes()
-    ticks.materialize(*TABLES, "subject_shard")
+    ticks.materialize(*OF_TABLES, "subject_shard")
     assert not ticks.publishes()
     ticks.materialize("subject_preview", partitions=SUBJECT_IDS[:-1])
     assert not ticks.publishes()
@@ -90,18 +88,18 @@ def test_it_is_published_once_when_the_last_partition_is_there_and_again_when_so
 
 
 def test_what_was_complete_and_unpublished_when_it_is_switched_on_is_published(ticks):
-    ticks.materialize(*TABLES, *PARTITIONED)
+    ticks.materialize(*OF_TABLES, *PARTITIONED)
     assert ticks.publishes()
     assert not ticks.publishes()
 
 
 def test_what_was_published_when_it_is_switched_on_is_not_published_again(ticks):
-    ticks.materialize(*TABLES, *PARTITIONED, "hub_dataset")
+    ticks.materialize(*OF_TABLES, *PARTITIONED, "hub_dataset")
     assert not ticks.publishes()
 
 
 def test_partitions_older_than_the_manifest_are_waited_for(ticks):
-    ticks.materialize(*TABLES, *PARTITIONED, "hub_dataset")
+    ticks.materialize(*OF_TABLES, *PARTITIONED, "hub_dataset")
     assert not ticks.publishes()
     ticks.materialize("subject_manifest")
     assert not ticks.publishes()
@@ -113,7 +111,7 @@ def test_partitions_older_than_the_manifest_are_waited_for(ticks):
 
 
 def test_nothing_is_published_while_a_blocking_check_fails(ticks):
-    ticks.materialize(*TABLES, *PARTITIONED)
+    ticks.materialize(*OF_TABLES, *PARTITIONED)
     assert ticks.publishes()
     assert not ticks.publishes()
     for prop in (prop for prop in PROPERTIES if prop.blocking):
@@ -127,7 +125,7 @@ def test_nothing_is_published_while_a_blocking_check_fails(ticks):
 
 def test_a_partition_that_failed_is_waited_for(ticks):
     """Dagster's own record of it decides, not the older materialization that is still there."""
-    ticks.materialize(*TABLES, *PARTITIONED, "hub_dataset")
+    ticks.materialize(*OF_TABLES, *PARTITIONED, "hub_dataset")
     assert not ticks.publishes()
     nowhere = Project(Settings(raw_root="/nowhere", data_dir="/nowhere"), ticks.instance)
     result = nowhere.materialize("subject_shard", checks=False, partitions=SUBJECT_IDS[3:4])

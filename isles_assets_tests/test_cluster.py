@@ -26,11 +26,18 @@ from isles_assets.dataset.folder import DataFolder
 from isles_assets.dataset.schema import CONFIGS
 from isles_assets.graph.resources import Settings
 from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets_tests.deployment import OFTEN, Deployment, free_port, served
-from isles_assets_tests.processes import NOBODY, REPOSITORY, reachable_folder
-from isles_assets_tests.running import FIRST, RECORDS, TABLES, Changes, eventually, finished, identities
-from isles_assets_tests.test_commands import environment
-from isles_assets_tests.test_operating import rewritten
+from isles_assets_tests.deployment import OFTEN, Deployment, served
+from isles_assets_tests.processes import NOBODY, REPOSITORY, environment, free_port, reachable_folder
+from isles_assets_tests.running import (
+    FIRST,
+    RECORDS,
+    Changes,
+    copy_all_but_shards,
+    eventually,
+    finished,
+    identities,
+    rewritten,
+)
 
 MISSING = [name for name in ("dagster_postgres", "dagster_ray", "ray") if not importlib.util.find_spec(name)]
 BINARIES = os.pathsep.join([os.environ["PATH"], *map(str, Path("/usr/lib/postgresql").glob("*/bin"))])
@@ -160,8 +167,7 @@ def cluster(built, sample_tree, postgres, monkeypatch) -> Iterator[Cluster]:
         home.mkdir()
         config = yaml.safe_load(EXAMPLE.read_text())
         (home / "dagster.yaml").write_text(yaml.safe_dump(config | OFTEN | MONITORED_OFTEN))
-        for made in (built.folder.root / TABLES, built.folder.previews):
-            shutil.copytree(made, data.root / made.relative_to(built.folder.root))
+        copy_all_but_shards(built, data)
         ray, dashboard = f"127.0.0.1:{free_port()}", free_port()
         variables = {
             "ISLES_PARTITIONS_PER_RUN": str(PER_RUN),

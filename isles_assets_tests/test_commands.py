@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,19 +17,13 @@ import pytest
 
 from isles_assets.graph.partitions import subjects
 from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets_tests.processes import shown
+from isles_assets_tests.processes import environment, free_port, shown
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 TOP_LEVEL = ("Makefile", "constraints.txt", "dagster.yaml", "demo.yaml", "pyproject.toml", "workspace.yaml")
 HUB = "data/hub/hugging-science/isles24-stroke"
-
-
-def environment(**more: str) -> dict[str, str]:
-    """The environment of this process without any setting of the project's, then `more`."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ISLES_", "DAGSTER_", "HF_"))}
-    return kept | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | more
 
 
 def run(checkout: Path, *command: str, **variables: str) -> tuple[int, str]:
@@ -205,9 +198,7 @@ def test_the_project_is_found_without_arguments(copy, command):
 
 
 def test_dagster_dev_serves_the_graph_and_sees_the_runs_of_the_command_line(copy):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     query = "{ assetNodes { assetKey { path } } runsOrError { ... on Runs { count } } }"
     request = urllib.request.Request(
         f"http://127.0.0.1:{port}/graphql",

@@ -15,12 +15,11 @@ from isles_assets.graph.resources import Settings
 from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import BY_COLUMN
-from isles_assets_tests.project import DRY_RUN, Project, failure, replace
+from isles_assets_tests.project import DRY_RUN, OF_TABLES, Project, failure, replace
 
 pytestmark = pytest.mark.slow
 
 BAD = ("sub-stroke0055", "sub-stroke0101")
-TABLES = ("raw_tree", "clinical_table", "subject_manifest")
 
 
 def written(project: Project) -> dict[str, int]:
@@ -112,7 +111,7 @@ def test_a_change_of_time_content_or_a_clinical_value_rebuilds_exactly_its_shard
     book.save(path)
 
     before = written(built_copy)
-    assert built_copy.materialize(*TABLES).success
+    assert built_copy.materialize(*OF_TABLES).success
     assert built_copy.materialize("subject_shard", partitions=SUBJECT_IDS).success
     after = written(built_copy)
     assert {name for name in before if before[name] != after[name]} == {
@@ -146,7 +145,7 @@ def test_bad_subjects_fail_alone_are_mended_alone_and_the_same_tree_gives_the_sa
     for path, (content, status) in good.items():
         replace(path, content)
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert unbuilt.materialize(*TABLES).success
+    assert unbuilt.materialize(*OF_TABLES).success
     for subject in BAD:
         before = written(unbuilt)
         assert unbuilt.materialize("subject_shard", partitions=[subject]).success
@@ -166,7 +165,7 @@ def test_bad_subjects_fail_alone_are_mended_alone_and_the_same_tree_gives_the_sa
 
 
 def test_a_range_of_partitions_is_one_run(unbuilt):
-    assert unbuilt.materialize(*TABLES, checks=False).success
+    assert unbuilt.materialize(*OF_TABLES, checks=False).success
     assert unbuilt.materialize("subject_shard", partitions=SUBJECT_IDS[10:13]).success
     assert unbuilt.partition_states() == dict.fromkeys(SUBJECT_IDS[10:13], "MATERIALIZED")
 
@@ -218,7 +217,7 @@ DAMAGES = [
 @pytest.mark.parametrize(("check", "damage", "asset"), DAMAGES)
 def test_a_damaged_tree_fails_its_check_and_is_not_published(built_copy, tree, check, damage, asset):
     damage(tree)
-    if upstream := TABLES[: TABLES.index(asset)]:
+    if upstream := OF_TABLES[: OF_TABLES.index(asset)]:
         assert built_copy.materialize(*upstream, checks=False).success
     result = built_copy.materialize(asset)
     evaluation = {e.check_name: e for e in result.get_asset_check_evaluations()}[check]
@@ -245,7 +244,7 @@ def test_a_failed_blocking_check_stops_the_same_run(unbuilt, tree):
 
 def test_the_guard_refuses_although_the_tables_were_made_without_checks(built_copy, tree):
     take_grid_of_another(tree)
-    assert built_copy.materialize(*TABLES, checks=False).success
+    assert built_copy.materialize(*OF_TABLES, checks=False).success
     assert built_copy.materialize("subject_shard", partitions=["sub-stroke0009"]).success
     before = contents(built_copy.folder.hub)
     message = failure(built_copy.materialize("hub_dataset"), "hub_dataset")

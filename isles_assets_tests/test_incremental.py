@@ -18,7 +18,7 @@ from isles_assets.definitions import build_defs
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import BY_COLUMN, VOLUMES
 from isles_assets_tests.processes import python
-from isles_assets_tests.project import Project, failure, replace
+from isles_assets_tests.project import OF_TABLES, PARTITIONED, Project, failure, replace
 
 pytestmark = pytest.mark.slow
 
@@ -26,9 +26,7 @@ SUBJECT = "sub-stroke0033"
 PATH = BY_COLUMN["dwi"].path(SUBJECT)
 NEIGHBOURS = SUBJECT_IDS[SUBJECT_IDS.index(SUBJECT) - 5 :][:10]
 """Ten subjects, of which `SUBJECT` is one."""
-TABLES = ("raw_tree", "clinical_table", "subject_manifest")
 FULL = {"ops": {"subject_manifest": {"config": {"full": True}}}}
-PARTITIONED = ("subject_shard", "subject_preview")
 QUICK = {"ops": {"subject_shard": {"config": {"decode": False}}}}
 
 
@@ -47,7 +45,7 @@ def staleness(project: Project, *, code_version: str | None = None) -> Counter[t
 
 
 def all_are(status: str) -> dict[tuple[str, str], int]:
-    alone = dict.fromkeys(((name, status) for name in ("zenodo_archive", *TABLES, "hub_dataset")), 1)
+    alone = dict.fromkeys(((name, status) for name in ("zenodo_archive", *OF_TABLES, "hub_dataset")), 1)
     return alone | dict.fromkeys(((name, status) for name in PARTITIONED), 149)
 
 
@@ -77,12 +75,12 @@ def stale(project: Project) -> dict[str, str]:
 
 def test_staleness_is_that_of_the_content(built_copy, tree):
     assert staleness(built_copy) == all_are("FRESH")
-    assert built_copy.materialize(*TABLES).success
+    assert built_copy.materialize(*OF_TABLES).success
     assert staleness(built_copy) == all_are("FRESH")
     assert staleness(built_copy, code_version="another") == all_are("STALE")
 
     replace(tree / PATH, (tree / BY_COLUMN["adc"].path(SUBJECT)).read_bytes())
-    assert built_copy.materialize(*TABLES).success
+    assert built_copy.materialize(*OF_TABLES).success
     before = staleness(built_copy)
     assert before["hub_dataset", "STALE"] == 1
     for asset in PARTITIONED:
@@ -107,14 +105,14 @@ def test_partitions_of_a_run_that_failed_for_others_are_as_fresh_and_as_stale(tr
             }
 
         replace(bad, good[:-100])
-        assert project.materialize(*TABLES, checks=False).success
+        assert project.materialize(*OF_TABLES, checks=False).success
         assert not project.materialize("subject_shard", partitions=NEIGHBOURS).success
         assert shards() == {"FRESH": 9, "MISSING": 140}
         assert project.materialize("raw_tree").success
         assert shards() == {"FRESH": 9, "MISSING": 140}
         assert shards(code_version="another") == {"STALE": 9, "MISSING": 140}
         replace(bad, good)
-        assert project.materialize(*TABLES, checks=False).success
+        assert project.materialize(*OF_TABLES, checks=False).success
         assert shards() == {"STALE": 9, "MISSING": 140}
         assert project.materialize("subject_shard", partitions=[SUBJECT]).success
         assert shards() == {"FRESH": 1, "STALE": 9, "MISSING": 139}
@@ -182,7 +180,7 @@ def test_a_manifest_that_cannot_be_trusted_is_made_anew(built_copy, was, monkeyp
 def test_full_finds_what_size_and_time_do_not_tell(built_copy, tree):
     spoil_unseen(tree / PATH)
     before = written(built_copy)
-    assert built_copy.materialize(*TABLES).success
+    assert built_copy.materialize(*OF_TABLES).success
     assert stale(built_copy) == {}
     assert built_copy.materialize("subject_shard", partitions=NEIGHBOURS).success
     assert rewritten(built_copy, before) == set()
@@ -199,7 +197,7 @@ def test_full_spares_what_was_only_touched(built_copy, tree):
         path = tree / volume.path(SUBJECT)
         replace(path, path.read_bytes())
     before = {asset: written(built_copy, asset) for asset in PARTITIONED}
-    assert built_copy.materialize(*TABLES, run_config=FULL).success
+    assert built_copy.materialize(*OF_TABLES, run_config=FULL).success
     for asset in PARTITIONED:
         assert built_copy.materialize(asset, partitions=NEIGHBOURS).success
     assert built_copy.materialize("subject_manifest").success
@@ -231,7 +229,7 @@ def test_another_format_builds_every_shard_again(built_copy):
 
 
 def test_without_decoding_the_check_says_so_and_a_usual_run_makes_it_good(built, project):
-    assert project.materialize(*TABLES).success
+    assert project.materialize(*OF_TABLES).success
     result = project.materialize("subject_shard", partitions=SUBJECT_IDS[:3], run_config=QUICK)
     assert result.success
     (check,) = result.get_asset_check_evaluations()
@@ -263,6 +261,6 @@ def test_without_decoding_damage_inside_a_volume_is_not_seen_and_with_it_it_is(t
     content = path.read_bytes()
     with Project.temporary(tree, tmp_path / "data") as project:
         replace(path, content[: len(content) // 2])
-        assert project.materialize(*TABLES).success
+        assert project.materialize(*OF_TABLES).success
         assert project.materialize("subject_shard", partitions=[SUBJECT], run_config=QUICK).success
         assert "is cut short" in failure(project.materialize("subject_shard", partitions=[SUBJECT]), "subject_shard")

@@ -28,8 +28,8 @@ from isles_assets.parquet import value_digests
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import BY_COLUMN
 from isles_assets.workers import each_in_processes
-from isles_assets_tests.processes import on_small_disk
-from isles_assets_tests.project import Project, replace
+from isles_assets_tests.processes import environment, on_small_disk
+from isles_assets_tests.project import OF_TABLES, Project, replace
 from isles_assets_tests.running import (
     FIRST,
     LONG,
@@ -39,6 +39,7 @@ from isles_assets_tests.running import (
     Changes,
     Identity,
     Run,
+    copy_all_but_shards,
     eventually,
     finished,
     identities,
@@ -47,7 +48,6 @@ from isles_assets_tests.running import (
     running,
     temporary_files,
 )
-from isles_assets_tests.test_commands import environment
 
 pytestmark = [
     pytest.mark.slow,
@@ -126,8 +126,7 @@ def reasons(project: Project) -> dict[str, str]:
 def shardless(built: Project, tree: Path, tmp_path: Path) -> Iterator[Project]:
     """A project whose tables and previews are made and no shards, with a history of its own; its tree is `tree`."""
     with Project.temporary(tree, tmp_path / "data") as new:
-        for made in (built.folder.raw_tree.parent, built.folder.previews):
-            shutil.copytree(made, new.folder.root / made.name, copy_function=os.link)
+        copy_all_but_shards(built, new.folder)
         yield new
 
 
@@ -313,7 +312,6 @@ MOMENTS_OF_SHARDS = [
 ]
 """Each run goes on where the one before was killed: when it has done that many subjects, at least."""
 
-OF_TABLES = ("raw_tree", "clinical_table", "subject_manifest")
 OLD = SUBJECT_IDS[:60]
 
 

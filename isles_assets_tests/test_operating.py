@@ -12,8 +12,18 @@ import pytest
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import BY_COLUMN
 from isles_assets_tests.deployment import Deployment, served_on
-from isles_assets_tests.project import Project, replace
-from isles_assets_tests.running import FIRST, RECORDS, TABLES, Changes, Identity, eventually, finished, identities
+from isles_assets_tests.project import OF_TABLES, PARTITIONED, replace
+from isles_assets_tests.running import (
+    FIRST,
+    RECORDS,
+    TABLES,
+    Changes,
+    copy_all_but_shards,
+    eventually,
+    finished,
+    identities,
+    rewritten,
+)
 from isles_assets_tests.test_automation import Chat
 from isles_assets_tests.test_definitions import CHECKS, CONTRACT
 
@@ -22,8 +32,6 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a run's processes are found in /proc"),
 ]
 
-OF_TABLES = ("raw_tree", "clinical_table", "subject_manifest")
-PARTITIONED = ("subject_shard", "subject_preview")
 ALL = set(SUBJECT_IDS)
 NONE: set[str] = set()
 BAD = [SUBJECT_IDS[40], SUBJECT_IDS[41], SUBJECT_IDS[100]]
@@ -48,11 +56,6 @@ class Damage:
         """Mend the first `number` of those that are left, or all."""
         for path in list(self._good)[:number]:
             replace(path, self._good.pop(path))
-
-
-def rewritten(project: Project, before: dict[Path, Identity]) -> set[str]:
-    """Subjects of which a file was written since."""
-    return {path.stem for path, seen in identities(project.folder.shards).items() if before.get(path) != seen}
 
 
 def test_the_graph_its_checks_and_what_can_be_automated_are_shown(deployment):
@@ -133,8 +136,7 @@ def test_runs_of_ten_are_cancelled_and_started_again_and_publish_by_themselves_w
         served_on(tree, ISLES_PARTITIONS_PER_RUN="10", ISLES_WEBHOOK_URL=chat.url, ISLES_WORKERS="1") as deployment,
     ):
         project = deployment.project
-        for made in (built.folder.root / TABLES, built.folder.previews):
-            shutil.copytree(made, project.folder.root / made.relative_to(built.folder.root))
+        copy_all_but_shards(built, project.folder)
         damage = Damage(tree, BAD)
         assert deployment.materialize(*OF_TABLES) == "SUCCESS"
 
