@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from isles_assets_tests.archives import RELEASE_PARTS, pack
 from isles_assets_tests.project import Project
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+def pytest_configure() -> None:
+    """What a shell runs in the background ignores Ctrl-C, and so would the commands that are interrupted here."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import yaml
@@ -226,21 +227,28 @@ class Deployment:
 
 
 @contextlib.contextmanager
-def served_on(tree: Path, **variables: str) -> Iterator[Deployment]:
-    """Serves a project on `tree`, nothing materialized, on the committed `dagster.yaml`, with further variables."""
+def instance_on(tree: Path) -> Iterator[tuple[Path, Settings]]:
+    """The home of an instance on the committed `dagster.yaml`, and settings for `tree`; nothing is materialized."""
     with tempfile.TemporaryDirectory(dir=MEMORY) as home, tempfile.TemporaryDirectory() as data:
         config = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
+        config["run_monitoring"]["poll_interval_seconds"] = 1
         Path(home, "dagster.yaml").write_text(yaml.safe_dump(config | OFTEN))
-        settings = Settings(raw_root=str(tree), data_dir=data, workers=2)
-        with served(Path(home), settings, **variables) as deployment:
-            yield deployment
+        yield Path(home), Settings(raw_root=str(tree), data_dir=data, workers=2)
+
+
+@contextlib.contextmanager
+def served_on(tree: Path, **variables: str) -> Iterator[Deployment]:
+    """Serves a project on `tree`, nothing materialized, on the committed `dagster.yaml`, with further variables."""
+    with instance_on(tree) as (home, settings), served(home, settings, **variables) as deployment:
+        yield deployment
 
 
 @contextlib.contextmanager
 def served(home: Path, settings: Settings, **variables: str) -> Iterator[Deployment]:
-    """Serves a project with `settings` on the instance whose `dagster.yaml` lies in `home`."""
+    """Serves a project with `settings` on the instance whose `dagster.yaml` lies in `home`; then kill -9 to all."""
     with contextlib.ExitStack() as stack:
-        (home / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": {"socket": f"{home}/code"}}]}))
+        code = home / f"code-{uuid4().hex[:8]}"
+        (home / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": {"socket": str(code)}}]}))
         stack.enter_context(contextlib.chdir(home))  # to which the committed instance's storage is relative
         project = Project(settings, stack.enter_context(dg.DagsterInstance.from_config(str(home))))
         variables = {
@@ -250,7 +258,7 @@ def served(home: Path, settings: Settings, **variables: str) -> Iterator[Deploym
             "ISLES_WORKERS": str(settings.processes),
             **variables,
         }
-        log = stack.enter_context((home / "log").open("wb"))
+        log = stack.enter_context((home / "log").open("ab"))
 
         def start(*command: str) -> Run:
             process = subprocess.Popen(
@@ -258,8 +266,8 @@ def served(home: Path, settings: Settings, **variables: str) -> Iterator[Deploym
             )
             return stack.enter_context(running(process))
 
-        code_location = start("dagster", "api", "grpc", "-m", "isles_assets", "--socket", f"{home}/code")
-        eventually(lambda: listens(home / "code"), every=0.05)
+        code_location = start("dagster", "api", "grpc", "-m", "isles_assets", "--socket", str(code))
+        eventually(lambda: listens(code), every=0.05)
         port = free_port()
         start("dagster-webserver", "-w", "workspace.yaml", "-p", str(port))
         start(sys.executable, "-c", DAEMON, "run", "-w", "workspace.yaml")

@@ -1,17 +1,23 @@
 """The graph as an operator lives with it: a real webserver and daemon, asked through the UI's own API."""
 
+import json
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from dagster._core.launcher import WorkerStatus
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
+from isles_assets.graph import launcher
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import BY_COLUMN
-from isles_assets_tests.deployment import Deployment, served_on
+from isles_assets_tests.deployment import Deployment, instance_on, served, served_on
 from isles_assets_tests.project import OF_TABLES, PARTITIONED, replace
 from isles_assets_tests.running import (
     FIRST,
@@ -216,3 +222,42 @@ def test_a_run_that_is_killed_is_failed_and_what_it_had_finished_is_not_made_aga
     rest = deployment.launch("subject_shard", partitions=deployment.failed_and_missing())
     assert deployment.end(rest) == ("COMPLETED_SUCCESS", {"subject_shard": (149, 0)})
     assert rewritten(project, before) == ALL - done
+
+
+def test_a_run_that_ended_with_the_computer_is_failed_once_the_ui_is_back(tree, built):
+    with instance_on(tree) as (home, settings):
+        shutil.copytree(built.folder.root / TABLES, settings.folder.root / TABLES)
+        with served(home, settings) as deployment:
+            everything = deployment.launch("subject_shard")
+            eventually(lambda: len(finished(settings.folder)) > 20)
+        done, before = finished(settings.folder), identities(settings.folder.shards)
+        with served(home, settings) as deployment:
+            assert deployment.end(everything) == ("COMPLETED_FAILED", {"subject_shard": (0, 149)})
+            assert [run["status"] for run in deployment.runs(everything)] == ["FAILURE"]
+            rest = deployment.launch("subject_shard", partitions=deployment.failed_and_missing())
+            assert deployment.end(rest) == ("COMPLETED_SUCCESS", {"subject_shard": (149, 0)})
+            assert rewritten(deployment.project, before) == ALL - done
+
+
+def test_only_a_run_whose_server_surely_has_ended_is_taken_for_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(launcher, "_SECONDS", 0.2)
+
+    def is_lost(**server: object) -> bool:
+        run = dg.DagsterRun("build", tags={GRPC_INFO_TAG: json.dumps(server)} if server else {})
+        status = launcher.MonitoredRunLauncher().check_run_worker_health(run).status
+        assert status in (WorkerStatus.RUNNING, WorkerStatus.NOT_FOUND)
+        return bool(status is WorkerStatus.NOT_FOUND)
+
+    assert not is_lost()  # of the command line
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as busy:  # accepts nobody
+        port = busy.getsockname()[1]
+        assert [is_lost(host="localhost", port=port) for _ in range(5)] == [False] * 5
+    assert is_lost(host="localhost", port=port)
+    assert not is_lost(host="elsewhere.invalid", port=port)
+    with socket.socket(socket.AF_UNIX) as server:
+        path = str(tmp_path / "server")
+        assert is_lost(host="localhost", socket=path)
+        server.bind(path)
+        server.listen()
+        assert not is_lost(host="localhost", socket=path)
+    assert is_lost(host="localhost", socket=path)
