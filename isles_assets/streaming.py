@@ -20,7 +20,8 @@ def first_row(rows: datasets.IterableDataset) -> dict[str, Any]:
     """The first row, decoded.
 
     Where all rows are in one file it is read to its end, undecoded: Arrow reads the next row groups ahead in threads
-    of its own, which abort a process that ends meanwhile ("terminate called without an active exception").
+    of its own, which abort a process that ends meanwhile ("terminate called without an active exception";
+    https://github.com/apache/arrow/issues/45214).
     """
     if rows.num_shards > 1:
         return dict(next(iter(rows)))

@@ -65,6 +65,10 @@ FROM_SHELL = ("sh", "-c", '"$@"; exit $?', "sh")
 """A process starts with the peak memory of the one that it was forked from; a shell's is small."""
 
 
+END_AT_ONCE = "\nimport os, sys\nsys.stdout.flush()\nos._exit(0)\n"
+"""For what has streamed: Arrow may abort a process that ends as others do, https://github.com/apache/arrow/issues/45214."""
+
+
 def python(code: str, *args: object, **options: Any) -> "subprocess.CompletedProcess[str]":
     """Run `code` in an interpreter of its own that can import the package; it must succeed."""
     command = [*options.pop("before", ()), *FROM_SHELL, sys.executable, "-c", code, *map(str, args)]

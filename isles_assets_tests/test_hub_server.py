@@ -42,6 +42,7 @@ from isles_assets_tests.hub_server import (
     lose_response,
     status,
 )
+from isles_assets_tests.processes import END_AT_ONCE
 
 REPO = "lab/data"
 TOKENS = {
@@ -615,7 +616,7 @@ import json
 from datasets import load_dataset
 rows = load_dataset("{REPO}", split="train"%s)
 print(json.dumps([[row["id"] for row in rows], rows.column_names]))
-"""
+{END_AT_ONCE}"""
 
 
 def test_streaming_moves_the_columns_that_are_read(hub, loadable, tmp_path):

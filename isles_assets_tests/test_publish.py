@@ -41,7 +41,7 @@ from isles_assets_tests.hub_server import (
     lose_response,
     status,
 )
-from isles_assets_tests.processes import shown
+from isles_assets_tests.processes import END_AT_ONCE, shown
 from isles_assets_tests.project import MEMORY, linked, part_of
 from isles_assets_tests.running import LONG, WARM, forked
 
@@ -552,12 +552,12 @@ def test_the_whole_graph_runs_on_a_disk_that_frees_itself(hub, built, home):
     assert "failed:" not in output.replace("value_ranges failed:", "")
 
 
-STREAM = """
+STREAM = f"""
 import datasets
 rows = datasets.load_dataset("hugging-science/isles24-stroke", split="train", streaming=True)
 row = next(iter(rows))
 print(row["subject_id"], row["ncct"].shape, sum(1 for _ in rows.select_columns(["subject_id"])))
-"""
+{END_AT_ONCE}"""
 
 
 def test_anybody_can_stream_what_is_published(hub, target, whole, tmp_path):
@@ -580,7 +580,7 @@ def test_nothing_is_published_while_it_is_uploaded(hub, target, small):
     assert not compare(small, target.stored())
 
 
-LOADS = """
+LOADS = f"""
 import sys
 from pathlib import Path
 from isles_assets.dataset.folder import DataFolder
@@ -588,7 +588,7 @@ from isles_assets.guard import recorded_publication
 from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.hub.verification import loads
 print(*loads(HuggingFaceHub(sys.argv[2]), recorded_publication(DataFolder(Path(sys.argv[1])), sys.argv[2])))
-"""
+{END_AT_ONCE}"""
 
 
 def test_a_blob_damaged_in_storage_does_not_load(hub, target, built, whole, tmp_path):
