@@ -4,7 +4,9 @@ python examples/clinical_table.py
 """
 
 import argparse
+import os
 import re
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -59,3 +61,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # Arrow's threads may abort a script that ends without: https://github.com/apache/arrow/issues/45214

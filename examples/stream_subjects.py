@@ -4,6 +4,8 @@ python examples/stream_subjects.py --number 3
 """
 
 import argparse
+import os
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -36,3 +38,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # Arrow's threads may abort a script that ends without: https://github.com/apache/arrow/issues/45214

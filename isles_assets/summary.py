@@ -4,6 +4,7 @@ Loads each config with `load_dataset`, streaming, and prints subjects, columns a
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 
@@ -47,3 +48,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # Arrow's threads may abort a script that ends without: https://github.com/apache/arrow/issues/45214
