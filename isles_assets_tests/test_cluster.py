@@ -120,12 +120,15 @@ class Cluster:
     machines: tuple[Machine, ...]
 
     def lose_a_machine_at_work(self, after: int) -> None:
-        """Lose the one that is writing a shard once more than `after` subjects are done."""
+        """Lose one whose process is writing a shard and has finished another, once more than `after` are done."""
         changes = Changes(self.deployment.project.folder)
+        makers: dict[str, int] = {}
 
         def at_work() -> Machine | None:
-            processes = changes.begun(FIRST).values() if len(changes.new(RECORDS)) > after else ()
-            return next((m for process in processes for m in self.machines if m.runs(process)), None)
+            begun, done = changes.begun(FIRST), changes.new(RECORDS)
+            makers.update(begun)
+            useful = {makers[subject] for subject in done if subject in makers} if len(done) > after else set()
+            return next((m for process in useful & {*begun.values()} for m in self.machines if m.runs(process)), None)
 
         eventually(at_work).lose()
 
