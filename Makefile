@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 # The config puts the demo on the sample and the local target, whatever the environment and .env say.
 demo: setup
 	$(QUIET) $(VENV)/bin/dagster job execute -m isles_assets -j build -c demo.yaml
-	$(VENV)/bin/python -m isles_assets.summary $(or $(ISLES_DATA_DIR),data)/hub/hugging-science/isles24-stroke
+	$(VENV)/bin/isles24 summary $(or $(ISLES_DATA_DIR),data)/hub/hugging-science/isles24-stroke
 
 test: setup
 	$(VENV)/bin/python -m pytest -m "not long"

@@ -16,7 +16,7 @@ from benchmarks.plots import draw
 from benchmarks.project import REPOSITORY
 from benchmarks.report import render
 from benchmarks.results import Results
-from isles_assets.progress import readable_bytes
+from isles_assets.lib.progress import readable_bytes
 
 DOCS = REPOSITORY / "docs"
 LEAST_ROUNDS = 5

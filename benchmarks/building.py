@@ -7,8 +7,8 @@ from pathlib import Path
 from benchmarks.baselines import CAT, cat_to_sha256sum, copy_synced, hash_in_python
 from benchmarks.material import LARGE, Material, Subject
 from benchmarks.measure import Comparison, Sample, compare, in_child
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.shard import build_shard
+from isles_assets.products.shard import build_shard
+from isles_assets.tables.folder import DataFolder
 
 PACKED = "`build_shard`, packed only"
 DECODED = "`build_shard`, each volume decoded on its way (the default)"

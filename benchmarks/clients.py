@@ -12,9 +12,9 @@ from datasets import load_dataset
 from huggingface_hub import HfApi
 
 from benchmarks.project import REPOSITORY
-from isles_assets.dataset.publication import Publication
-from isles_assets.dataset.schema import SPLIT
 from isles_assets.hub.huggingface import HuggingFaceHub
+from isles_assets.products.schema import SPLIT
+from isles_assets.publication.publication import Publication
 
 REPO = "hugging-science/isles24-stroke"
 EXAMPLE = REPOSITORY / "examples" / "read_two_volumes.py"

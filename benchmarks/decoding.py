@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.baselines import GZIP, gzip_test
 from benchmarks.material import LARGE, Material
 from benchmarks.measure import Comparison, compare, in_child
-from isles_assets.release.nifti import SourceReader, inspect
+from isles_assets.reading.nifti import SourceReader, inspect
 from isles_assets.release.volumes import BY_COLUMN
 
 DECODED = "`inspect` of all 18 volumes"

@@ -11,9 +11,9 @@ import py7zr
 from benchmarks.baselines import copy_synced
 from benchmarks.material import LARGE, Material, read
 from benchmarks.measure import Comparison, Sample, command, compare, in_child
-from isles_assets.progress import ByteProgress
+from isles_assets.lib.progress import ByteProgress
+from isles_assets.lib.workers import available_cores
 from isles_assets.source.archive import extract, members
-from isles_assets.workers import available_cores
 
 OURS = "`extract`, one thread"
 PARALLEL = "`extract`, a thread a core"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from benchmarks.clients import REPO
 from benchmarks.material import Material
-from isles_assets.dataset.assembling import assemble
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.preview import build_preview
-from isles_assets.dataset.publication import Publication
-from isles_assets.dataset.shard import build_shard
+from isles_assets.products.preview.preview import build_preview
+from isles_assets.products.shard import build_shard
+from isles_assets.publication.assembling import assemble
+from isles_assets.publication.publication import Publication
+from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.hub_server import HubServer, Token
 
 TOKEN = "hf_benchmark"

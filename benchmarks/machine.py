@@ -6,8 +6,8 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from isles_assets.progress import readable_bytes
-from isles_assets.workers import available_cores
+from isles_assets.lib.progress import readable_bytes
+from isles_assets.lib.workers import available_cores
 
 _PACKAGES = ("numpy", "pyarrow", "datasets", "huggingface_hub", "dagster", "isal", "nibabel", "pillow", "thriftpy2")
 

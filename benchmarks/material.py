@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from isles_assets.dataset.manifest import SubjectManifest, survey
-from isles_assets.dataset.schema import CONFIGS
-from isles_assets.dataset.tables import clinical_table, clinical_values
+from isles_assets.lib.workers import available_cores
+from isles_assets.products.schema import CONFIGS
+from isles_assets.reading.tree import take_inventory
+from isles_assets.reading.workbooks import read_clinical_rows
 from isles_assets.release.subjects import SUBJECT_IDS, subject_id
-from isles_assets.release.tree import take_inventory
 from isles_assets.release.volumes import VOLUMES
-from isles_assets.release.workbooks import read_clinical_rows
 from isles_assets.sample.tree import make_sample
-from isles_assets.workers import available_cores
+from isles_assets.tables.manifest import SubjectManifest, survey
+from isles_assets.tables.storage import clinical_table, clinical_values
 
 LARGE = tuple(map(subject_id, (14, 158, 40)))
 """Subjects made at release scale; the last has the release's largest volume, a perfusion series of 1.7 GB."""
@@ -88,7 +88,7 @@ class Material:
 
     def schemas(self) -> dict[str, pa.Schema]:
         """The shards' schemas by config."""
-        from isles_assets.dataset.features import annotated_schema  # imports `datasets`; workers never do
+        from isles_assets.products.features import annotated_schema  # imports `datasets`; workers never do
 
         return {config.name: annotated_schema(config) for config in CONFIGS}
 

@@ -12,7 +12,7 @@ from benchmarks.baselines import CAT
 from benchmarks.measure import Comparison
 from benchmarks.report import BUILD_AT_MOST
 from benchmarks.results import Results
-from isles_assets.progress import readable_bytes
+from isles_assets.lib.progress import readable_bytes
 
 _OURS, _OURS_TOO, _OTHERS, _BASELINE, _LIMIT = "#1b6ca8", "#7fb2d9", "#b4bcc6", "#5b6570", "#b3261e"
 _DPI = 100

@@ -7,11 +7,11 @@ from pathlib import Path
 from benchmarks.baselines import GZIP, gzip_test
 from benchmarks.material import LARGE, Material, rows
 from benchmarks.measure import Comparison, Sample, compare, in_child
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.manifest import SubjectManifest
-from isles_assets.dataset.preview import DECODED, build_preview
+from isles_assets.lib.workers import each_in_processes
+from isles_assets.products.preview.preview import DECODED, build_preview
 from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.workers import each_in_processes
+from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.manifest import SubjectManifest
 
 SAMPLE = "149 subjects of the sample"
 ONE, TWO = "1 worker", "2 workers"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.measure import Sample, command
-from isles_assets.workers import available_cores
+from isles_assets.lib.workers import available_cores
 
 REPOSITORY = Path(__file__).parents[1]
 _INSTANCE = "telemetry: {enabled: false}\npython_logs: {python_log_level: INFO}\n"

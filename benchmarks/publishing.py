@@ -11,10 +11,10 @@ from benchmarks.loopback import TOKEN, hub, publication_of_one
 from benchmarks.material import LARGE, Material
 from benchmarks.measure import Comparison, Sample, compare, in_child
 from benchmarks.project import Project
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.publication import Publication
-from isles_assets.guard import recorded_publication
 from isles_assets.hub.local import LocalHub
+from isles_assets.publication.guard import recorded_publication
+from isles_assets.publication.publication import Publication
+from isles_assets.tables.folder import DataFolder
 
 PUBLISHED = "`HuggingFaceHub.publish`"
 UPLOADED = "`HfApi.upload_folder`"

@@ -12,8 +12,8 @@ from benchmarks.clients import publish, read_by_example, read_columns, read_row
 from benchmarks.loopback import TOKEN, hub, publication_of_one
 from benchmarks.material import LARGE, Material
 from benchmarks.measure import Comparison, Sample, compare, in_child
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.schema import CONFIGS
+from isles_assets.products.schema import CONFIGS
+from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.hub_server import HubServer
 
 COLUMNS = ("ncct", "lesion_mask")

@@ -7,9 +7,9 @@ from benchmarks import building, decoding, extracting, graph, growth, previewing
 from benchmarks.baselines import CAT, GZIP
 from benchmarks.measure import Comparison, Spread
 from benchmarks.results import Results
-from isles_assets.dataset.preview import DECODED
-from isles_assets.markdown import markdown_table
-from isles_assets.progress import readable_bytes
+from isles_assets.lib.markdown import markdown_table
+from isles_assets.lib.progress import readable_bytes
+from isles_assets.products.preview.preview import DECODED
 
 BUILD_AT_MOST = 1.5
 MEMORY_AT_MOST = 100e6
@@ -109,7 +109,7 @@ def _extracting(comparisons: Comparisons) -> Iterator[str]:
 
 def _building(comparisons: Comparisons) -> Iterator[str]:
     ours = (building.PACKED, building.DECODED)
-    yield f"""`isles_assets.dataset.shard.build_shard` is all of a partition's work: every source is read once, hashed
+    yield f"""`isles_assets.products.shard.build_shard` is all of a partition's work: every source is read once, hashed
         and written, the finished file hashed on the way, synced, and read back for another hash of every value. The
         baseline, {CAT}, reads and hashes once and writes nothing. For a machine where `sha256sum` is slow, the line of
         `hashlib` shows what one hash costs, and the line of the copy what the disk takes for as many bytes; no promise
@@ -183,7 +183,7 @@ def _memory_of(comparison: Comparison, name: str) -> Iterator[str]:
 
 def _decoding(comparisons: Comparisons) -> Iterator[str]:
     (comparison,) = comparisons
-    yield f"""`isles_assets.release.nifti.inspect` decompresses a volume in full and checks gzip's CRC and length, the
+    yield f"""`isles_assets.reading.nifti.inspect` decompresses a volume in full and checks gzip's CRC and length, the
         header, the data's length and the voxels; here all volumes of {comparison.of},
         {readable_bytes(comparison.size)}, one after the other, on one core as `gzip`."""
     yield markdown_table(
@@ -208,7 +208,7 @@ def _of_decoding(comparisons: Comparisons) -> Iterator[Promise]:
 
 def _previewing(comparisons: Comparisons) -> Iterator[str]:
     whole, *single = comparisons
-    yield f"""`isles_assets.dataset.preview.build_preview` decodes and digests {len(DECODED)} volumes once each, keeps
+    yield f"""`build_preview` decodes and digests {len(DECODED)} volumes once each, keeps
         the slices that are shown, draws, and writes the subject's file. The volumes are those on the NCCT grid that are
         no series: {readable_bytes(whole.size)} of the sample. It is made in processes that are started for it, and
         their start and imports are in the time:"""

@@ -15,11 +15,11 @@ from datasets.table import embed_table_storage
 from benchmarks.baselines import CAT, cat_to_sha256sum, copy
 from benchmarks.material import LARGE, Material, Subject
 from benchmarks.measure import Comparison, Sample, compare, in_child
-from isles_assets.dataset.schema import SUBJECT_COLUMN
-from isles_assets.parquet import Sink, Streamed, write_row
+from isles_assets.lib.parquet import Sink, Streamed, write_row
+from isles_assets.products.schema import SUBJECT_COLUMN
 
 COPIED = "plain copy"
-STREAMED = "`isles_assets.parquet.write_row`"
+STREAMED = "`isles_assets.lib.parquet.write_row`"
 TUNED = "pyarrow, tuned"
 DEFAULT = "pyarrow, defaults"
 PUSHED = "`datasets`, as `push_to_hub`"

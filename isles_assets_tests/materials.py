@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import openpyxl
 
-from isles_assets.release import nifti
+from isles_assets.reading import nifti
 from isles_assets.release.clinical import VARIABLES, Workbook
 from isles_assets.release.volumes import Content
 from isles_assets_tests.project import replace

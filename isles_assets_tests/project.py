@@ -11,13 +11,13 @@ from typing import Any
 
 import dagster as dg
 
-from isles_assets.dataset.assembling import assemble
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.publication import Publication
-from isles_assets.dataset.schema import CONFIGS
 from isles_assets.definitions import build_defs
 from isles_assets.graph.partitions import subjects
 from isles_assets.graph.resources import Settings
+from isles_assets.products.schema import CONFIGS
+from isles_assets.publication.assembling import assemble
+from isles_assets.publication.publication import Publication
+from isles_assets.tables.folder import DataFolder
 
 OF_TABLES = ("raw_tree", "clinical_table", "subject_manifest")
 PARTITIONED = ("subject_shard", "subject_preview")

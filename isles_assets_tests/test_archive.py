@@ -10,11 +10,11 @@ import unicodedata
 import py7zr
 import pytest
 
-from isles_assets.files import sha256_of
-from isles_assets.findings import Refusal
-from isles_assets.progress import ByteProgress
+from isles_assets.lib.files import sha256_of
+from isles_assets.lib.findings import Refusal
+from isles_assets.lib.progress import ByteProgress
+from isles_assets.reading.tree import expected_paths, take_inventory
 from isles_assets.release.record import RELEASE
-from isles_assets.release.tree import expected_paths, take_inventory
 from isles_assets.sample.tree import FILE_TIME
 from isles_assets.source.archive import extract, extract_release, members
 from isles_assets_tests.archives import BZIP2, COPY, LINK, LZMA2, PIPE, craft, pack
@@ -85,7 +85,7 @@ def test_what_7_zip_packs_is_extracted_with_its_times(small, tmp_path, options):
 MEASURE = """
 import resource, sys
 from pathlib import Path
-from isles_assets.progress import ByteProgress
+from isles_assets.lib.progress import ByteProgress
 from isles_assets.source.archive import extract, members
 archive, target = map(Path, sys.argv[1:])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -275,7 +275,7 @@ def test_killed_in_the_middle_there_is_no_tree_and_the_next_one_is_whole(packed,
 ON_SMALL_DISK = """
 import os, shutil, sys
 from pathlib import Path
-from isles_assets.findings import Refusal
+from isles_assets.lib.findings import Refusal
 from isles_assets.release.record import RELEASE
 from isles_assets.source.archive import extract_release
 archive, disk = map(Path, sys.argv[1:])

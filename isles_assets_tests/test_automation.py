@@ -12,12 +12,12 @@ from typing import Any, Self
 import dagster as dg
 import pytest
 
-from isles_assets import webhook
 from isles_assets.definitions import build_defs
-from isles_assets.findings import Refusal
+from isles_assets.graph import webhook
 from isles_assets.graph.automation import failed_checks, failed_runs, newer_release
 from isles_assets.graph.resources import Settings
-from isles_assets.properties import PROPERTIES
+from isles_assets.lib.findings import Refusal
+from isles_assets.publication.properties import PROPERTIES
 from isles_assets.release.record import RELEASE
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets_tests.connections import drop

@@ -22,10 +22,10 @@ import dagster as dg
 import pytest
 import yaml
 
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.schema import CONFIGS
 from isles_assets.graph.resources import Settings
+from isles_assets.products.schema import CONFIGS
 from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.deployment import OFTEN, Deployment, served
 from isles_assets_tests.processes import NOBODY, REPOSITORY, environment, free_port, reachable_folder
 from isles_assets_tests.running import (

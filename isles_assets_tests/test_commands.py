@@ -223,7 +223,7 @@ def test_dagster_dev_serves_the_graph_and_sees_the_runs_of_the_command_line(copy
 
 
 def test_sample_command_writes_chosen_subjects_and_refuses_an_existing_root(tmp_path):
-    arguments = ("python", "-m", "isles_assets.sample", str(tmp_path / "train"), "--subject", "sub-stroke0014")
+    arguments = ("isles24", "sample", str(tmp_path / "train"), "--subject", "sub-stroke0014")
     assert run(tmp_path, *arguments)[0] == 0
     assert len(list((tmp_path / "train").rglob("*.nii.gz"))) == 18
     code, output = run(tmp_path, *arguments)

@@ -8,10 +8,10 @@ import dagster as dg
 import pytest
 
 from isles_assets.definitions import build_defs
-from isles_assets.findings import Refusal
 from isles_assets.graph.partitions import partitions_per_run
 from isles_assets.graph.resources import DEFAULTS, Settings
 from isles_assets.hub.local import LocalHub
+from isles_assets.lib.findings import Refusal
 from isles_assets.release.subjects import SUBJECT_IDS
 
 CONTRACT = {
@@ -194,9 +194,10 @@ def test_every_variable_is_in_the_example_and_the_readme():
 
 def test_the_package_and_its_domain_code_need_no_dagster():
     code = (
-        "import sys, isles_assets, isles_assets.dataset.preview, isles_assets.guard, isles_assets.hub.local,"
-        " isles_assets.hub.verification, isles_assets.restore.__main__, isles_assets.sample.tree,"
-        " isles_assets.source.release, isles_assets.workers;"
+        "import sys, isles_assets, isles_assets.products.preview.preview, isles_assets.publication.guard,"
+        " isles_assets.hub.local,"
+        " isles_assets.hub.verification, isles_assets.cli.restore, isles_assets.sample.tree,"
+        " isles_assets.source.arrival, isles_assets.lib.workers;"
         " sys.exit('dagster' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,7 +10,7 @@ import yaml
 
 from isles_assets.definitions import build_defs
 from isles_assets.graph.resources import Settings
-from isles_assets.properties import PROPERTIES
+from isles_assets.publication.properties import PROPERTIES
 from isles_assets.release.subjects import SUBJECT_IDS
 
 ROOT = Path(__file__).parent.parent

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from isles_assets.findings import Refusal
+from isles_assets.lib.findings import Refusal
 from isles_assets.release.record import EARLIER, RELEASE
 from isles_assets.source.download import download
 from isles_assets.source.partial import Partial, part_beside
@@ -354,7 +354,7 @@ def test_killed_in_the_middle_the_next_process_asks_only_for_what_is_missing(ser
 FILL_UP = """
 import sys
 from pathlib import Path
-from isles_assets.findings import Refusal
+from isles_assets.lib.findings import Refusal
 from isles_assets.source.download import download
 from isles_assets.source.zenodo import Zenodo
 from isles_assets_tests.zenodo_server import record_of

@@ -12,19 +12,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from isles_assets.dataset import manifest, tables
-from isles_assets.dataset.assembling import assemble
-from isles_assets.dataset.features import annotated_schema
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.preview import preview_state
-from isles_assets.dataset.schema import CONFIGS
-from isles_assets.dataset.shard import build_shard
 from isles_assets.hub.huggingface import HuggingFaceHub
+from isles_assets.products.features import annotated_schema
+from isles_assets.products.preview.preview import preview_state
+from isles_assets.products.schema import CONFIGS
+from isles_assets.products.shard import build_shard
+from isles_assets.publication.assembling import assemble
+from isles_assets.reading.tree import take_inventory
+from isles_assets.reading.workbooks import read_clinical_rows
 from isles_assets.release.clinical import VARIABLES, Known
 from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.release.tree import take_inventory
 from isles_assets.release.volumes import BY_COLUMN
-from isles_assets.release.workbooks import read_clinical_rows
+from isles_assets.tables import manifest
+from isles_assets.tables import storage as tables
+from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.hub_server import HubServer, Token
 from isles_assets_tests.materials import volume, write_volume
 from isles_assets_tests.processes import REPOSITORY, python, shown
@@ -241,7 +242,7 @@ def test_readme_lists_every_example():
 
 
 LIST_SUBJECTS = """
-from isles_assets.streaming import subject_rows
+from isles_assets.hub.streaming import subject_rows
 print(*(row["subject_id"] for row in subject_rows("hugging-science/isles24-stroke", "default")))
 """
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from isles_assets.files import explained, sha256_of, sweep, written_whole
-from isles_assets.findings import Refusal
+from isles_assets.lib.files import explained, sha256_of, sweep, written_whole
+from isles_assets.lib.findings import Refusal
 from isles_assets_tests.processes import REPOSITORY, as_nobody, python, reachable_folder
 
 WRITE_SLOWLY = """
 import sys, time
 from pathlib import Path
-from isles_assets.files import written_whole
+from isles_assets.lib.files import written_whole
 with written_whole(Path(sys.argv[1])) as temporary:
     temporary.write_bytes(b"half of it")
     print("writing", flush=True)
@@ -27,9 +27,9 @@ WRITE_TOO_MUCH = """
 import sys
 from pathlib import Path
 import pyarrow as pa
-from isles_assets.dataset.tables import write_table
-from isles_assets.files import written_whole
-from isles_assets.findings import Refusal
+from isles_assets.tables.storage import write_table
+from isles_assets.lib.files import written_whole
+from isles_assets.lib.findings import Refusal
 def write(path, content):
     with written_whole(path) as temporary:
         temporary.write_bytes(content)

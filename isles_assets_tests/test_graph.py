@@ -10,8 +10,8 @@ import openpyxl
 import pyarrow.parquet as pq
 import pytest
 
-from isles_assets.dataset.schema import CONFIGS, OF_ALL_SUBJECTS
 from isles_assets.graph.resources import Settings
+from isles_assets.products.schema import CONFIGS, OF_ALL_SUBJECTS
 from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import BY_COLUMN

@@ -13,18 +13,18 @@ import pandas as pd
 import pytest
 from huggingface_hub import DatasetCard
 
-from isles_assets.dataset.features import features
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.schema import CONFIGS
-from isles_assets.findings import Refusal
-from isles_assets.guard import recorded_publication
+from isles_assets.cli.summary import summarize_dataset
 from isles_assets.hub.local import LocalHub
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local
+from isles_assets.lib.findings import Refusal
+from isles_assets.products.features import features
+from isles_assets.products.schema import CONFIGS
+from isles_assets.publication.guard import recorded_publication
 from isles_assets.release.clinical import VARIABLES, WORKBOOKS, Kind
 from isles_assets.release.record import CITATIONS, RELEASE
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import VOLUMES, Grid
-from isles_assets.summary import summarize_dataset
+from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.project import replace
 from isles_assets_tests.running import LONG, WARM, eventually, forked
 

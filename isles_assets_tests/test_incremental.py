@@ -10,13 +10,13 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
-from isles_assets.dataset.manifest import read_manifest, read_previous_manifest, survey
-from isles_assets.dataset.schema import CONFIGS
-from isles_assets.dataset.shard import FORMAT_VERSION, ShardRecord, shard_state
-from isles_assets.dataset.tables import read_inventory
 from isles_assets.definitions import build_defs
+from isles_assets.products.schema import CONFIGS
+from isles_assets.products.shard import FORMAT_VERSION, ShardRecord, shard_state
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import BY_COLUMN, VOLUMES
+from isles_assets.tables.manifest import read_manifest, read_previous_manifest, survey
+from isles_assets.tables.storage import read_inventory
 from isles_assets_tests.processes import python
 from isles_assets_tests.project import OF_TABLES, PARTITIONED, Project, failure, replace
 
@@ -148,9 +148,9 @@ def test_manifest_reads_only_headers_of_files_that_changed(built_copy, tree):
     code = f"""
 import sys
 from pathlib import Path
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.manifest import read_previous_manifest, survey
-from isles_assets.dataset.tables import read_inventory
+from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.manifest import read_previous_manifest, survey
+from isles_assets.tables.storage import read_inventory
 folder = DataFolder(Path(sys.argv[2]))
 known = read_previous_manifest(folder)
 opened = []
@@ -166,7 +166,7 @@ print(*(name for name in opened if name.endswith(".nii.gz")))
 def test_a_manifest_that_cannot_be_trusted_is_made_anew(built_copy, was, monkeypatch):
     before = built_copy.folder.manifest.read_bytes()
     if was == "another version's":
-        monkeypatch.setattr("isles_assets.dataset.manifest.MANIFEST_VERSION", 0)
+        monkeypatch.setattr("isles_assets.tables.manifest.MANIFEST_VERSION", 0)
     elif was == "unreadable":
         replace(built_copy.folder.manifest, before[:-50])
     else:

@@ -19,15 +19,15 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.footer import FOOTER_KEY
-from isles_assets.dataset.schema import CONFIGS
-from isles_assets.dataset.shard import ShardRecord
-from isles_assets.files import sha256_of, written_whole
-from isles_assets.parquet import value_digests
+from isles_assets.lib.files import sha256_of, written_whole
+from isles_assets.lib.parquet import value_digests
+from isles_assets.lib.workers import each_in_processes
+from isles_assets.products.footer import FOOTER_KEY
+from isles_assets.products.schema import CONFIGS
+from isles_assets.products.shard import ShardRecord
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import BY_COLUMN
-from isles_assets.workers import each_in_processes
+from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.processes import environment, on_small_disk
 from isles_assets_tests.project import OF_TABLES, Project, replace
 from isles_assets_tests.running import (

@@ -8,8 +8,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from isles_assets.release import nifti
-from isles_assets.release.nifti import NiftiError, SourceReader, read_header, voxel_ml
+from isles_assets.reading import nifti
+from isles_assets.reading.nifti import NiftiError, SourceReader, read_header, voxel_ml
 from isles_assets.release.volumes import Content
 from isles_assets_tests.materials import inspect, volume, write_volume
 from isles_assets_tests.processes import python

@@ -19,9 +19,9 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from isles_assets.dataset.features import annotated_schema, features
-from isles_assets.dataset.schema import CONFIGS, MEDIA
-from isles_assets.parquet import LARGEST_VALUE, Streamed, Written, value_digests, write_row
+from isles_assets.lib.parquet import LARGEST_VALUE, Streamed, Written, value_digests, write_row
+from isles_assets.products.features import annotated_schema, features
+from isles_assets.products.schema import CONFIGS, MEDIA
 from isles_assets_tests.materials import volume
 from isles_assets_tests.processes import python
 
@@ -240,7 +240,7 @@ def as_pyarrow_writes(schema, row):
 WRITE_LARGE = """
 import hashlib, json, os, resource, sys
 import pyarrow as pa
-from isles_assets.parquet import LARGEST_VALUE, Streamed, write_row
+from isles_assets.lib.parquet import LARGEST_VALUE, Streamed, write_row
 class Holes:
     def __init__(self, file):
         self.file = file
@@ -330,7 +330,7 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 import pyarrow as pa
-from isles_assets.parquet import Streamed, value_digests, write_row
+from isles_assets.lib.parquet import Streamed, value_digests, write_row
 path = Path(sys.argv[1])
 schema = pa.schema([("small", pa.binary()), ("large", pa.binary())])
 def peak():

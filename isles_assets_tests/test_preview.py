@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from isles_assets.dataset import manifest, tables
-from isles_assets.dataset.facts import FACTS
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.footer import FOOTER_KEY
-from isles_assets.dataset.preview import (
+from isles_assets.lib.findings import Refusal
+from isles_assets.lib.workers import each_in_processes
+from isles_assets.products.footer import FOOTER_KEY
+from isles_assets.products.preview.facts import FACTS
+from isles_assets.products.preview.pictures import LARGEST, PICTURES, SIZE
+from isles_assets.products.preview.preview import (
     DECODED,
     PREVIEW_VERSION,
     PreviewRecord,
@@ -30,16 +31,16 @@ from isles_assets.dataset.preview import (
     read_montage,
     write_preview_table,
 )
-from isles_assets.dataset.schema import MEDIA
-from isles_assets.findings import Refusal
-from isles_assets.preview.pictures import LARGEST, PICTURES, SIZE
+from isles_assets.products.schema import MEDIA
+from isles_assets.reading.tree import take_inventory
+from isles_assets.reading.workbooks import read_clinical_rows
 from isles_assets.release.clinical import VARIABLES
 from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.release.tree import take_inventory
 from isles_assets.release.volumes import BY_COLUMN
-from isles_assets.release.workbooks import read_clinical_rows
 from isles_assets.sample.tree import make_sample
-from isles_assets.workers import each_in_processes
+from isles_assets.tables import manifest
+from isles_assets.tables import storage as tables
+from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.materials import write_volume
 from isles_assets_tests.project import replace
 

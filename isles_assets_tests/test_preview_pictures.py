@@ -11,11 +11,11 @@ from nibabel.eulerangles import euler2mat
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from PIL import Image, ImageDraw
 
-from isles_assets.preview.montage import LARGEST as LARGEST_MONTAGE
-from isles_assets.preview.montage import montage
-from isles_assets.preview.pictures import LARGEST, PICTURES, SIZE, THICKNESS, draw
-from isles_assets.preview.reading import Axes, Scene, read_scene
-from isles_assets.release.nifti import NiftiError, SourceReader, inspect
+from isles_assets.products.preview.montage import LARGEST as LARGEST_MONTAGE
+from isles_assets.products.preview.montage import montage
+from isles_assets.products.preview.pictures import LARGEST, PICTURES, SIZE, THICKNESS, draw
+from isles_assets.products.preview.scene import Axes, Scene, read_scene
+from isles_assets.reading.nifti import NiftiError, SourceReader, inspect
 from isles_assets.release.volumes import BY_COLUMN
 from isles_assets_tests.materials import volume, write_volume
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from isles_assets.progress import ByteProgress, readable_time
+from isles_assets.lib.progress import ByteProgress, readable_time
 
 
 @pytest.mark.parametrize(

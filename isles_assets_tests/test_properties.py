@@ -14,17 +14,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from isles_assets.dataset import tables
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.manifest import manifest_table, survey
-from isles_assets.findings import Refusal
-from isles_assets.properties import PROPERTIES, Evidence, broken
+from isles_assets.lib.findings import Refusal
+from isles_assets.publication.properties import PROPERTIES, Evidence, broken
+from isles_assets.reading.tree import TOPS, subject_paths, take_inventory
+from isles_assets.reading.workbooks import ClinicalRow, read_clinical_rows
 from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME
 from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.release.tree import TOPS, subject_paths, take_inventory
 from isles_assets.release.volumes import BY_COLUMN, VOLUMES
-from isles_assets.release.workbooks import ClinicalRow, read_clinical_rows
 from isles_assets.sample.clinical import HYPERLIPIDEMIA_2
+from isles_assets.tables import storage as tables
+from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.manifest import manifest_table, survey
 from isles_assets_tests.materials import clinical_workbook, headers_of, write_volume
 from isles_assets_tests.project import replace
 

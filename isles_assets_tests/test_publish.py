@@ -15,22 +15,22 @@ from typing import Any
 
 import pytest
 
-from isles_assets.dataset.assembling import assemble
-from isles_assets.dataset.building import build_shards
-from isles_assets.dataset.features import annotated_schema
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.manifest import read_manifest
-from isles_assets.dataset.publication import Publication
-from isles_assets.dataset.schema import CARD, CARD_PICTURE, CONFIGS, PREVIEW
-from isles_assets.dataset.shard import shard_state
-from isles_assets.findings import Refusal
-from isles_assets.guard import recorded_publication
 from isles_assets.hub.changes import compare
 from isles_assets.hub.huggingface import HuggingFaceHub, tag_of
 from isles_assets.hub.local import LocalHub
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.verification import card_valid, remote_matches_local
+from isles_assets.lib.findings import Refusal
+from isles_assets.products.building import build_shards
+from isles_assets.products.features import annotated_schema
+from isles_assets.products.schema import CARD, CARD_PICTURE, CONFIGS, PREVIEW
+from isles_assets.products.shard import shard_state
+from isles_assets.publication.assembling import assemble
+from isles_assets.publication.guard import recorded_publication
+from isles_assets.publication.publication import Publication
 from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.manifest import read_manifest
 from isles_assets_tests.hub_server import (
     HubServer,
     Token,
@@ -321,8 +321,8 @@ def test_rollback_to_what_is_not_there_is_refused(hub, target, small):
 PUBLISH = """
 import sys
 from pathlib import Path
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.guard import recorded_publication
+from isles_assets.tables.folder import DataFolder
+from isles_assets.publication.guard import recorded_publication
 from isles_assets.hub.huggingface import HuggingFaceHub
 publication = recorded_publication(DataFolder(Path(sys.argv[1])), sys.argv[2])
 print("ready", flush=True)
@@ -583,8 +583,8 @@ def test_nothing_is_published_while_it_is_uploaded(hub, target, small):
 LOADS = f"""
 import sys
 from pathlib import Path
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.guard import recorded_publication
+from isles_assets.tables.folder import DataFolder
+from isles_assets.publication.guard import recorded_publication
 from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.hub.verification import loads
 print(*loads(HuggingFaceHub(sys.argv[2]), recorded_publication(DataFolder(Path(sys.argv[1])), sys.argv[2])))

@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 
+from isles_assets.reading.tree import expected_paths, subject_paths
 from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME, VARIABLES, Known
 from isles_assets.release.peculiarities import (
     DUPLICATE_ROWS,
@@ -15,7 +16,6 @@ from isles_assets.release.peculiarities import (
 )
 from isles_assets.release.record import CITATIONS, RELEASE
 from isles_assets.release.subjects import SUBJECT_IDS, subject_id
-from isles_assets.release.tree import expected_paths, subject_paths
 from isles_assets.release.volumes import BY_COLUMN, REGISTERED, SESSIONS, VOLUMES, Grid
 from isles_assets_tests.materials import headers_of
 

@@ -17,17 +17,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from isles_assets.dataset.footer import FOOTER_KEY
-from isles_assets.dataset.schema import CONFIGS, MEDIA, SUBJECT_COLUMN, clinical_schema
-from isles_assets.files import sha256_of
-from isles_assets.findings import Refusal
-from isles_assets.guard import recorded_publication
+from isles_assets.cli.restore import main
 from isles_assets.hub import reading
 from isles_assets.hub.huggingface import HuggingFaceHub, tag_of
-from isles_assets.parquet import write_row
+from isles_assets.lib.files import sha256_of
+from isles_assets.lib.findings import Refusal
+from isles_assets.lib.parquet import write_row
+from isles_assets.products.footer import FOOTER_KEY
+from isles_assets.products.schema import CONFIGS, MEDIA, SUBJECT_COLUMN, clinical_schema
+from isles_assets.publication.guard import recorded_publication
 from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets.release.volumes import BY_COLUMN
-from isles_assets.restore.__main__ import main
 from isles_assets_tests.hub_server import HubServer, Token, cut_response, expire_token, hold, lose_response
 from isles_assets_tests.processes import as_nobody, python, reachable_folder, shown
 from isles_assets_tests.project import part_of, replace
@@ -273,7 +273,7 @@ def test_a_token_that_expires_on_the_way_is_said_and_never_shown(hub, tmp_path, 
     assert {request.token for request in hub.requests} == {SECRET}
 
 
-RESTORE = (sys.executable, "-m", "isles_assets.restore")
+RESTORE = (sys.executable, "-m", "isles_assets.cli", "restore")
 
 
 def test_killed_in_the_middle_only_what_is_missing_is_fetched_again(hub, sample_tree, tmp_path):
@@ -367,7 +367,7 @@ def test_a_folder_or_a_file_in_the_way_is_named_and_left_alone(published, tmp_pa
 
 
 def test_a_disk_without_room_is_refused_before_a_volume_is_read(hub, tmp_path, restore, monkeypatch):
-    monkeypatch.setattr("isles_assets.files.free_space", lambda path: 10_000)
+    monkeypatch.setattr("isles_assets.lib.files.free_space", lambda path: 10_000)
     code, said = restore(REPO, tmp_path / "tree")
     assert code == 1
     assert "has 10 kB free, and" in said and "are needed -> free space" in said
@@ -678,8 +678,8 @@ LARGE = """
 import hashlib, json, sys
 from pathlib import Path
 import pyarrow as pa
-from isles_assets.dataset.schema import CONFIGS, shard_schema
-from isles_assets.parquet import Streamed, write_row
+from isles_assets.products.schema import CONFIGS, shard_schema
+from isles_assets.lib.parquet import Streamed, write_row
 from isles_assets.release.volumes import BY_COLUMN
 path, subject, size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 digest = hashlib.sha256()
@@ -700,7 +700,7 @@ print(digest.hexdigest())
 """
 MEMORY = """
 import resource, sys
-from isles_assets.restore.__main__ import main
+from isles_assets.cli.restore import main
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 dataset, tree, small, large = sys.argv[1:]

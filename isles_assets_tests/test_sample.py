@@ -9,7 +9,8 @@ import numpy as np
 import openpyxl
 import pytest
 
-from isles_assets.findings import Refusal
+from isles_assets.cli.sample import main
+from isles_assets.lib.findings import Refusal
 from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME, VARIABLES, WORKBOOKS, Kind
 from isles_assets.release.peculiarities import (
     DUPLICATE_ROWS,
@@ -24,7 +25,6 @@ from isles_assets.release.peculiarities import (
 from isles_assets.release.subjects import SUBJECT_IDS, subject_id
 from isles_assets.release.volumes import BY_COLUMN, REGISTERED, TMAX_BACKGROUND, VOLUMES, Content, Grid
 from isles_assets.sample import SYNTHETIC_MARK
-from isles_assets.sample.__main__ import main
 from isles_assets.sample.clinical import HYPERLIPIDEMIA_2, NAN_TICI, NO_SEX
 from isles_assets.sample.tree import FILE_TIME, QFORM_ONLY_LESION, SCALED_LESION, make_sample
 

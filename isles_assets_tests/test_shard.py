@@ -14,20 +14,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from isles_assets.dataset import manifest, tables
-from isles_assets.dataset.features import annotated_schema, features
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.footer import FOOTER_KEY
-from isles_assets.dataset.schema import CONFIGS, MEDIA
-from isles_assets.dataset.shard import FORMAT_VERSION, ShardRecord, build_shard, shard_state
-from isles_assets.files import sha256_of
-from isles_assets.findings import Refusal
-from isles_assets.parquet import Streamed, write_row
+from isles_assets.lib.files import sha256_of
+from isles_assets.lib.findings import Refusal
+from isles_assets.lib.parquet import Streamed, write_row
+from isles_assets.lib.workers import each_in_processes
+from isles_assets.products.features import annotated_schema, features
+from isles_assets.products.footer import FOOTER_KEY
+from isles_assets.products.schema import CONFIGS, MEDIA
+from isles_assets.products.shard import FORMAT_VERSION, ShardRecord, build_shard, shard_state
+from isles_assets.reading.tree import take_inventory
+from isles_assets.reading.workbooks import read_clinical_rows
 from isles_assets.release.clinical import VARIABLES
-from isles_assets.release.tree import take_inventory
 from isles_assets.release.volumes import BY_COLUMN, VOLUMES
-from isles_assets.release.workbooks import read_clinical_rows
-from isles_assets.workers import each_in_processes
+from isles_assets.tables import manifest
+from isles_assets.tables import storage as tables
+from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.project import replace
 
 SUBJECT = "sub-stroke0158"  # its lesion mask is stored as 0 and 65535
@@ -266,7 +267,7 @@ def test_a_shard_that_does_not_hold_its_sources_is_not_kept(sample_tree, folder,
         spoiled = row | {"cta": row["cta"] | {"bytes": Streamed(original.size, pour)}}
         return write_row(file, schema, spoiled, metadata, **options)
 
-    monkeypatch.setattr("isles_assets.dataset.shard.write_row", write_another)
+    monkeypatch.setattr("isles_assets.products.shard.write_row", write_another)
     with pytest.raises(Refusal, match="does not hold the bytes of its sources") as refusal:
         build_shard(sample_tree, folder, survey(sample_tree), SCHEMAS)
     assert [finding.path for finding in refusal.value.findings] == [BY_COLUMN["cta"].path(SUBJECT)]
@@ -282,7 +283,7 @@ def test_manifest_survives_its_table(sample_tree, folder):
 
 LIMITED = """
 import resource, sys
-from isles_assets.findings import Refusal
+from isles_assets.lib.findings import Refusal
 from isles_assets_tests.test_shard import DataFolder, Path, SCHEMAS, build_shard, survey
 tree, data = map(Path, sys.argv[1:])
 subject = survey(tree)

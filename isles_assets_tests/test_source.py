@@ -7,14 +7,14 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.findings import Refusal
 from isles_assets.graph.resources import Settings
+from isles_assets.lib.findings import Refusal
+from isles_assets.reading.tree import take_inventory
 from isles_assets.release.record import RELEASE, Record
-from isles_assets.release.tree import take_inventory
-from isles_assets.source.release import Places, fetch, room_needed, unpack
+from isles_assets.source.arrival import Places, fetch, room_needed, unpack
 from isles_assets.source.verified import is_known, note_beside
 from isles_assets.source.zenodo import Zenodo
+from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.project import Project, failure
 from isles_assets_tests.zenodo_server import FAST, Cut, Deposit, ZenodoServer, record_of
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from isles_assets.findings import Refusal
-from isles_assets.release.tree import Entry, Fault, check_root, take_inventory
+from isles_assets.lib.findings import Refusal
+from isles_assets.reading.tree import Entry, Fault, check_root, take_inventory
 from isles_assets_tests.processes import as_nobody, reachable_folder
 
 TOPS = ("raw_data", "derivatives", "phenotype")

@@ -8,14 +8,14 @@ import pytest
 from datasets import Features, Image, IterableDataset, Value, load_dataset
 from huggingface_hub import DatasetCard
 
-from isles_assets.dataset.facts import FACTS
-from isles_assets.dataset.features import features
-from isles_assets.dataset.preview import preview_schema
-from isles_assets.dataset.schema import CARD, CARD_PICTURE, PREVIEW
-from isles_assets.dataset.tables import clinical_values, read_clinical_table
-from isles_assets.preview.pictures import PICTURES
+from isles_assets.hub.streaming import first_row, rows_of
+from isles_assets.products.features import features
+from isles_assets.products.preview.facts import FACTS
+from isles_assets.products.preview.pictures import PICTURES
+from isles_assets.products.preview.preview import preview_schema
+from isles_assets.products.schema import CARD, CARD_PICTURE, PREVIEW
 from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.streaming import first_row, rows_of
+from isles_assets.tables.storage import clinical_values, read_clinical_table
 
 SCAN_LIMIT = 300_000_000
 """Bytes that the viewer reads at most for a page; a page has `PAGE` rows."""

@@ -6,11 +6,8 @@ import math
 import pandas as pd
 import pytest
 
-from isles_assets.findings import Refusal
-from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME, VARIABLES, WORKBOOKS, Kind
-from isles_assets.release.peculiarities import DUPLICATE_ROWS
-from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.release.workbooks import (
+from isles_assets.lib.findings import Refusal
+from isles_assets.reading.workbooks import (
     DictionaryEntry,
     WorkbookError,
     parse,
@@ -18,6 +15,9 @@ from isles_assets.release.workbooks import (
     read_clinical_rows,
     read_dictionary,
 )
+from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME, VARIABLES, WORKBOOKS, Kind
+from isles_assets.release.peculiarities import DUPLICATE_ROWS
+from isles_assets.release.subjects import SUBJECT_IDS
 from isles_assets_tests.materials import clinical_workbook, edited_zip, headers_of, workbook
 from isles_assets_tests.project import replace
 

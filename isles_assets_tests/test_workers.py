@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from isles_assets.findings import Finding, Refusal
-from isles_assets.workers import each_in_processes
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.workers import each_in_processes
 from isles_assets_tests.processes import REPOSITORY
 
 PROMPTLY = 10
@@ -136,7 +136,7 @@ def test_stopping_early_stops_running_processes_and_drops_waiting_keys(tmp_path,
 SLEEP = """
 import sys
 from pathlib import Path
-from isles_assets.workers import each_in_processes
+from isles_assets.lib.workers import each_in_processes
 from isles_assets_tests.test_workers import sleep
 list(each_in_processes(sleep, {key: (Path(sys.argv[1]), key) for key in ("one", "two", "three")}, 2))
 """

@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
-from isles_assets.findings import Refusal
+from isles_assets.lib.findings import Refusal
 from isles_assets.release.record import RELEASE
 from isles_assets.source.patience import PassingError
 from isles_assets.source.zenodo import Zenodo

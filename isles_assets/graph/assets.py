@@ -8,33 +8,34 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from isles_assets.dataset import manifest, tables
-from isles_assets.dataset.building import (
-    STAGED_TOGETHER,
-    build_previews,
-    build_shards,
-    complete_previews,
-    complete_shards,
-)
-from isles_assets.dataset.card import CARD_VERSION
-from isles_assets.dataset.features import annotated_schema
-from isles_assets.dataset.preview import PREVIEW_VERSION
-from isles_assets.dataset.schema import CONFIGS
-from isles_assets.dataset.shard import FORMAT_VERSION
-from isles_assets.files import sha256_of
 from isles_assets.graph import reporting
 from isles_assets.graph.automation import when_complete
 from isles_assets.graph.outcomes import materialize_each, wanted_rows
 from isles_assets.graph.partitions import partitions_per_run, subjects
 from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.resources import Settings
-from isles_assets.guard import keep_release_from_sample, keep_sample_from_hub, publication_of
+from isles_assets.lib.files import sha256_of
+from isles_assets.products.building import (
+    STAGED_TOGETHER,
+    build_previews,
+    build_shards,
+    complete_previews,
+    complete_shards,
+)
+from isles_assets.products.features import annotated_schema
+from isles_assets.products.preview.preview import PREVIEW_VERSION
+from isles_assets.products.schema import CONFIGS
+from isles_assets.products.shard import FORMAT_VERSION
+from isles_assets.publication.card import CARD_VERSION
+from isles_assets.publication.guard import keep_release_from_sample, keep_sample_from_hub, publication_of
+from isles_assets.reading.tree import take_inventory
+from isles_assets.reading.workbooks import read_clinical_rows
 from isles_assets.release.clinical import VARIABLES, WORKBOOKS
 from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.release.tree import take_inventory
-from isles_assets.release.workbooks import read_clinical_rows
 from isles_assets.sample.tree import make_sample
-from isles_assets.source.release import fetch, unpack
+from isles_assets.source.arrival import fetch, unpack
+from isles_assets.tables import manifest
+from isles_assets.tables import storage as tables
 
 GROUP = "isles24"
 

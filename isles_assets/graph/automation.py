@@ -10,11 +10,10 @@ from operator import and_
 
 import dagster as dg
 
-from isles_assets import webhook
-from isles_assets.graph import reporting
+from isles_assets.graph import reporting, webhook
 from isles_assets.graph.jobs import verify
 from isles_assets.graph.resources import Settings
-from isles_assets.properties import PROPERTIES
+from isles_assets.publication.properties import PROPERTIES
 from isles_assets.source.patience import PassingError
 
 _MOST_WORDS = 1500

@@ -1,4 +1,4 @@
-"""The asset checks: each a property of `isles_assets.properties` or `isles_assets.hub.verification`.
+"""The asset checks: each a property of `isles_assets.publication.properties` or `isles_assets.hub.verification`.
 
 A failed blocking check stops what is downstream in its own run. `hub_dataset` does not rely on that.
 """
@@ -9,14 +9,14 @@ from importlib.metadata import version
 import dagster as dg
 from pydantic import Field
 
-from isles_assets.dataset.publication import Publication
-from isles_assets.findings import Finding, fatal, found, summarize
 from isles_assets.graph.reporting import of_findings
 from isles_assets.graph.resources import Settings
-from isles_assets.guard import recorded_publication
 from isles_assets.hub.target import Target
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local
-from isles_assets.properties import PROPERTIES, Evidence, Property
+from isles_assets.lib.findings import Finding, fatal, found, summarize
+from isles_assets.publication.guard import recorded_publication
+from isles_assets.publication.properties import PROPERTIES, Evidence, Property
+from isles_assets.publication.publication import Publication
 
 _DECODED = "decoded"
 _EVALUATIONS_ASKED = 10

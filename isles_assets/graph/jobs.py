@@ -3,10 +3,10 @@
 import dagster as dg
 from pydantic import Field
 
-from isles_assets.findings import Finding, Refusal
 from isles_assets.graph.reporting import of_published, refusals_reported
 from isles_assets.graph.resources import Settings
 from isles_assets.hub.huggingface import HuggingFaceHub
+from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.release.subjects import SUBJECT_IDS
 
 build = dg.define_asset_job(

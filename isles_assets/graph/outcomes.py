@@ -11,13 +11,13 @@ from typing import Protocol, TypeVar
 
 import dagster as dg
 
-from isles_assets.commands import materialize_partition
-from isles_assets.dataset.building import Outcome, Record
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.manifest import SubjectManifest, read_manifest
-from isles_assets.findings import Finding, Refusal, name_some
+from isles_assets.graph.commands import materialize_partition
 from isles_assets.graph.reporting import Metadata, of_findings, refusals_reported
-from isles_assets.workers import WorkerDiedError
+from isles_assets.lib.findings import Finding, Refusal, name_some
+from isles_assets.lib.workers import WorkerDiedError
+from isles_assets.products.building import Outcome, Record
+from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.manifest import SubjectManifest, read_manifest
 
 Made = TypeVar("Made", contravariant=True)
 Rows = Sequence[SubjectManifest]

@@ -9,24 +9,24 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from isles_assets.dataset.facts import FACTS
-from isles_assets.dataset.manifest import SubjectManifest
-from isles_assets.dataset.preview import PreviewRecord, read_montage
-from isles_assets.dataset.publication import Publication
-from isles_assets.dataset.schema import CONFIGS, SUBJECT_COLUMN
-from isles_assets.dataset.shard import ShardRecord
-from isles_assets.dataset.sources import Voxels
-from isles_assets.findings import Finding, Refusal, fatal, name_some
 from isles_assets.graph.resources import Settings
 from isles_assets.hub.target import Published
-from isles_assets.markdown import markdown_table
-from isles_assets.progress import readable_bytes
+from isles_assets.lib.findings import Finding, Refusal, fatal, name_some
+from isles_assets.lib.markdown import markdown_table
+from isles_assets.lib.progress import readable_bytes
+from isles_assets.products.preview.facts import FACTS
+from isles_assets.products.preview.preview import PreviewRecord, read_montage
+from isles_assets.products.schema import CONFIGS, SUBJECT_COLUMN
+from isles_assets.products.shard import ShardRecord
+from isles_assets.products.sources import Voxels
+from isles_assets.publication.publication import Publication
+from isles_assets.reading.tree import Inventory
+from isles_assets.reading.workbooks import ClinicalRow
 from isles_assets.release.clinical import VARIABLES
-from isles_assets.release.tree import Inventory
 from isles_assets.release.volumes import BY_COLUMN, VOLUMES, Content
-from isles_assets.release.workbooks import ClinicalRow
 from isles_assets.sample import SYNTHETIC_MARK
 from isles_assets.source.zenodo import ZenodoRecord
+from isles_assets.tables.manifest import SubjectManifest
 
 Metadata = dict[str, dg.MetadataValue]
 

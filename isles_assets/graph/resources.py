@@ -9,16 +9,16 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from isles_assets.dataset.building import Stage
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.findings import Finding, Refusal
 from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.hub.local import LocalHub
 from isles_assets.hub.staging import stage_and_free
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.workers import available_cores
+from isles_assets.products.building import Stage
 from isles_assets.release.record import RELEASE, Record
-from isles_assets.source.release import Places
+from isles_assets.source.arrival import Places
 from isles_assets.source.zenodo import ENDPOINT, Zenodo
-from isles_assets.workers import available_cores
+from isles_assets.tables.folder import DataFolder
 
 TARGETS = ("local", "huggingface")
 SOURCES = ("sample", "zenodo")

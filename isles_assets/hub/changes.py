@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from isles_assets.commands import PUBLISH
-from isles_assets.dataset.publication import Publication, RepoFile
-from isles_assets.dataset.schema import OF_ALL_SUBJECTS, is_ours
-from isles_assets.findings import Finding
+from isles_assets.graph.commands import PUBLISH
+from isles_assets.lib.findings import Finding
+from isles_assets.products.schema import OF_ALL_SUBJECTS, is_ours
+from isles_assets.publication.publication import Publication, RepoFile
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,13 @@ from huggingface_hub.hf_api import RepoFile as HubFile
 from huggingface_hub.utils import build_hf_headers, get_session
 from huggingface_hub.utils._runtime import is_xet_available
 
-from isles_assets.dataset.publication import Publication, RepoFile
-from isles_assets.dataset.schema import CARD, is_ours
-from isles_assets.findings import Finding, Refusal
 from isles_assets.hub.changes import StoredFile, compare, differences
 from isles_assets.hub.repo import check_repo_id, check_write_access, denials_explained, status_of
 from isles_assets.hub.target import Published
-from isles_assets.progress import Progress
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.progress import Progress
+from isles_assets.products.schema import CARD, is_ours
+from isles_assets.publication.publication import Publication, RepoFile
 from isles_assets.release.record import RELEASE
 
 Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from isles_assets.commands import PUBLISH
-from isles_assets.dataset.publication import Publication, RepoFile
-from isles_assets.dataset.schema import CARD
-from isles_assets.files import explained, sha256_of, sync_folder
-from isles_assets.findings import Finding, Refusal
+from isles_assets.graph.commands import PUBLISH
 from isles_assets.hub.changes import StoredFile, differences
 from isles_assets.hub.repo import check_repo_id
 from isles_assets.hub.target import Published
+from isles_assets.lib.files import explained, sha256_of, sync_folder
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.products.schema import CARD
+from isles_assets.publication.publication import Publication, RepoFile
 
 
 @dataclass(frozen=True)

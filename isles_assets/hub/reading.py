@@ -26,8 +26,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
-from isles_assets.findings import Finding, Refusal
 from isles_assets.hub.repo import DENIED, check_repo_id, status_of
+from isles_assets.lib.findings import Finding, Refusal
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils._validators import validate_repo_id
 
-from isles_assets.findings import Finding, Refusal
+from isles_assets.lib.findings import Finding, Refusal
 
 DENIED = (401, 403)
 _WRITING_ROLES = ("admin", "write", "contributor")

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from isles_assets.dataset.assembling import shard_files
-from isles_assets.dataset.folder import DataFolder
-from isles_assets.dataset.shard import ShardRecord, free_shard
 from isles_assets.hub.huggingface import HuggingFaceHub
+from isles_assets.products.shard import ShardRecord, free_shard
+from isles_assets.publication.assembling import shard_files
+from isles_assets.tables.folder import DataFolder
 
 
 def stage_and_free(hub: HuggingFaceHub, folder: DataFolder, records: Sequence[ShardRecord]) -> None:

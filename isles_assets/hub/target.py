@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from isles_assets.dataset.publication import Publication
 from isles_assets.hub.changes import Changes, StoredFile
+from isles_assets.publication.publication import Publication
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
-from isles_assets.commands import PUBLISH
-from isles_assets.dataset.card import dataset_info
-from isles_assets.dataset.features import features
-from isles_assets.dataset.publication import Publication
-from isles_assets.dataset.schema import ALL_CONFIGS, CARD, SPLIT, SUBJECT_COLUMN, Config, PreviewConfig
-from isles_assets.findings import Finding, Refusal
+from isles_assets.graph.commands import PUBLISH
 from isles_assets.hub.changes import differences
+from isles_assets.hub.streaming import first_row, rows_of, subject_rows
 from isles_assets.hub.target import Target
-from isles_assets.streaming import first_row, rows_of, subject_rows
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.products.features import features
+from isles_assets.products.schema import ALL_CONFIGS, CARD, SPLIT, SUBJECT_COLUMN, Config, PreviewConfig
+from isles_assets.publication.card import dataset_info
+from isles_assets.publication.publication import Publication
 
 
 def remote_matches_local(target: Target, publication: Publication) -> list[Finding]:

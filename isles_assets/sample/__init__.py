@@ -1,6 +1,6 @@
 """A synthetic tree in the release's exact layout, for tests, the demo and benchmarks. No patient is in it.
 
-`tree.make_sample` writes it; `python -m isles_assets.sample` is the same from a shell. What the release is comes
+`tree.make_sample` writes it; `isles24 sample` is the same from a shell. What the release is comes
 from `isles_assets.release`; what its files look like inside (grids, data types, cell types, sizes) follows the fact
 sheet of the release, section numbers of which stand beside the constants.
 """

@@ -16,8 +16,9 @@ from nibabel.nifti1 import Nifti1Image
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from isles_assets.files import explained, sweep, temporary_beside
-from isles_assets.findings import Finding, Refusal
+from isles_assets.lib.files import explained, sweep, temporary_beside
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.workers import each_in_processes
 from isles_assets.release.clinical import DICTIONARY, WORKBOOKS
 from isles_assets.release.peculiarities import REPLACED_LESION, STRAY_FILES
 from isles_assets.release.subjects import SUBJECT_IDS, subject_id
@@ -27,7 +28,6 @@ from isles_assets.sample.clinical import WRITTEN, dictionary_bytes, workbook_byt
 from isles_assets.sample.grids import Lattice
 from isles_assets.sample.nifti import FLOAT32, INT16, UINT8, Encoding, header, write
 from isles_assets.sample.phantom import Mask, Phantom
-from isles_assets.workers import each_in_processes
 
 SCALED_LESION = tuple(map(subject_id, (20, 88, 158)))
 """Lesion masks stored as 0 and 65535 with a slope, as 0158's was in 2024 (fact sheet, section 4)."""

@@ -20,11 +20,11 @@ from typing import Any, BinaryIO
 
 import py7zr
 
-from isles_assets.files import explained, lack_of_room, sweep, sync_folder, temporary_beside
-from isles_assets.findings import Finding, Refusal, name_some
-from isles_assets.progress import ByteProgress
+from isles_assets.lib.files import explained, lack_of_room, sweep, sync_folder, temporary_beside
+from isles_assets.lib.findings import Finding, Refusal, name_some
+from isles_assets.lib.progress import ByteProgress
+from isles_assets.reading.tree import expected_paths
 from isles_assets.release.record import Record
-from isles_assets.release.tree import expected_paths
 
 _HEADLINE = "The release was not extracted."
 _MEND_OTHER = "do not use this archive: it is not the release's, or somebody has changed it"

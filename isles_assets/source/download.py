@@ -8,8 +8,8 @@ from pathlib import Path
 
 import requests
 
-from isles_assets.findings import Finding, Refusal
-from isles_assets.progress import ByteProgress
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.progress import ByteProgress
 from isles_assets.release.record import Record
 from isles_assets.source.partial import Partial
 from isles_assets.source.patience import LEAST_PROGRESS, LONG, PassingError, Patience, patiently

@@ -16,9 +16,9 @@ from typing import Annotated, BinaryIO
 
 import pydantic
 
-from isles_assets.files import explained, sync_folder, written_whole
-from isles_assets.findings import Finding, Refusal
-from isles_assets.progress import ByteProgress, readable_bytes
+from isles_assets.lib.files import explained, sync_folder, written_whole
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.progress import ByteProgress, readable_bytes
 from isles_assets.release.record import Record
 from isles_assets.source.verified import note_beside, remember
 from isles_assets.source.zenodo import NOT_DOWNLOADED

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from isles_assets.findings import Finding, Refusal
-from isles_assets.progress import readable_time
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.progress import readable_time
 
 Result = TypeVar("Result")
 

@@ -5,9 +5,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from isles_assets.files import explained, written_whole
-from isles_assets.findings import Finding, Refusal
-from isles_assets.progress import ByteProgress
+from isles_assets.lib.files import explained, written_whole
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.progress import ByteProgress
 from isles_assets.release.record import EARLIER, Record
 
 _BUFFER = 4 << 20

@@ -20,7 +20,7 @@ import requests
 import urllib3
 
 from isles_assets import __version__
-from isles_assets.findings import Finding, Refusal
+from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.release.record import RELEASE, Record
 from isles_assets.source.patience import SHORT, PassingError, Patience, patiently
 

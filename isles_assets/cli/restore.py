@@ -1,0 +1,137 @@
+"""`isles24 restore DATASET TREE`: write a published dataset's volumes as the files of the release that they are."""
+
+import argparse
+import difflib
+import logging
+import sys
+from collections.abc import Collection, Iterator, Sequence, Sized
+from pathlib import Path
+
+from isles_assets.hub.reading import open_revision
+from isles_assets.hub.restoring.clinical import write_clinical
+from isles_assets.hub.restoring.shards import Holdings, Wanted, take_stock
+from isles_assets.hub.restoring.volumes import Restored, restore_volumes
+from isles_assets.lib.findings import Finding, Refusal, name_some, summarize
+from isles_assets.lib.progress import readable_bytes
+from isles_assets.release.record import RELEASE
+from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.volumes import BY_COLUMN, VOLUMES, Volume
+
+_ALL = "all"
+_STOPPED = 130
+
+log = logging.getLogger("isles_assets.restore")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 if all that was asked for is there, 1 with the reasons on stderr if anything was refused."""
+    chosen = _arguments(arguments)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
+    logging.getLogger("isles_assets").setLevel(logging.INFO)
+    try:
+        findings = _restore(chosen)
+    except Refusal as refusal:
+        log.error("%s", refusal)
+        return 1
+    except KeyboardInterrupt:
+        log.error("Stopped. What is complete stays; run the same again to go on.")
+        return _STOPPED
+    if findings:
+        log.error("%s", "\n  ".join([f"{_number(findings, 'problem')}:", *summarize(findings, most=len(findings))]))
+    return 1 if findings else 0
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="isles24 restore",
+        description="Write the volumes of a published dataset as the release's own .nii.gz files, byte for byte, under "
+        "their own paths. Run again after a break: what is there is kept.",
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="repo id on the Hub, or a folder laid out as the repo")
+    parser.add_argument("tree", metavar="TREE", type=Path, nargs="?", help="folder for raw_data/ and derivatives/")
+    parser.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the Hub (main)")
+    parser.add_argument("--subject", nargs="+", action="extend", metavar="ID", help="only these (all)")
+    parser.add_argument(
+        "--volume", nargs="+", action="extend", metavar="COLUMN", help="only these, such as ncct lesion_mask (all)"
+    )
+    parser.add_argument("--clinical", type=Path, metavar="FILE", help="write the clinical variables to this CSV file")
+    parser.add_argument("--overwrite", action="store_true", help="replace files of other content")
+    parser.add_argument("--workers", type=int, default=4, metavar="N", help="files at a time (4)")
+    chosen = parser.parse_args(arguments)
+    if chosen.workers < 1:
+        parser.error("--workers must be at least 1")
+    if chosen.tree is None and chosen.clinical is None:
+        parser.error("name a TREE for the volumes, or a file for --clinical")
+    if chosen.tree is None and chosen.volume:
+        parser.error("--volume needs a TREE")
+    return chosen
+
+
+def _restore(chosen: argparse.Namespace) -> list[Finding]:
+    """What was refused, when all else is done."""
+    if unknown := [*_unknown(chosen.subject, SUBJECT_IDS, "subject"), *_unknown(chosen.volume, BY_COLUMN, "volume")]:
+        raise Refusal("Nothing was restored.", unknown)
+    wanted = Wanted(_volumes(chosen.volume) if chosen.tree else [], clinical=chosen.clinical is not None)
+    revision = open_revision(chosen.dataset, chosen.revision)
+    log.info("%s", revision.name)
+    holdings = take_stock(revision, wanted, chosen.subject, chosen.workers, log.info)
+    log.info("%s", _described(holdings))
+    findings = list(holdings.findings)
+    if chosen.clinical:
+        findings += _write_clinical(chosen.clinical, holdings, overwrite=chosen.overwrite)
+    if chosen.tree:
+        restored = restore_volumes(
+            holdings.volumes, chosen.tree, overwrite=chosen.overwrite, workers=chosen.workers, say=log.info
+        )
+        log.info("%s", _summary(restored, chosen.tree))
+        findings += restored.findings
+    return findings
+
+
+def _unknown(names: Sequence[str] | None, known: Collection[str], what: str) -> Iterator[Finding]:
+    for name in names or ():
+        if name not in known and (name, what) != (_ALL, "volume"):
+            close = difflib.get_close_matches(name, known, n=3) or list(known)
+            yield Finding("", name, f"is no {what} of the release", f"choose among {name_some(close, most=18)}")
+
+
+def _volumes(columns: Sequence[str] | None) -> list[Volume]:
+    return [volume for volume in VOLUMES if not columns or _ALL in columns or volume.column in columns]
+
+
+def _described(holdings: Holdings) -> str:
+    parts = [f"{len(holdings.subjects)} of the release's {len(SUBJECT_IDS)} subjects"]
+    if volumes := holdings.volumes:
+        parts.append(f"{_number(volumes, 'volume')}, {readable_bytes(sum(volume.size for volume in volumes))}")
+    lines = [", ".join(parts)]
+    if holdings.synthetic:
+        lines.append("SYNTHETIC SAMPLE: computed phantoms and invented clinical values, not the ISLES'24 release")
+    if others := [release for release in holdings.releases if release != RELEASE.version]:
+        lines.append(f"It is of {', '.join(map(repr, others))}; this version of isles-assets knows {RELEASE.version}.")
+    return "\n".join(lines)
+
+
+def _write_clinical(path: Path, holdings: Holdings, *, overwrite: bool) -> list[Finding]:
+    if missing := [subject for subject in holdings.subjects if subject not in holdings.clinical]:
+        problem = f"is not written: the clinical values of {name_some(missing)} could not be read"
+        return [Finding("", str(path), problem, "see the reasons, or choose other subjects")]
+    try:
+        written = write_clinical(path, holdings.clinical, overwrite=overwrite)
+    except Refusal as refusal:
+        return list(refusal.findings)
+    rows = _number(holdings.clinical, "clinical row")
+    log.info("%s %s %s", rows, "written to" if written else "there already in", path)
+    return []
+
+
+def _summary(restored: Restored, tree: Path) -> str:
+    parts = [f"{restored.written} restored to {tree}"]
+    if restored.kept:
+        parts.append(f"{restored.kept} there already and kept")
+    if restored.left:
+        parts.append(f"{restored.left} not reached")
+    return f"Files: {', '.join(parts)}"
+
+
+def _number(things: Sized, what: str) -> str:
+    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"

@@ -1,0 +1,48 @@
+"""What a published dataset holds, as its users see it: `isles24 summary [DATASET]`.
+
+Loads each config with `load_dataset`, streaming, and prints subjects, columns and sizes and one decoded row.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+from datasets import Image, Nifti, get_dataset_config_names
+
+from isles_assets.hub.streaming import first_row, rows_of, subject_rows
+from isles_assets.products.schema import SUBJECT_COLUMN
+
+
+def summarize_dataset(location: str) -> Iterator[str]:
+    """Lines on every config of the dataset at `location`, a Hub repo id or a folder."""
+    for name in sorted(get_dataset_config_names(location), key=lambda name: (name != "default", name)):
+        dataset = rows_of(location, name)
+        volumes = [column for column, feature in dataset.features.items() if isinstance(feature, Nifti)]
+        pictures = [column for column, feature in dataset.features.items() if isinstance(feature, Image)]
+        others = [column for column in dataset.features if column not in (*volumes, *pictures)]
+        subjects = [row[SUBJECT_COLUMN] for row in subject_rows(location, name)]
+        size = dataset.info.download_size
+        yield f"{name}: {len(subjects)} subjects, {subjects[0]} to {subjects[-1]}; {size:,} bytes"
+        if volumes:
+            yield f"  {len(volumes)} volumes: {', '.join(volumes)}"
+        if pictures:
+            yield f"  {len(pictures)} pictures: {', '.join(pictures)}"
+        yield f"  {len(others)} other columns: {', '.join(others)}"
+        row = first_row(dataset)
+        for column in volumes:
+            image = row[column]
+            yield f"  {row[SUBJECT_COLUMN]} {column}: {'x'.join(map(str, image.shape))} {image.get_data_dtype()}"
+        if pictures:
+            sizes = sorted({"x".join(map(str, row[column].size)) for column in pictures})
+            yield f"  {row[SUBJECT_COLUMN]} pictures: {', '.join(sizes)}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the summary of the dataset that is named; 0."""
+    parser = argparse.ArgumentParser(prog="isles24 summary", description=__doc__.splitlines()[0])
+    parser.add_argument("dataset", nargs="?", default="hugging-science/isles24-stroke", help="repo id or folder")
+    for line in summarize_dataset(parser.parse_args(arguments).dataset):
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+    os._exit(0)  # Arrow's threads may abort a process that ends without: https://github.com/apache/arrow/issues/45214

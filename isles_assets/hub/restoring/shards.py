@@ -1,0 +1,182 @@
+"""What the published shards hold of the subjects and volumes that are wanted, from their footers alone."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from isles_assets.hub.reading import PublishedFile, Revision, Unavailable, seekable
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.parquet import read_footer, value_places
+from isles_assets.lib.threads import each_in_threads
+from isles_assets.products.schema import CONFIGS, Config, clinical_fields
+from isles_assets.products.shard import ShardFooter, parse_footer
+from isles_assets.reading.workbooks import Value
+from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.volumes import Volume
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+_PUBLISHER = "name another revision, or tell the publisher"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be restored of each subject: `volumes`, and the clinical values or not."""
+
+    volumes: Sequence[Volume]
+    clinical: bool
+
+    @property
+    def configs(self) -> list[Config]:
+        """The configs that hold any of it."""
+        return [config for config in CONFIGS if self.volumes_of(config) or self.clinical_of(config)]
+
+    def volumes_of(self, config: Config) -> list[Volume]:
+        return [volume for volume in config.volumes if volume in self.volumes]
+
+    def clinical_of(self, config: Config) -> bool:
+        return self.clinical and bool(config.clinical)
+
+
+@dataclass(frozen=True)
+class PackedVolume:
+    """A volume in a shard: `size` bytes from `offset` of `file` on, whose path in the release's tree is `path`."""
+
+    subject: str
+    path: str
+    file: PublishedFile
+    offset: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What is wanted of one shard. `findings` are of what it should hold and does not, or not as it should be."""
+
+    subject: str
+    footer: ShardFooter
+    volumes: tuple[PackedVolume, ...]
+    clinical: Mapping[str, Value] | None
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """The shards that could be read, by path in the repo, of `subjects`; and what is wrong with others."""
+
+    subjects: tuple[str, ...]
+    shards: tuple[Shard, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def volumes(self) -> list[PackedVolume]:
+        return [volume for shard in self.shards for volume in shard.volumes]
+
+    @property
+    def clinical(self) -> dict[str, Mapping[str, Value]]:
+        """The clinical values by subject, for those whose shard could be read."""
+        return {shard.subject: shard.clinical for shard in self.shards if shard.clinical is not None}
+
+    @property
+    def synthetic(self) -> bool:
+        return any(shard.footer.synthetic for shard in self.shards)
+
+    @property
+    def releases(self) -> list[str]:
+        """The versions of the release that the shards are of."""
+        return sorted({shard.footer.release for shard in self.shards})
+
+
+def take_stock(
+    revision: Revision, wanted: Wanted, subjects: Sequence[str] | None, workers: int, say: Callable[[str], None]
+) -> Holdings:
+    """Read the footers of the shards of `subjects` (None: of all that are there), `workers` at a time.
+
+    Raises `Refusal` if the revision is no such dataset or does not hold a subject, `Unavailable` if it cannot be read.
+    """
+    names = {config.path(subject): (config, subject) for subject in SUBJECT_IDS for config in wanted.configs}
+    found = revision.find(list(names))
+    if not found:
+        problem = f"holds no {' or '.join(config.pattern for config in wanted.configs)}"
+        finding = Finding("", revision.name, problem, "name a dataset that isles-assets published")
+        raise Refusal("This is another dataset.", [finding])
+    there = dict.fromkeys(subject for path, (_, subject) in names.items() if path in found)
+    if absent := [subject for subject in subjects or () if subject not in there]:
+        mend = f"choose among the {len(there)} that are"
+        raise Refusal(
+            "Nothing was restored.", [Finding(subject, "", "is not in this dataset", mend) for subject in absent]
+        )
+    chosen = [subject for subject in there if subjects is None or subject in subjects]
+    paths = [path for path, (_, subject) in names.items() if subject in chosen]
+    findings = [Finding(names[path][1], path, "is not there", _PUBLISHER) for path in paths if path not in found]
+    shards: dict[str, Shard] = {}
+    say(f"Looking into {len(paths)} shards")
+    read = partial(_read_shard, wanted, found, names)
+    for path, outcome in each_in_threads(read, [path for path in paths if path in found], workers):
+        if isinstance(outcome, Unavailable):
+            raise outcome
+        if isinstance(outcome, Refusal):
+            findings.extend(outcome.findings)
+        else:
+            shards[path] = outcome
+            findings.extend(outcome.findings)
+    return Holdings(tuple(chosen), tuple(shards[path] for path in paths if path in shards), tuple(findings))
+
+
+def _read_shard(
+    wanted: Wanted, files: Mapping[str, PublishedFile], names: Mapping[str, tuple[Config, str]], path: str
+) -> Shard:
+    """What is wanted of the shard at `path` in the repo. Raises `Refusal` if it is none."""
+    config, subject = names[path]
+    file = files[path]
+    source = seekable(file, _tail(config))
+    try:
+        footer = read_footer(source)
+        said = parse_footer(footer.metadata)
+        located = [_locate(file, footer, said, subject, volume) for volume in wanted.volumes_of(config)]
+        clinical = _clinical(source, footer, config) if wanted.clinical_of(config) else None
+    except (ValueError, OSError) as error:  # pyarrow's of bad content; those of reading are a Refusal
+        raise Refusal("A shard is not what it should be.", [Finding(subject, path, str(error), _PUBLISHER)]) from error
+    volumes = tuple(volume for volume in located if isinstance(volume, PackedVolume))
+    return Shard(subject, said, volumes, clinical, tuple(found for found in located if isinstance(found, Finding)))
+
+
+def _tail(config: Config) -> int:
+    """Bytes at the end of a shard that hold its footer and clinical values, most likely; what more there is follows."""
+    return 512 + 200 * (1 + 2 * len(config.volumes) + len(config.clinical))
+
+
+def _locate(
+    file: PublishedFile, footer: pq.FileMetaData, said: ShardFooter, subject: str, volume: Volume
+) -> PackedVolume | Finding:
+    """Where `volume` lies in the shard, of which nothing is believed that cannot be checked, least of all a path."""
+    path = volume.path(subject)
+    source = said.sources.get(volume.column)
+    if source is None:
+        return Finding(subject, path, "is not in its shard", _PUBLISHER)
+    if source.path != path:
+        return Finding(subject, path, f"has another path in its shard: {source.path!r}", _PUBLISHER)
+    if not _SHA256.fullmatch(source.sha256):
+        return Finding(subject, path, f"has no SHA-256 in its shard but {source.sha256[:99]!r}", _PUBLISHER)
+    try:
+        (place,) = value_places(footer, {f"{volume.column}.bytes": source.size}).values()
+    except ValueError as error:
+        return Finding(subject, path, f"is not where its shard says: {error}", _PUBLISHER)
+    if place.offset < 0 or place.offset + place.size > file.size:
+        return Finding(subject, path, "is not where its shard says: that is beyond its end", _PUBLISHER)
+    return PackedVolume(subject, path, file, place.offset, place.size, source.sha256)
+
+
+def _clinical(source: BinaryIO, footer: pq.FileMetaData, config: Config) -> Mapping[str, Value]:
+    """The clinical values of the shard's only row. Raises `ValueError` or `OSError` if there is another content."""
+    columns = [variable.column for variable in config.clinical]
+    table = pq.ParquetFile(source, metadata=footer).read(columns=columns)
+    if table.num_rows != 1 or not table.schema.equals(pa.schema(clinical_fields())):
+        raise ValueError(f"does not hold one row of the {len(columns)} clinical variables")
+    (row,) = table.to_pylist()
+    return dict(row)

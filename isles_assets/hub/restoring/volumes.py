@@ -1,0 +1,144 @@
+"""Volumes out of published shards, each under its path in the release's tree: whole and verified, or not at all."""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Event
+
+from isles_assets.hub.reading import Unavailable
+from isles_assets.hub.restoring.shards import PackedVolume
+from isles_assets.lib.files import explained, lack_of_room, sha256_of, written_whole
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.progress import Progress
+from isles_assets.lib.threads import each_in_threads
+
+TREE = "TREE"
+"""What messages call the folder that volumes are restored to."""
+
+_OVERWRITE = "move it away, name another TREE, or use --overwrite"
+
+
+@dataclass
+class Restored:
+    """The outcome: numbers of files `written`, found there and `kept`, and `left` because nothing more could be read.
+
+    `findings` say which were refused and why.
+    """
+
+    written: int = 0
+    kept: int = 0
+    left: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+
+def restore_volumes(
+    volumes: Sequence[PackedVolume], root: Path, *, overwrite: bool, workers: int, say: Callable[[str], None]
+) -> Restored:
+    """Make `root` hold `volumes`, `workers` at a time; what cannot be restored does not stop the others.
+
+    A file that is there with the right size and SHA-256 is kept; one of other content is refused, or with `overwrite`
+    replaced. Raises `Refusal` if the disk has no room for what is missing, before anything is read.
+    """
+    restored = Restored()
+    there = [volume for volume in volumes if os.path.lexists(root / volume.path)]
+    progress = Progress("files compared", len(there), say, size=sum(volume.size for volume in there))
+    settled = set()
+    for volume, same in each_in_threads(partial(_is_same, root, progress), there, workers):
+        if isinstance(same, Refusal):
+            restored.findings.extend(same.findings)
+        elif same:
+            restored.kept += 1
+        elif overwrite:
+            continue
+        else:
+            restored.findings.append(Finding(volume.subject, volume.path, "is there with other content", _OVERWRITE))
+        settled.add(volume.path)
+    if missing := [volume for volume in volumes if volume.path not in settled]:
+        _check_room(root, missing, workers)
+        _fetch_all(missing, root, workers, say, restored)
+    return restored
+
+
+def _fetch_all(
+    volumes: Sequence[PackedVolume], root: Path, workers: int, say: Callable[[str], None], restored: Restored
+) -> None:
+    stop = Event()
+    progress = Progress("files", len(volumes), say, size=sum(volume.size for volume in volumes))
+    reasons: list[Finding] = []
+    for _, outcome in each_in_threads(partial(_fetch, root, progress, stop), volumes, workers, stop):
+        if isinstance(outcome, Unavailable):
+            restored.left += 1
+            reasons = reasons or list(outcome.findings)
+        elif isinstance(outcome, Refusal):
+            restored.findings.extend(outcome.findings)
+        else:
+            restored.written += 1
+    restored.findings.extend(reasons)
+
+
+def _is_same(root: Path, progress: Progress, volume: PackedVolume) -> bool:
+    """Whether what is under the path of `volume` is it. Raises `Refusal` for what is no file or cannot be read."""
+    path = root / volume.path
+    if path.is_dir():
+        finding = Finding(volume.subject, volume.path, "is a folder", "move it away, or name another TREE")
+        raise Refusal("A file could not be restored.", [finding])
+    try:
+        same = path.is_file() and path.stat().st_size == volume.size and sha256_of(path) == volume.sha256
+    except OSError as error:
+        finding = Finding(volume.subject, volume.path, f"is there and cannot be read: {error.strerror}", _OVERWRITE)
+        raise Refusal("A file could not be restored.", [finding]) from error
+    progress.advance(volume.size)
+    return same
+
+
+def _check_room(root: Path, volumes: Sequence[PackedVolume], workers: int) -> None:
+    """Raise `Refusal` unless `volumes` fit beside what is there; a file gives way when its successor is complete."""
+    sizes = {volume.path: volume.size for volume in volumes}
+    with explained(root, TREE):
+        replaced = {path: (root / path).lstat().st_size for path in sizes if os.path.lexists(root / path)}
+        needed = sum(sizes.values()) - sum(replaced.values()) + sum(sorted(replaced.values())[-workers:])
+        problem = lack_of_room(root, needed)
+    if problem:
+        mend = "free space, set TREE to a larger disk, or choose subjects or volumes"
+        raise Refusal("No volume was restored.", [Finding("", str(root), problem, mend)])
+
+
+def _fetch(root: Path, progress: Progress, stop: Event, volume: PackedVolume) -> None:
+    """Bring `volume` under its path. Raises `Refusal`, and leaves nothing, if it is not the bytes that it should be.
+
+    The first that finds the dataset `Unavailable` stops all.
+    """
+    digest, size = hashlib.sha256(), 0
+    try:
+        _go_on(stop)
+        with written_whole(root / volume.path, TREE) as temporary:
+            with temporary.open("wb") as file:
+                for piece in volume.file.read(volume.offset, volume.size):
+                    _go_on(stop)
+                    file.write(piece)
+                    digest.update(piece)
+                    size += len(piece)
+                    progress.pass_bytes(len(piece))
+            _check(volume, size, digest.hexdigest())
+    except Unavailable:
+        stop.set()
+        raise
+    progress.advance(0)
+
+
+def _go_on(stop: Event) -> None:
+    if stop.is_set():
+        raise Unavailable("Others were stopped.")
+
+
+def _check(volume: PackedVolume, size: int, sha256: str) -> None:
+    """Raise `Refusal` unless `size` and digest are those that `volume` was packed with."""
+    if (size, sha256) == (volume.size, volume.sha256):
+        return
+    what = f"its SHA-256 is {sha256}" if size == volume.size else f"{size} of {volume.size} bytes"
+    mend = "run again; if it recurs, the published shard is damaged: tell its publisher"
+    finding = Finding(volume.subject, volume.path, f"is not published as it was packed: {what}", mend)
+    raise Refusal("A file could not be restored.", [finding])

@@ -1,0 +1,36 @@
+"""Reading a published dataset as its users do, by `datasets` and streaming."""
+
+from collections import deque
+from typing import Any
+
+import datasets
+
+from isles_assets.products.schema import SPLIT, SUBJECT_COLUMN
+
+_READ_AHEAD = 1 << 16
+"""Bytes that the Hub's file system fetches at least; by default it would be 5 MiB a file."""
+
+
+def rows_of(location: str, config: str, **options: Any) -> datasets.IterableDataset:
+    """The rows of `config` of the dataset at `location`, a Hub repo id or a folder; `options` of `load_dataset`."""
+    return datasets.load_dataset(location, config, split=SPLIT, streaming=True, **options)
+
+
+def first_row(rows: datasets.IterableDataset) -> dict[str, Any]:
+    """The first row, decoded.
+
+    Where all rows are in one file it is read to its end, undecoded: Arrow reads the next row groups ahead in threads
+    of its own, which abort a process that ends meanwhile ("terminate called without an active exception";
+    https://github.com/apache/arrow/issues/45214).
+    """
+    if rows.num_shards > 1:
+        return dict(next(iter(rows)))
+    undecoded = iter(rows.decode(False))
+    first = next(undecoded)
+    deque(undecoded, maxlen=0)
+    return dict(rows.features.decode_example(first))
+
+
+def subject_rows(location: str, config: str) -> datasets.IterableDataset:
+    """The rows of a published config without their volumes; `select_columns` would fetch these, too, and drop them."""
+    return rows_of(location, config, columns=[SUBJECT_COLUMN], storage_options={"hf": {"block_size": _READ_AHEAD}})

@@ -1,0 +1,150 @@
+"""Files that appear whole or not at all, and their digests."""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.progress import readable_bytes
+
+DATA_DIR = "ISLES_DATA_DIR"
+
+_ABANDONED = 24 * 60 * 60
+"""Seconds without a change after which a temporary file of another machine is taken for a leftover."""
+
+
+@contextmanager
+def written_whole(path: Path, setting: str = DATA_DIR) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to; on success its file is synced and renamed to `path`.
+
+    On an exception the temporary file is removed and `path` is as before. A process that is killed leaves the
+    temporary file behind, which `sweep` removes. Raises `Refusal` where the disk is full or does not let write,
+    naming the `setting` that says where files go.
+    """
+    with explained(path, setting):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path.parent)
+        temporary = temporary_beside(path)
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.rename(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A name in the same folder for what is to become `path`; it says which process is at work on it."""
+    return path.with_name(f".{path.name}{_owner_suffix(os.getpid())}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files and folders that killed processes left in `folder`.
+
+    Whether a process of this machine lives can be asked. Of another's (`folder` may be shared), only what has not
+    been changed for a day is removed.
+    """
+    for leftover in folder.glob(".*.tmp"):
+        owner = re.search(r"-(\d+)\.tmp$", leftover.name)
+        if not owner or not _is_leftover(leftover, int(owner[1])):
+            continue
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def existing(path: Path) -> Path:
+    """`path`, or the nearest folder above it that exists."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
+def free_space(path: Path) -> int:
+    """Bytes that are free on the disk where `path` is or would be."""
+    return shutil.disk_usage(existing(path)).free
+
+
+def lack_of_room(path: Path, needed: int) -> str:
+    """What is wrong with the disk where `path` is or would be if `needed` bytes do not fit; empty if they do."""
+    free = free_space(path)
+    return f"has {readable_bytes(free)} free, and {readable_bytes(needed)} are needed" if needed > free else ""
+
+
+@contextmanager
+def explained(path: Path, setting: str = DATA_DIR, *, headline: str = "Nothing was written.") -> Iterator[None]:
+    """Turn the system's refusal to write at `path`, where `setting` put it, into a `Refusal` that says what to do."""
+    mends = {
+        errno.ENOSPC: ("the disk is full", f"free space, or set {setting} to a larger disk; then run again"),
+        errno.EDQUOT: ("the disk quota is used up", f"free space, or set {setting} elsewhere; then run again"),
+        errno.EFBIG: ("the file would be larger than this system allows", "raise the file size limit; then run again"),
+        errno.EROFS: ("the file system is read-only", f"set {setting} to a folder that can be written to"),
+        errno.EACCES: ("writing is not permitted", f"set {setting} to a folder that can be written to"),
+        errno.EPERM: ("writing is not permitted", f"set {setting} to a folder that can be written to"),
+        errno.ENOTDIR: ("a file stands where a folder is needed", f"set {setting} to a folder"),
+        errno.EEXIST: ("a file stands where a folder is needed", f"set {setting} to a folder"),
+    }
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in mends or not _concerns(error, path):
+            raise
+        raise Refusal(headline, [Finding("", str(path), *mends[error.errno])]) from error
+
+
+def _concerns(error: OSError, path: Path) -> bool:
+    """Whether `error` is about writing `path`, not about some file that is read on the way."""
+    if not isinstance(error.filename, str):
+        return True
+    named = Path(error.filename)
+    return named.is_relative_to(path.parent) or path.is_relative_to(named)
+
+
+def _is_leftover(temporary: Path, owner: int) -> bool:
+    if temporary.name.endswith(_owner_suffix(owner)):
+        return not _alive(owner)
+    try:
+        return time.time() - temporary.stat().st_mtime > _ABANDONED
+    except FileNotFoundError:  # its owner has just finished it
+        return False
+
+
+def _owner_suffix(process: int) -> str:
+    """Says on which machine and, as containers may share its name, in which of its process tables."""
+    table = Path("/proc/self/ns/pid")
+    host = f"{socket.gethostname()}-{table.stat().st_ino}" if table.exists() else socket.gethostname()
+    return f".{host}-{process}.tmp"
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,75 @@
+"""From planes to pixels: the rectangle that holds the head, and what is in it at the size of a picture."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from isles_assets.products.preview.scene import Mask, Plane
+
+_BONE_HU = 250
+_SCALP_MM = 10.0
+_LEAST_BONE_MM = 4.0
+"""Bone in a row or column of a head; less is a needle, a wire or noise."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A rectangle of a plane that fills a picture.
+
+    `box` is (left, top, right, bottom) in pixels of the plane, from the corner of the first; it may reach beyond the
+    plane. `size` is the picture's (width, height) in px.
+    """
+
+    box: tuple[float, float, float, float]
+    size: tuple[int, int]
+
+    @classmethod
+    def around_head(
+        cls, hounsfield: Plane, lesion: Mask, spacing: tuple[float, float], size: tuple[int, int]
+    ) -> "Crop":
+        """The rectangle with the skull, 10 mm around it for the scalp, and all of the lesion.
+
+        `spacing` is the distance in mm of rows and of columns, which the picture shows in true proportion. What lies
+        around a head, such as its rest, holds no bone. A plane without bone is shown whole.
+        """
+        bone = hounsfield > _BONE_HU
+        extents = []
+        for axis, (mm, across) in enumerate(zip(spacing, reversed(spacing), strict=True)):
+            along = np.count_nonzero(bone, axis=1 - axis) * across >= _LEAST_BONE_MM
+            marked = lesion.any(axis=1 - axis)
+            margin = _SCALP_MM / mm if along.any() else 0
+            if not along.any():
+                along[:] = True
+            head = np.flatnonzero(along)
+            inside = np.flatnonzero(along | marked)
+            first = min(head[0] - margin, inside[0])
+            stop = max(head[-1] + 1 + margin, inside[-1] + 1)
+            extents.append(((first + stop) / 2, (stop - first) * mm))
+        (row, height), (column, width) = extents
+        mm_per_px = max(width / size[0], height / size[1])
+        half_width, half_height = size[0] * mm_per_px / spacing[1] / 2, size[1] * mm_per_px / spacing[0] / 2
+        return cls((column - half_width, row - half_height, column + half_width, row + half_height), size)
+
+    def values(self, plane: Plane, known: Mask) -> tuple[Plane, Mask]:
+        """The plane's values at each pixel of the picture, averaged over those that are `known`, and where any are."""
+        weights = self._resized(known.astype(np.float32), Image.Resampling.BILINEAR)
+        sums = self._resized(np.where(known, plane, np.float32(0)), Image.Resampling.BILINEAR)
+        shown = weights > 0.5
+        return np.divide(sums, weights, out=np.zeros_like(sums), where=shown), shown
+
+    def marks(self, mask: Mask) -> Mask:
+        """The pixels in which the centre of any marked one of the plane lies; enlarged, those that show one."""
+        return self._resized(mask.astype(np.float32), Image.Resampling.BOX) > 0
+
+    def _resized(self, plane: Plane, filtering: Image.Resampling) -> Plane:
+        rows, columns = plane.shape
+        left, top, right, bottom = self.box
+        beyond = max(0, int(np.ceil(max(-left, -top, right - columns, bottom - rows))))
+        if beyond:
+            plane = np.pad(plane, beyond)
+        box = (left + beyond, top + beyond, right + beyond, bottom + beyond)
+        resized: NDArray[Any] = np.asarray(Image.fromarray(plane).resize(self.size, filtering, box))
+        return resized

@@ -1,0 +1,155 @@
+"""The release's file tree: where its root is, which files it must hold, and which it does hold."""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.release.clinical import DICTIONARY, WORKBOOKS
+from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.volumes import VOLUMES
+
+TOPS = ("raw_data", "derivatives", "phenotype")
+SUBJECT_IN_PATH = re.compile(rf"(?:{'|'.join(TOPS)})/(sub-[^/]+)")
+_MEND_RIGHTS = "grant read and search rights"
+_MEND_ROOT = "set ISLES_RAW_ROOT to the extracted `train` folder, the one that holds raw_data, derivatives, phenotype"
+
+
+class Fault(StrEnum):
+    """What keeps a file from being used."""
+
+    BROKEN_LINK = "is a symlink to nothing"
+    LEAVES_TREE = "is a symlink that leaves the tree"
+    LINKED_FOLDER = "is a symlink to a folder"
+    UNREADABLE = "cannot be read with the rights of this process"
+    NOT_A_FILE = "is not a regular file"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file found in the tree: `path` relative to the root, `size` in bytes, modification time in ns."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    fault: Fault | None = None
+
+    @property
+    def subject(self) -> str:
+        """The subject whose file it is, by its folder; empty for none."""
+        match = SUBJECT_IN_PATH.match(self.path)
+        return match.group(1) if match else ""
+
+
+Inventory = Mapping[str, Entry]
+"""Every file of the tree by its relative path, in the order of the paths."""
+
+
+def subject_paths(subject: str) -> list[str]:
+    """The 18 volumes and 2 workbooks of `subject`, relative to the root."""
+    return [*(volume.path(subject) for volume in VOLUMES), *(workbook.path(subject) for workbook in WORKBOOKS)]
+
+
+def expected_paths() -> list[str]:
+    """Every file that the release must hold: 149 x 20 and the dictionary workbook."""
+    return [DICTIONARY.path, *(path for subject in SUBJECT_IDS for path in subject_paths(subject))]
+
+
+def check_root(root: Path) -> Path:
+    """`root` resolved, if it looks like the release's `train` folder.
+
+    Raises `Refusal` where it does not exist, is no folder, cannot be listed, or is too high or too low a level.
+    """
+
+    def refuse(problem: str, mend: str = _MEND_ROOT) -> Refusal:
+        return Refusal("The release tree cannot be used.", [Finding("", str(root), problem, mend)])
+
+    try:
+        if not root.exists():
+            raise refuse("there is no such folder")
+        if not root.is_dir():
+            raise refuse("is not a folder")
+        below = sorted(root.iterdir())
+    except PermissionError as error:
+        raise refuse("cannot be listed with the rights of this process", _MEND_RIGHTS) from error
+    if any(_is_folder(root / top) for top in TOPS):
+        return root.resolve()
+    for candidate in (*below, *(path for child in below if _is_folder(child) for path in _list(child))):
+        if _holds_release(candidate):
+            raise refuse("is too high a level", f"set ISLES_RAW_ROOT to {candidate}")
+    for parent in root.resolve().parents:
+        if _holds_release(parent):
+            raise refuse("is too low a level: it lies inside the release's tree", f"set ISLES_RAW_ROOT to {parent}")
+    raise refuse("does not hold the release: none of raw_data, derivatives, phenotype is there")
+
+
+def _holds_release(folder: Path) -> bool:
+    """Whether `folder` is what was meant; one of the names alone, such as `derivatives`, is common elsewhere."""
+    return sum(_is_folder(folder / top) for top in TOPS) > 1
+
+
+def _is_folder(path: Path) -> bool:
+    """`Path.is_dir`, and False for what the process may not look at."""
+    try:
+        return path.is_dir()
+    except PermissionError:
+        return False
+
+
+def _list(folder: Path) -> list[Path]:
+    """What is in `folder`; nothing if the process may not look."""
+    try:
+        return sorted(folder.iterdir())
+    except PermissionError:
+        return []
+
+
+def take_inventory(root: Path) -> Inventory:
+    """Every file below `root`; folders are not listed, links are followed only to name what is wrong with them.
+
+    Reads folders and file attributes, never a file. Raises `Refusal` naming a folder that cannot be listed.
+    """
+    root = check_root(root)
+    return {entry.path: entry for entry in sorted(_walk(root, root), key=lambda entry: entry.path)}
+
+
+def _walk(root: Path, folder: Path) -> Iterator[Entry]:
+    try:
+        with os.scandir(folder) as scan:
+            found = list(scan)
+        files = [_entry(root, Path(item.path)) for item in found if not item.is_dir(follow_symlinks=False)]
+    except PermissionError as error:
+        where = folder.relative_to(root).as_posix()
+        finding = Finding("", where, "cannot be listed with the rights of this process", _MEND_RIGHTS)
+        raise Refusal("The release tree cannot be read.", [finding]) from error
+    yield from files
+    for item in found:
+        if item.is_dir(follow_symlinks=False):
+            yield from _walk(root, Path(item.path))
+
+
+def _entry(root: Path, path: Path) -> Entry:
+    name = path.relative_to(root).as_posix()
+    own = path.lstat()
+    if not stat.S_ISLNK(own.st_mode):
+        return Entry(name, own.st_size, own.st_mtime_ns, _fault(path, own))
+    try:
+        status = path.stat()
+    except PermissionError:
+        return Entry(name, 0, own.st_mtime_ns, Fault.UNREADABLE)
+    except OSError:  # to nothing, or to itself
+        return Entry(name, 0, own.st_mtime_ns, Fault.BROKEN_LINK)
+    leaves = not path.resolve().is_relative_to(root)
+    return Entry(name, status.st_size, status.st_mtime_ns, Fault.LEAVES_TREE if leaves else _fault(path, status))
+
+
+def _fault(path: Path, status: os.stat_result) -> Fault | None:
+    if stat.S_ISDIR(status.st_mode):
+        return Fault.LINKED_FOLDER
+    if not stat.S_ISREG(status.st_mode):
+        return Fault.NOT_A_FILE
+    return None if os.access(path, os.R_OK) else Fault.UNREADABLE
