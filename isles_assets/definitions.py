@@ -1,28 +1,49 @@
-"""The Dagster code location: assets, checks, jobs, automation and settings put together; no logic."""
+"""The Dagster code location: assets, checks, jobs, automation and settings of a release put together; no logic."""
 
 import dagster as dg
 
-from isles_assets.graph import assets
-from isles_assets.graph.automation import SCHEDULES, SENSORS
-from isles_assets.graph.checks import CHECKS
-from isles_assets.graph.jobs import build, rollback, verify
-from isles_assets.graph.resources import Settings
+from isles_assets.graph.assets import clinical_table, raw_tree, subject_manifest, zenodo_archive
+from isles_assets.graph.automation import SCHEDULES, sensors
+from isles_assets.graph.checks import checks_of
+from isles_assets.graph.hub_asset import hub_asset
+from isles_assets.graph.jobs import build_job, rollback, verify
+from isles_assets.graph.product_assets import product_asset
+from isles_assets.graph.settings import DefinitionSettings, Settings
+from isles_assets.products.dataset import Dataset
+from isles_assets.release.isles24 import ISLES24
+from isles_assets.release.release import Release
+from isles_assets.tables.manifest import manifest_version
 
 
-def build_defs(settings: Settings) -> dg.Definitions:
-    """The code location with `settings`.
+def build_defs(release: Release, settings: Settings, dataset: Dataset | None = None) -> dg.Definitions:
+    """The code location of `release` with `settings`; `dataset` says what is made of it, if not all products.
 
     Steps run in the run's own process: they are few, and the work inside one is spread over processes already.
+    Raises `ValueError` for an environment variable that Dagster needs now and that cannot be used.
     """
+    dataset, defined = dataset or Dataset.of(release), DefinitionSettings.from_environment()
+    subjects = dg.StaticPartitionsDefinition(release.subjects)
+    assets = [
+        *(zenodo_archive, raw_tree, clinical_table, subject_manifest),
+        *(product_asset(product, subjects, defined.backfill_policy) for product in dataset.products),
+        hub_asset(dataset),
+    ]
+
+    def of_release(spec: dg.AssetSpec) -> dg.AssetSpec:
+        """What depends on the release beyond the code: group, description, version of the manifest."""
+        version = manifest_version(release) if spec.key == subject_manifest.key else spec.code_version
+        description = release.describe(spec.description or "")
+        return spec.replace_attributes(group_name=release.name, description=description, code_version=version)
+
     return dg.Definitions(
-        assets=dg.load_assets_from_modules([assets]),
-        asset_checks=CHECKS,
-        jobs=[build, verify, rollback],
+        assets=dg.map_asset_specs(of_release, assets),
+        asset_checks=checks_of(release),
+        jobs=[build_job(release), verify, rollback],
         schedules=SCHEDULES,
-        sensors=SENSORS,
-        resources={"settings": settings},
+        sensors=sensors(notify=defined.notifies),
+        resources={"settings": settings, "dataset": dataset},
         executor=dg.in_process_executor,
     )
 
 
-defs = build_defs(Settings())
+defs = build_defs(ISLES24, Settings())

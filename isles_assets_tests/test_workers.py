@@ -15,7 +15,7 @@ from isles_assets.lib.workers import each_in_processes
 from isles_assets_tests.processes import REPOSITORY
 
 PROMPTLY = 10
-FINDING = Finding("sub-stroke0001", "a/b", "is wrong", "mend it")
+FINDING = Finding("is wrong", "mend it", path="a/b", subject="sub-stroke0001")
 
 
 def double(number):

@@ -13,9 +13,9 @@ from isles_assets.hub.restoring.shards import Holdings, Wanted, take_stock
 from isles_assets.hub.restoring.volumes import Restored, restore_volumes
 from isles_assets.lib.findings import Finding, Refusal, name_some, summarize
 from isles_assets.lib.progress import readable_bytes
-from isles_assets.release.record import RELEASE
-from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.release.volumes import BY_COLUMN, VOLUMES, Volume
+from isles_assets.release.isles24 import ISLES24
+from isles_assets.release.release import Release
+from isles_assets.release.volumes import Volume
 
 _ALL = "all"
 _STOPPED = 130
@@ -23,13 +23,13 @@ _STOPPED = 130
 log = logging.getLogger("isles_assets.restore")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, release: Release = ISLES24) -> int:
     """Run the command; 0 if all that was asked for is there, 1 with the reasons on stderr if anything was refused."""
     chosen = _arguments(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("isles_assets").setLevel(logging.INFO)
     try:
-        findings = _restore(chosen)
+        findings = _restore(release, chosen)
     except Refusal as refusal:
         log.error("%s", refusal)
         return 1
@@ -67,18 +67,23 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return chosen
 
 
-def _restore(chosen: argparse.Namespace) -> list[Finding]:
+def _restore(release: Release, chosen: argparse.Namespace) -> list[Finding]:
     """What was refused, when all else is done."""
-    if unknown := [*_unknown(chosen.subject, SUBJECT_IDS, "subject"), *_unknown(chosen.volume, BY_COLUMN, "volume")]:
+    if unknown := [
+        *_unknown(chosen.subject, release.subjects, "subject"),
+        *_unknown(chosen.volume, release.by_column, "volume"),
+    ]:
         raise Refusal("Nothing was restored.", unknown)
-    wanted = Wanted(_volumes(chosen.volume) if chosen.tree else [], clinical=chosen.clinical is not None)
+    wanted = Wanted(
+        release, _volumes(release, chosen.volume) if chosen.tree else [], clinical=chosen.clinical is not None
+    )
     revision = open_revision(chosen.dataset, chosen.revision)
     log.info("%s", revision.name)
     holdings = take_stock(revision, wanted, chosen.subject, chosen.workers, log.info)
-    log.info("%s", _described(holdings))
+    log.info("%s", _described(release, holdings))
     findings = list(holdings.findings)
     if chosen.clinical:
-        findings += _write_clinical(chosen.clinical, holdings, overwrite=chosen.overwrite)
+        findings += _write_clinical(release, chosen.clinical, holdings, overwrite=chosen.overwrite)
     if chosen.tree:
         restored = restore_volumes(
             holdings.volumes, chosen.tree, overwrite=chosen.overwrite, workers=chosen.workers, say=log.info
@@ -92,31 +97,33 @@ def _unknown(names: Sequence[str] | None, known: Collection[str], what: str) -> 
     for name in names or ():
         if name not in known and (name, what) != (_ALL, "volume"):
             close = difflib.get_close_matches(name, known, n=3) or list(known)
-            yield Finding("", name, f"is no {what} of the release", f"choose among {name_some(close, most=18)}")
+            yield Finding(f"is no {what} of the release", f"choose among {name_some(close, most=18)}", path=name)
 
 
-def _volumes(columns: Sequence[str] | None) -> list[Volume]:
-    return [volume for volume in VOLUMES if not columns or _ALL in columns or volume.column in columns]
+def _volumes(release: Release, columns: Sequence[str] | None) -> list[Volume]:
+    return [volume for volume in release.volumes if not columns or _ALL in columns or volume.column in columns]
 
 
-def _described(holdings: Holdings) -> str:
-    parts = [f"{len(holdings.subjects)} of the release's {len(SUBJECT_IDS)} subjects"]
+def _described(release: Release, holdings: Holdings) -> str:
+    parts = [f"{len(holdings.subjects)} of the release's {len(release.subjects)} subjects"]
     if volumes := holdings.volumes:
         parts.append(f"{_number(volumes, 'volume')}, {readable_bytes(sum(volume.size for volume in volumes))}")
     lines = [", ".join(parts)]
     if holdings.synthetic:
-        lines.append("SYNTHETIC SAMPLE: computed phantoms and invented clinical values, not the ISLES'24 release")
-    if others := [release for release in holdings.releases if release != RELEASE.version]:
-        lines.append(f"It is of {', '.join(map(repr, others))}; this version of isles-assets knows {RELEASE.version}.")
+        lines.append(
+            f"SYNTHETIC SAMPLE: computed phantoms and invented clinical values, not the {release.label} release"
+        )
+    if others := [version for version in holdings.releases if version != release.version]:
+        lines.append(f"It is of {', '.join(map(repr, others))}; this version of isles-assets knows {release.version}.")
     return "\n".join(lines)
 
 
-def _write_clinical(path: Path, holdings: Holdings, *, overwrite: bool) -> list[Finding]:
+def _write_clinical(release: Release, path: Path, holdings: Holdings, *, overwrite: bool) -> list[Finding]:
     if missing := [subject for subject in holdings.subjects if subject not in holdings.clinical]:
         problem = f"is not written: the clinical values of {name_some(missing)} could not be read"
-        return [Finding("", str(path), problem, "see the reasons, or choose other subjects")]
+        return [Finding(problem, "see the reasons, or choose other subjects", path=str(path))]
     try:
-        written = write_clinical(path, holdings.clinical, overwrite=overwrite)
+        written = write_clinical(release, path, holdings.clinical, overwrite=overwrite)
     except Refusal as refusal:
         return list(refusal.findings)
     rows = _number(holdings.clinical, "clinical row")

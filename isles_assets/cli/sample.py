@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isles_assets.lib.findings import Refusal
-from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.isles24 import ISLES24
+from isles_assets.release.release import Release
 from isles_assets.sample.tree import make_sample
 
 log = logging.getLogger(__name__)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, release: Release = ISLES24) -> int:
     """Run the command; 0 if the tree stands, 1 with the reason on stderr if it was refused."""
     parser = argparse.ArgumentParser(
         prog="isles24 sample",
-        description="Write a synthetic tree in the exact layout of the ISLES'24 release.",
+        description=f"Write a synthetic tree in the exact layout of the {release.label} release.",
     )
     parser.add_argument("root", type=Path, metavar="ROOT", help="the train/ folder to make; must not exist")
     parser.add_argument("--subject", nargs="+", action="extend", metavar="SUBJECT", help="only these (default: all)")
@@ -38,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
     try:
         make_sample(
+            release.only(chosen.subject) if chosen.subject else release,
             chosen.root,
-            subjects=chosen.subject or SUBJECT_IDS,
             release_scale=chosen.release_scale,
             lesions=dict(chosen.lesion),
             seed=chosen.seed,

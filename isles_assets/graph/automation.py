@@ -12,35 +12,40 @@ import dagster as dg
 
 from isles_assets.graph import reporting, webhook
 from isles_assets.graph.jobs import verify
-from isles_assets.graph.resources import Settings
-from isles_assets.publication.properties import PROPERTIES
+from isles_assets.graph.settings import Settings
+from isles_assets.products.dataset import Dataset
+from isles_assets.publication.properties import properties_of
+from isles_assets.release.release import Release
 from isles_assets.source.patience import PassingError
 
 _MOST_WORDS = 1500
 _A_DAY = 24 * 60 * 60
-_WHERE_WANTED = dg.DefaultSensorStatus.RUNNING if webhook.address() else dg.DefaultSensorStatus.STOPPED
 
 _passed = dg.AutomationCondition.all_checks_match(dg.AutomationCondition.check_passed(), blocking_only=True)
 _behind = dg.AutomationCondition.any_deps_updated().since(dg.AutomationCondition.newly_updated())
 
-when_complete = (
-    (dg.AutomationCondition.any_deps_updated() | dg.AutomationCondition.missing().newly_true())
-    .since(dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated())
-    .with_label("something is new")
-    & (~dg.AutomationCondition.any_deps_missing()).with_label("every partition is there")
-    & (~dg.AutomationCondition.any_deps_match(dg.AutomationCondition.execution_failed())).with_label("none failed")
-    & (~dg.AutomationCondition.any_deps_match(_behind)).with_label("none is older than what it is made from")
-    & (~dg.AutomationCondition.any_deps_in_progress()).with_label("none is being made")
-    & (~dg.AutomationCondition.in_progress()).with_label("nothing is being published")
-    & reduce(
-        and_,
-        (
-            dg.AutomationCondition.asset_matches(asset, _passed).with_label(f"blocking checks of {asset} passed")
-            for asset in dict.fromkeys(prop.asset for prop in PROPERTIES if prop.blocking)
-        ),
-    )
-).with_label("all shards and previews are fresh and all blocking checks have passed")
-"""When `hub_dataset` may follow by itself. What Dagster cannot see of the files, `hub_dataset` refuses."""
+
+def when_complete(release: Release) -> dg.AutomationCondition:
+    """When `hub_dataset` may follow by itself. What Dagster cannot see of the files, `hub_dataset` refuses."""
+    checked = dict.fromkeys(prop.asset for prop in properties_of(release) if prop.blocking)
+    return (
+        (dg.AutomationCondition.any_deps_updated() | dg.AutomationCondition.missing().newly_true())
+        .since(dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated())
+        .with_label("something is new")
+        & (~dg.AutomationCondition.any_deps_missing()).with_label("every partition is there")
+        & (~dg.AutomationCondition.any_deps_match(dg.AutomationCondition.execution_failed())).with_label("none failed")
+        & (~dg.AutomationCondition.any_deps_match(_behind)).with_label("none is older than what it is made from")
+        & (~dg.AutomationCondition.any_deps_in_progress()).with_label("none is being made")
+        & (~dg.AutomationCondition.in_progress()).with_label("nothing is being published")
+        & reduce(
+            and_,
+            (
+                dg.AutomationCondition.asset_matches(asset, _passed).with_label(f"blocking checks of {asset} passed")
+                for asset in checked
+            ),
+        )
+    ).with_label("all shards and previews are fresh and all blocking checks have passed")
+
 
 publish_when_complete = dg.AutomationConditionSensorDefinition(
     "publish_when_complete",
@@ -60,12 +65,14 @@ nightly_verify = dg.ScheduleDefinition(
     minimum_interval_seconds=_A_DAY,
     description="Has Zenodo a newer version of the release? Observed on zenodo_archive and posted, never taken.",
 )
-def newer_release(context: dg.SensorEvaluationContext, settings: Settings) -> dg.SensorResult | dg.SkipReason:
+def newer_release(
+    context: dg.SensorEvaluationContext, settings: Settings, dataset: dg.ResourceParam[Dataset]
+) -> dg.SensorResult | dg.SkipReason:
     """Ask Zenodo once a day."""
-    pinned = settings.release
+    pinned = dataset.release.record
     with reporting.refusals_reported():
         try:
-            newest = settings.zenodo(context.log.info).newest(pinned.record)
+            newest = settings.setup(dataset).zenodo(context.log.info).newest(pinned.record)
         except PassingError as error:
             return dg.SkipReason(f"Not known today whether there is a version after {pinned.version}: {error}")
     if newest.record == pinned.record:
@@ -78,14 +85,12 @@ def newer_release(context: dg.SensorEvaluationContext, settings: Settings) -> dg
     return dg.SensorResult(asset_events=[observation], cursor=newest.record)
 
 
-@dg.run_failure_sensor(default_status=_WHERE_WANTED)
 def failed_runs(context: dg.RunFailureSensorContext) -> None:
     """Posts each run that failed, and why, to the address in `ISLES_WEBHOOK_URL`."""
     words = [f"{event.step_key}: {_reason(event)}" for event in context.get_step_failure_events()]
     webhook.post(_message(context.dagster_run, "failed", words or [context.failure_event.message or ""]))
 
 
-@dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, default_status=_WHERE_WANTED)
 def failed_checks(context: dg.RunStatusSensorContext) -> None:
     """Posts the checks that failed in a run that did not, as in job `verify`, to the address in `ISLES_WEBHOOK_URL`."""
     entries = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
@@ -112,5 +117,15 @@ def _message(run: dg.DagsterRun, what: str, words: Sequence[str]) -> str:
     return text if len(text) <= _MOST_WORDS else f"{text[:_MOST_WORDS]}\n... and more: see the run in the UI"
 
 
-SENSORS: Sequence[dg.SensorDefinition] = [publish_when_complete, newer_release, failed_runs, failed_checks]
 SCHEDULES: Sequence[dg.ScheduleDefinition] = [nightly_verify]
+
+
+def sensors(*, notify: bool) -> Sequence[dg.SensorDefinition]:
+    """All sensors; those that notify start by themselves if that is wanted."""
+    status = dg.DefaultSensorStatus.RUNNING if notify else dg.DefaultSensorStatus.STOPPED
+    return [
+        publish_when_complete,
+        newer_release,
+        dg.run_failure_sensor(default_status=status)(failed_runs),
+        dg.run_status_sensor(run_status=dg.DagsterRunStatus.SUCCESS, default_status=status)(failed_checks),
+    ]

@@ -1,4 +1,4 @@
-"""The asset checks: each a property of `isles_assets.publication.properties` or `isles_assets.hub.verification`.
+"""The asset checks: each a property of `publication.properties`, or one of what is published in `hub.verification`.
 
 A failed blocking check stops what is downstream in its own run. `hub_dataset` does not rely on that.
 """
@@ -9,26 +9,33 @@ from importlib.metadata import version
 import dagster as dg
 from pydantic import Field
 
+from isles_assets.graph.commands import render
 from isles_assets.graph.reporting import of_findings
-from isles_assets.graph.resources import Settings
+from isles_assets.graph.settings import Settings
 from isles_assets.hub.target import Target
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local
 from isles_assets.lib.findings import Finding, fatal, found, summarize
+from isles_assets.products.dataset import Dataset
 from isles_assets.publication.guard import recorded_publication
-from isles_assets.publication.properties import PROPERTIES, Evidence, Property
+from isles_assets.publication.properties import Evidence, Property, properties_of
 from isles_assets.publication.publication import Publication
+from isles_assets.release.release import Release
 
 _DECODED = "decoded"
 _EVALUATIONS_ASKED = 10
 
 
-def property_check(prop: Property) -> dg.AssetChecksDefinition:
-    """The asset check that enforces `prop`."""
+def property_check(release: Release, prop: Property) -> dg.AssetChecksDefinition:
+    """The asset check that enforces `prop` on `release`."""
+    sentence = prop.sentence_of(release)
 
-    @dg.asset_check(name=prop.name, asset=prop.asset, description=prop.sentence, blocking=prop.blocking)
-    def check(context: dg.AssetCheckExecutionContext, settings: Settings) -> dg.AssetCheckResult:
+    @dg.asset_check(name=prop.name, asset=prop.asset, description=sentence, blocking=prop.blocking)
+    def check(
+        context: dg.AssetCheckExecutionContext, settings: Settings, dataset: dg.ResourceParam[Dataset]
+    ) -> dg.AssetCheckResult:
+        setup = settings.setup(dataset)
         severity = dg.AssetCheckSeverity.ERROR if prop.blocking else dg.AssetCheckSeverity.WARN
-        return _result(context, prop.name, severity, lambda: prop.find(Evidence(settings.tree, settings.folder)))
+        return _result(context, prop.name, severity, lambda: list(prop.find(Evidence(setup.tree, setup.folder))))
 
     return check
 
@@ -37,9 +44,13 @@ def publication_check(verify: Callable[[Target, Publication], list[Finding]]) ->
     """The asset check on what is published that `verify` makes; it can be run alone at any later time."""
 
     @dg.asset_check(name=verify.__name__, asset="hub_dataset", description=verify.__doc__)
-    def check(context: dg.AssetCheckExecutionContext, settings: Settings) -> dg.AssetCheckResult:
+    def check(
+        context: dg.AssetCheckExecutionContext, settings: Settings, dataset: dg.ResourceParam[Dataset]
+    ) -> dg.AssetCheckResult:
+        setup = settings.setup(dataset)
+
         def find() -> list[Finding]:
-            return verify(settings.target(), recorded_publication(settings.folder, settings.repo))
+            return verify(setup.target(), recorded_publication(dataset, setup.folder, setup.repo))
 
         return _result(context, verify.__name__, dg.AssetCheckSeverity.ERROR, find)
 
@@ -56,17 +67,23 @@ class LoadsConfig(dg.Config):
 
 
 @dg.asset_check(asset="hub_dataset", name=loads.__name__, description=loads.__doc__)
-def loads_check(context: dg.AssetCheckExecutionContext, config: LoadsConfig, settings: Settings) -> dg.AssetCheckResult:
+def loads_check(
+    context: dg.AssetCheckExecutionContext,
+    config: LoadsConfig,
+    settings: Settings,
+    dataset: dg.ResourceParam[Dataset],
+) -> dg.AssetCheckResult:
     """The check `loads`, which remembers what it has decoded: fetching and decoding take most of a run in vain."""
+    setup = settings.setup(dataset)
     decoded = ""
 
     def find() -> list[Finding]:
         nonlocal decoded
-        publication = recorded_publication(settings.folder, settings.repo)
+        publication = recorded_publication(dataset, setup.folder, setup.repo)
         decoded = f"{publication.digest} by datasets {version('datasets')}"
         known = decoded == _decoded_before(context) and not config.again
         context.log.info(f"The first row {'was decoded before' if known else 'is decoded'}")
-        return loads(settings.target(), publication, decode=not known)
+        return loads(setup.target(), publication, decode=not known)
 
     result = _result(context, loads.__name__, dg.AssetCheckSeverity.ERROR, find)
     return result.with_metadata({**result.metadata, _DECODED: decoded}) if result.passed else result
@@ -92,17 +109,19 @@ def _result(
     findings = found(find)
     if bad := fatal(findings):
         say = context.log.error if severity is dg.AssetCheckSeverity.ERROR else context.log.warning
-        say("\n  ".join([f"{name} failed:", *summarize(bad)]))
+        say("\n  ".join([f"{name} failed:", *summarize(bad, render=render)]))
     return dg.AssetCheckResult(
         passed=not bad,
         severity=severity,
-        description="\n".join(summarize(bad or findings)) or None,
+        description="\n".join(summarize(bad or findings, render=render)) or None,
         metadata=of_findings(findings),
     )
 
 
-CHECKS: Sequence[dg.AssetChecksDefinition] = [
-    *(property_check(prop) for prop in PROPERTIES),
-    *(publication_check(verify) for verify in (remote_matches_local, card_valid)),
-    loads_check,
-]
+def checks_of(release: Release) -> Sequence[dg.AssetChecksDefinition]:
+    """All checks of the graph of `release`."""
+    return [
+        *(property_check(release, prop) for prop in properties_of(release)),
+        *(publication_check(verify) for verify in (remote_matches_local, card_valid)),
+        loads_check,
+    ]

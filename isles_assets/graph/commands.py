@@ -1,18 +1,15 @@
-"""The commands that messages tell people to run."""
+"""The commands that messages tell people to run: mends as what is typed in a terminal."""
+
+from isles_assets.lib.findings import Materialize, Mend
 
 BUILD = "dagster job execute -m isles_assets -j build"
 
 
-def materialize(*assets: str) -> str:
-    """The command that materializes `assets` in one run."""
-    return f"dagster asset materialize -m isles_assets --select {','.join(assets)}"
-
-
-def materialize_partition(asset: str, subject: str) -> str:
-    """The command that materializes the partition `subject` of `asset`."""
-    return f"{materialize(asset)} --partition {subject}"
-
-
-TAKE_STOCK = materialize("raw_tree", "clinical_table", "subject_manifest")
-PUBLISH = materialize("hub_dataset")
-RESTORE = "isles24-restore"
+def render(mend: Mend) -> str:
+    """`mend` as people can follow it: the words, or the command that does it."""
+    if not isinstance(mend, Materialize):
+        return str(mend)
+    if not mend.assets:
+        return BUILD
+    command = f"dagster asset materialize -m isles_assets --select {','.join(mend.assets)}"
+    return f"{command} --partition {mend.subject}" if mend.subject else command

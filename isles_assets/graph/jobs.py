@@ -1,23 +1,28 @@
 """Jobs: everything in one run, a look at what is published, and the way back to an earlier publication."""
 
+from typing import Any
+
 import dagster as dg
 from pydantic import Field
 
-from isles_assets.graph.reporting import of_published, refusals_reported
-from isles_assets.graph.resources import Settings
-from isles_assets.hub.huggingface import HuggingFaceHub
-from isles_assets.lib.findings import Finding, Refusal
-from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.graph.reporting import metadata, of_published, refusals_reported
+from isles_assets.graph.settings import Settings
+from isles_assets.lib.findings import Refusal
+from isles_assets.products.dataset import Dataset
+from isles_assets.release.release import Release
 
-build = dg.define_asset_job(
-    "build",
-    selection=dg.AssetSelection.all(),
-    description="The whole graph over all 149 subjects, in one run.",
-    tags={
-        "dagster/asset_partition_range_start": SUBJECT_IDS[0],
-        "dagster/asset_partition_range_end": SUBJECT_IDS[-1],
-    },
-)
+
+def build_job(release: Release) -> Any:
+    """The job `build`."""
+    return dg.define_asset_job(
+        "build",
+        selection=dg.AssetSelection.all(),
+        description=release.describe("The whole graph over all {subjects} subjects, in one run."),
+        tags={
+            "dagster/asset_partition_range_start": release.subjects[0],
+            "dagster/asset_partition_range_end": release.subjects[-1],
+        },
+    )
 
 
 verify = dg.define_asset_job(
@@ -35,16 +40,18 @@ class RollbackConfig(dg.Config):
 
 
 @dg.op
-def restore_revision(context: dg.OpExecutionContext, config: RollbackConfig, settings: Settings) -> None:
+def restore_revision(
+    context: dg.OpExecutionContext, config: RollbackConfig, settings: Settings, dataset: dg.ResourceParam[Dataset]
+) -> None:
     """Bring `main` back to what an earlier revision holds, by one new commit and without sending data."""
     with refusals_reported():
-        target = settings.target()
-        if not isinstance(target, HuggingFaceHub):
+        target = settings.setup(dataset).target()
+        if target.history is None:
             mend = "publish again from the tree that it was made of"
-            raise Refusal("Not rolled back.", [Finding("", target.location, "a local target has no history", mend)])
-        published = target.roll_back(config.to)
-    facts = of_published(published, target.location)
-    context.log_event(dg.AssetObservation("hub_dataset", metadata={**facts, "rolled back to": config.to}))
+            raise Refusal.of("Not rolled back.", "a local target has no history", mend, path=target.location)
+        published = target.history.roll_back(config.to)
+    shown = of_published(published, target.location) | metadata({"rolled back to": config.to})
+    context.log_event(dg.AssetObservation("hub_dataset", metadata=shown))
     context.log.info(f"`main` of {target.location} is at {published.revision}, which holds what {config.to} holds")
 
 

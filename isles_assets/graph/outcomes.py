@@ -7,34 +7,26 @@ so that exactly those show as failed and a backfill of failed partitions runs on
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
 
 import dagster as dg
 
-from isles_assets.graph.commands import materialize_partition
-from isles_assets.graph.reporting import Metadata, of_findings, refusals_reported
-from isles_assets.lib.findings import Finding, Refusal, name_some
+from isles_assets.graph.commands import render
+from isles_assets.graph.reporting import Metadata, metadata, of_findings, refusals_reported
+from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
+from isles_assets.lib.shown import Shown
 from isles_assets.lib.workers import WorkerDiedError
-from isles_assets.products.building import Outcome, Record
+from isles_assets.products.building import Outcome
+from isles_assets.products.sidecar import Sidecar
 from isles_assets.tables.folder import DataFolder
-from isles_assets.tables.manifest import SubjectManifest, read_manifest
+from isles_assets.tables.manifest import ManifestRow, read_manifest
 
-Made = TypeVar("Made", contravariant=True)
-Rows = Sequence[SubjectManifest]
+Rows = Sequence[ManifestRow]
 
 _CODE_VERSION = "dagster/code_version"
 _DATA_VERSION = "dagster/data_version"
 
 
-class Describe(Protocol[Made]):
-    """What the UI shows of one partition."""
-
-    def __call__(self, row: SubjectManifest, made: Made, *, written: bool) -> Metadata:
-        """The metadata of what was `made` of the subject of `row`, now (`written`) or before."""
-        ...
-
-
-def wanted_rows(context: dg.AssetExecutionContext, folder: DataFolder) -> list[SubjectManifest]:
+def wanted_rows(context: dg.AssetExecutionContext, folder: DataFolder) -> list[ManifestRow]:
     """The manifest's rows of this run's partitions, of those that have one. Raises `Refusal` without a manifest."""
     rows = read_manifest(folder)
     return [rows[key] for key in context.partition_keys if key in rows]
@@ -44,13 +36,14 @@ def materialize_each(
     context: dg.AssetExecutionContext,
     rows: Rows,
     *,
-    build: Callable[[Rows], Iterable[Outcome[Record]]],
-    complete: Callable[[Rows], Mapping[str, Record]],
-    describe: Describe[Record],
+    build: Callable[[Rows], Iterable[Outcome]],
+    complete: Callable[[Rows], Mapping[str, Sidecar]],
+    describe: Callable[[ManifestRow, Sidecar], Shown],
 ) -> None:
     """Materialize each partition of this run with what `build` makes of its row, or fail naming each that failed.
 
-    `complete` tells which of some rows are done: cut short, a run may have finished some without saying so.
+    `complete` tells which of some rows are done: an interrupted run may have finished some that it did not report.
+    `describe` is what the UI shows of a partition.
     """
     by_subject = {row.subject: row for row in rows}
     outcomes: PartitionOutcomes
@@ -58,9 +51,9 @@ def materialize_each(
         for key in set(context.partition_keys) - set(by_subject):
             outcomes.fail(key, Refusal(f"{key} is not in the manifest; see the checks of subject_manifest."))
 
-        def succeed(record: Record, *, written: bool) -> None:
-            metadata = describe(by_subject[record.subject], record, written=written)
-            outcomes.succeed(record.subject, metadata, record.data_version)
+        def succeed(sidecar: Sidecar, *, written: bool) -> None:
+            shown = {**describe(by_subject[sidecar.subject], sidecar), "written": written}
+            outcomes.succeed(sidecar.subject, metadata(shown), sidecar.data_version)
 
         try:
             for outcome in build(rows):
@@ -70,8 +63,8 @@ def materialize_each(
                     succeed(outcome.result, written=outcome.written)
         finally:
             unheard = [row for row in rows if row.subject not in {*outcomes.succeeded, *outcomes.failed}]
-            for record in complete(unheard).values():
-                succeed(record, written=True)
+            for sidecar in complete(unheard).values():
+                succeed(sidecar, written=True)
 
 
 class PartitionOutcomes:
@@ -83,17 +76,17 @@ class PartitionOutcomes:
         self.succeeded: dict[str, tuple[Mapping[str, dg.MetadataValue], str]] = {}
         self.failed: dict[str, Exception] = {}
 
-    def succeed(self, key: str, metadata: Mapping[str, dg.MetadataValue], data_version: str) -> None:
-        """`key` is materialized, with `metadata` and a data version of its own."""
-        self.succeeded[key] = metadata, data_version
-        self._context.add_asset_metadata(metadata, partition_key=key)
+    def succeed(self, key: str, shown: Metadata, data_version: str) -> None:
+        """`key` is materialized, with metadata that is `shown` and a data version of its own."""
+        self.succeeded[key] = shown, data_version
+        self._context.add_asset_metadata(shown, partition_key=key)
 
     def record(self) -> None:
         """Store a materialization of each that succeeded, which Dagster does only if the step succeeds."""
-        for key, (metadata, data_version) in self.succeeded.items():
+        for key, (shown, data_version) in self.succeeded.items():
             versions = {_DATA_VERSION: data_version, "dagster/data_version_is_user_provided": "true"}
             materialization = dg.AssetMaterialization(
-                self._context.asset_key, partition=key, metadata=metadata, tags=self._provenance | versions
+                self._context.asset_key, partition=key, metadata=shown, tags=self._provenance | versions
             )
             self._context.log_event(materialization)
 
@@ -102,8 +95,8 @@ class PartitionOutcomes:
         error = self.failed[key]
         if isinstance(error, Refusal) and error.findings:
             return error.findings
-        mend = materialize_partition(self._context.asset_key.to_user_string(), key)
-        return (Finding(key, "", _words(error), mend),)
+        mend = Materialize((self._context.asset_key.to_user_string(),), key)
+        return (Finding(_words(error), mend, subject=key),)
 
     def fail(self, key: str, error: Exception) -> None:
         """`key` is not materialized, because of `error`; the others go on."""
@@ -154,6 +147,8 @@ def _expected(error: Exception) -> bool:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, Refusal):
+        return error.text(render)
     return str(error) if _expected(error) else f"{type(error).__name__}: {error}"
 
 

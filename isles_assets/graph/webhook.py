@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
-from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.findings import Refusal
 
 VARIABLE = "ISLES_WEBHOOK_URL"
 _SECONDS = 10.0
@@ -29,17 +29,34 @@ def post(text: str) -> None:
     Raises `Refusal`, which names the host alone, where it is not set or did not take the message.
     """
     if not address():
-        raise _refusal("is not set", "set it to the address of an incoming webhook")
+        raise Refusal.of(
+            "The message was not posted.", "is not set", "set it to the address of an incoming webhook", path=VARIABLE
+        )
     host = urlsplit(address()).hostname
     if urlsplit(address()).scheme not in ("http", "https") or not host:
-        raise _refusal("is not the address of a web server", "set it to the address of an incoming webhook")
+        raise Refusal.of(
+            "The message was not posted.",
+            "is not the address of a web server",
+            "set it to the address of an incoming webhook",
+            path=VARIABLE,
+        )
     try:
         status = _send(text)
     except requests.RequestException as error:
         # The error, and all that it was raised from, names the address.
-        raise _refusal(f"cannot be reached at {host}: {type(error).__name__}", "see whether it is up") from None
+        raise Refusal.of(
+            "The message was not posted.",
+            f"cannot be reached at {host}: {type(error).__name__}",
+            "see whether it is up",
+            path=VARIABLE,
+        ) from None
     if not 200 <= status < 300:
-        raise _refusal(f"did not take it: {host} answered {status}", "make a new webhook there, if this one has ended")
+        raise Refusal.of(
+            "The message was not posted.",
+            f"did not take it: {host} answered {status}",
+            "make a new webhook there, if this one has ended",
+            path=VARIABLE,
+        )
 
 
 def _send(text: str) -> int:
@@ -48,7 +65,3 @@ def _send(text: str) -> int:
         for scheme in ("http://", "https://"):
             session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=_ATTEMPTS))
         return session.post(address(), json={"text": text}, timeout=_SECONDS, allow_redirects=False).status_code
-
-
-def _refusal(problem: str, mend: str) -> Refusal:
-    return Refusal("The message was not posted.", [Finding("", VARIABLE, problem, mend)])

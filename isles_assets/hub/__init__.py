@@ -1,1 +1,4 @@
-"""Where the dataset is published, and whether what is there is what was published. Nothing here imports Dagster."""
+"""Where the dataset is published, a module a target, and how it is read back. Add a target and its line in `targets`.
+
+What is published is decided in `publication`; here it is moved, compared and read.
+"""

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from isles_assets.graph.commands import PUBLISH
-from isles_assets.lib.findings import Finding
-from isles_assets.products.schema import OF_ALL_SUBJECTS, is_ours
-from isles_assets.publication.publication import Publication, RepoFile
+from isles_assets.lib.findings import Finding, Materialize
+from isles_assets.products.product import PublicationFile
+from isles_assets.publication.publication import Publication
+
+PUBLISH = Materialize(("hub_dataset",))
 
 
 @dataclass(frozen=True)
@@ -19,34 +20,38 @@ class StoredFile:
     sha256: str | None
     blob_id: str | None = None
 
-    def holds(self, file: RepoFile) -> bool:
+    def holds(self, file: PublicationFile) -> bool:
         """Whether its bytes are those of `file`."""
         if self.sha256 is not None:
             return (self.size, self.sha256) == (file.size, file.sha256)
         return self.size == file.size and self.blob_id == _git_blob_id(file)
 
 
-def _git_blob_id(file: RepoFile) -> str | None:
-    if file.source is None:
+def _git_blob_id(file: PublicationFile) -> str | None:
+    if file.content is None:
         return None
-    content = file.source if isinstance(file.source, bytes) else file.source.read_bytes()
+    content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Files to add, files whose bytes differ, files that are there, and paths of ours that should not be there."""
+    """Files to add, files whose bytes differ, files that are there, and paths of ours that should not be there.
 
-    added: tuple[RepoFile, ...]
-    changed: tuple[RepoFile, ...]
-    unchanged: tuple[RepoFile, ...]
+    `common_files` are the paths of files that are not a subject's.
+    """
+
+    added: tuple[PublicationFile, ...]
+    changed: tuple[PublicationFile, ...]
+    unchanged: tuple[PublicationFile, ...]
     removed: tuple[str, ...]
+    common_files: tuple[str, ...]
 
     def __bool__(self) -> bool:
         return bool(self.added or self.changed or self.removed)
 
     @property
-    def files(self) -> tuple[RepoFile, ...]:
+    def files(self) -> tuple[PublicationFile, ...]:
         """What has to be sent."""
         return (*self.added, *self.changed)
 
@@ -57,7 +62,10 @@ class Changes:
             "changed": [file.path for file in self.changed],
             "removed": list(self.removed),
         }
-        return {kind: sorted({_subject_or_file(path) for path in paths}) for kind, paths in kinds.items()}
+        return {kind: sorted({self._subject_or_file(path) for path in paths}) for kind, paths in kinds.items()}
+
+    def _subject_or_file(self, path: str) -> str:
+        return path if path in self.common_files else PurePosixPath(path).stem
 
 
 def compare(publication: Publication, stored: Mapping[str, StoredFile]) -> Changes:
@@ -68,7 +76,8 @@ def compare(publication: Publication, stored: Mapping[str, StoredFile]) -> Chang
         added=tuple(file for file in publication.files if file.path not in stored),
         changed=tuple(file for file in there if not stored[file.path].holds(file)),
         unchanged=tuple(file for file in there if stored[file.path].holds(file)),
-        removed=tuple(sorted(path for path in stored if is_ours(path) and path not in wanted)),
+        removed=tuple(sorted(path for path in stored if publication.dataset.is_ours(path) and path not in wanted)),
+        common_files=publication.dataset.common_files,
     )
 
 
@@ -76,17 +85,13 @@ def differences(publication: Publication, stored: Mapping[str, StoredFile]) -> l
     """What is wrong with a revision that holds `stored` and should be `publication`."""
     changes = compare(publication, stored)
     return [
-        *(Finding("", file.path, "is not published", PUBLISH) for file in changes.added),
-        *(Finding("", file.path, _difference(file, stored[file.path]), PUBLISH) for file in changes.changed),
-        *(Finding("", path, "is published but not of this dataset", PUBLISH) for path in changes.removed),
+        *(Finding("is not published", PUBLISH, path=file.path) for file in changes.added),
+        *(Finding(_difference(file, stored[file.path]), PUBLISH, path=file.path) for file in changes.changed),
+        *(Finding("is published but not of this dataset", PUBLISH, path=path) for path in changes.removed),
     ]
 
 
-def _difference(file: RepoFile, stored: StoredFile) -> str:
+def _difference(file: PublicationFile, stored: StoredFile) -> str:
     if stored.size != file.size:
         return f"has {stored.size} bytes instead of {file.size}"
     return "has other bytes than the local one"
-
-
-def _subject_or_file(path: str) -> str:
-    return path if path in OF_ALL_SUBJECTS else PurePosixPath(path).stem

@@ -13,18 +13,19 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.hf_api import RepoFile as HubFile
+from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session
 from huggingface_hub.utils._runtime import is_xet_available
 
 from isles_assets.hub.changes import StoredFile, compare, differences
 from isles_assets.hub.repo import check_repo_id, check_write_access, denials_explained, status_of
-from isles_assets.hub.target import Published
+from isles_assets.hub.target import Destination, History, Published, Staging, Target
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress
-from isles_assets.products.schema import CARD, is_ours
-from isles_assets.publication.publication import Publication, RepoFile
-from isles_assets.release.record import RELEASE
+from isles_assets.products.config import CARD
+from isles_assets.products.dataset import Dataset
+from isles_assets.products.product import PublicationFile
+from isles_assets.publication.publication import Publication
 
 Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 
@@ -36,19 +37,34 @@ _GROUP = 10
 
 
 @dataclass(frozen=True)
-class HuggingFaceHub:
-    """The dataset repo `repo` at `endpoint` (None: `HF_ENDPOINT`), which is made, `private` or not, if it is not there.
+class HuggingFaceHub(Target):
+    """The repo of `dataset` at `endpoint` (None: `HF_ENDPOINT`), made, `private` or not, if it is not there.
 
     `say` is told how far an upload is.
     """
 
+    is_public = True
+
     repo: str
+    dataset: Dataset
     private: bool = False
     endpoint: str | None = None
     say: Callable[[str], None] = field(default=logging.getLogger(__name__).info, repr=False)
 
     def __post_init__(self) -> None:
         check_repo_id(self.repo)
+
+    @classmethod
+    def at(cls, destination: Destination) -> "HuggingFaceHub":
+        return cls(destination.repo, destination.dataset, destination.private, say=destination.say)
+
+    @property
+    def staging(self) -> Staging:
+        return self
+
+    @property
+    def history(self) -> History:
+        return self
 
     @property
     def _api(self) -> HfApi:
@@ -75,11 +91,13 @@ class HuggingFaceHub:
         changes = compare(publication, self.files_at(base))
         revision = base
         if changes:
-            copies = self._copies([file for file in changes.files if file.source is None])
-            additions = self._upload([file for file in changes.files if file.source is not None], MAIN)
+            copies = self._copies([file for file in changes.files if file.content is None])
+            additions = self._upload([file for file in changes.files if file.content is not None], MAIN)
             deletions = [CommitOperationDelete(path) for path in changes.removed]
             operations: list[Operation] = [*additions, *copies, *deletions]
-            message = f"ISLES'24 {RELEASE.version}: {len(publication.subjects)} subjects"
+            message = (
+                f"{self.dataset.release.label} {self.dataset.release.version}: {len(publication.subjects)} subjects"
+            )
             revision = self._commit(operations, message, base, lambda stored: not compare(publication, stored))
         if wrong := differences(publication, self.files_at(revision)):
             raise Refusal(f"Revision {revision} of {self.repo} is not what was to be published.", wrong)
@@ -96,7 +114,7 @@ class HuggingFaceHub:
             self._api.create_repo(self.repo, repo_type=_TYPE, private=self.private, exist_ok=True)
             self._api.create_branch(self.repo, branch=STAGING, repo_type=_TYPE, exist_ok=True)
 
-    def stage(self, files: Sequence[RepoFile]) -> None:
+    def stage(self, files: Sequence[PublicationFile]) -> None:
         """Put `files` on the staging branch, where readers of `main` do not see them, in one commit.
 
         On return the Hub has them under the sizes and digests that they have here. What is staged already is not
@@ -114,16 +132,16 @@ class HuggingFaceHub:
                 if _lost(files, self._staged()):  # else the answer was lost, but the commit took effect
                     raise
             if lost := _lost(files, self._staged()):
-                findings = [Finding("", file.path, "is not what was sent", "materialize it again") for file in lost]
+                findings = [Finding("is not what was sent", "materialize it again", path=file.path) for file in lost]
                 raise Refusal("Staging failed; nothing was freed.", findings)
 
-    def _copies(self, files: Sequence[RepoFile]) -> list[CommitOperationCopy]:
+    def _copies(self, files: Sequence[PublicationFile]) -> list[CommitOperationCopy]:
         """Operations that bring freed shards from the staging branch. Raises `Refusal` naming any that is not there."""
         if not files:
             return []
         if lost := _lost(files, self._staged()):
             mend = "remove its record in shards/records and materialize it again"
-            findings = [Finding("", file.path, "is neither on this disk nor staged on the Hub", mend) for file in lost]
+            findings = [Finding("is neither on this disk nor staged on the Hub", mend, path=file.path) for file in lost]
             raise Refusal("Not published.", findings)
         return [CommitOperationCopy(file.path, file.path, src_revision=STAGING) for file in files]
 
@@ -146,8 +164,8 @@ class HuggingFaceHub:
 
     def _roll_back(self, to: str) -> Published:
         base = self._head()
-        wanted = _ours(self.files_at(to))
-        there = _ours(self.files_at(base))
+        wanted = self._ours(self.files_at(to))
+        there = self._ours(self.files_at(base))
         restored = [path for path, file in wanted.items() if there.get(path) != file]
         removed = [path for path in there if path not in wanted]
         revision = base
@@ -155,8 +173,8 @@ class HuggingFaceHub:
             copies = [CommitOperationCopy(path, path, src_revision=to) for path in restored]
             deletions = [CommitOperationDelete(path) for path in removed]
             message = f"Roll back to {to}"
-            revision = self._commit([*copies, *deletions], message, base, lambda stored: _ours(stored) == wanted)
-        if _ours(self.files_at(revision)) != wanted:
+            revision = self._commit([*copies, *deletions], message, base, lambda stored: self._ours(stored) == wanted)
+        if self._ours(self.files_at(revision)) != wanted:
             raise Refusal(f"Revision {revision} of {self.repo} is not what {to} holds.")
         return Published(self._url(revision), revision, revision != base)
 
@@ -169,8 +187,12 @@ class HuggingFaceHub:
         try:
             entries = list(self._api.list_repo_tree(self.repo, recursive=True, revision=revision, repo_type=_TYPE))
         except RevisionNotFoundError as error:
-            finding = Finding("", self.repo, f"has no revision {revision}", "name a tag or commit of the repo")
-            raise Refusal("There is no such revision.", [finding]) from error
+            raise Refusal.of(
+                "There is no such revision.",
+                f"has no revision {revision}",
+                "name a tag or commit of the repo",
+                path=self.repo,
+            ) from error
         except RepositoryNotFoundError as error:
             if status_of(error) != 404:
                 raise
@@ -178,22 +200,23 @@ class HuggingFaceHub:
         return {
             entry.path: StoredFile(entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
             for entry in entries
-            if isinstance(entry, HubFile)
+            if isinstance(entry, RepoFile)
         }
 
     def card(self) -> str:
         try:
             path = self._api.hf_hub_download(self.repo, CARD, repo_type=_TYPE, revision=self._head())
         except HfHubHTTPError as error:
-            finding = Finding("", self.repo, f"holds no {CARD}", "publish the dataset")
-            raise Refusal("Nothing is published.", [finding]) from error
+            raise Refusal.of(
+                "Nothing is published.", f"holds no {CARD}", "publish the dataset", path=self.repo
+            ) from error
         return Path(path).read_text()
 
     def _head(self) -> str:
         """The commit that `main` is at."""
         return str(self._api.repo_info(self.repo, repo_type=_TYPE, revision=MAIN).sha)
 
-    def _upload(self, files: Sequence[RepoFile], branch: str) -> list[CommitOperationAdd]:
+    def _upload(self, files: Sequence[PublicationFile], branch: str) -> list[CommitOperationAdd]:
         """Send the files, group by group; each group is on the Hub for good before the next."""
         additions = [_addition(file) for file in files]
         by_lfs = is_xet_available() and not self._has_xet()
@@ -233,7 +256,10 @@ class HuggingFaceHub:
                 return head
             problem = f"`main` moved from {base} to {head} while this was under way"
             mend = "look at what was committed there; publish again to replace it"
-            raise Refusal("Not published: somebody else did.", [Finding("", self.repo, problem, mend)]) from error
+            raise Refusal.of("Not published: somebody else did.", problem, mend, path=self.repo) from error
+
+    def _ours(self, stored: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
+        return {path: file for path, file in stored.items() if self.dataset.is_ours(path)}
 
     def _url(self, revision: str) -> str:
         return f"{self._api.endpoint}/datasets/{self.repo}/tree/{revision}"
@@ -241,12 +267,12 @@ class HuggingFaceHub:
 
 def tag_of(publication: Publication) -> str:
     """The tag of a publication: release and digest, so that equal content has one tag."""
-    return f"{RELEASE.version}-{publication.digest[:12]}"
+    return f"{publication.dataset.release.version}-{publication.digest[:12]}"
 
 
-def _addition(file: RepoFile) -> CommitOperationAdd:
-    assert file.source is not None
-    addition = CommitOperationAdd(file.path, file.source)
+def _addition(file: PublicationFile) -> CommitOperationAdd:
+    assert file.content is not None
+    addition = CommitOperationAdd(file.path, file.content)
     addition.upload_info.sha256 = bytes.fromhex(file.sha256)
     return addition
 
@@ -264,10 +290,6 @@ def _opened(additions: Sequence[CommitOperationAdd]) -> Iterator[None]:
             addition.path_or_fileobj = addition.path_or_fileobj.name
 
 
-def _lost(files: Sequence[RepoFile], stored: Mapping[str, StoredFile] | None) -> list[RepoFile]:
+def _lost(files: Sequence[PublicationFile], stored: Mapping[str, StoredFile] | None) -> list[PublicationFile]:
     """Those of `files` that `stored` does not hold as they are."""
     return [file for file in files if not stored or file.path not in stored or not stored[file.path].holds(file)]
-
-
-def _ours(stored: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
-    return {path: file for path, file in stored.items() if is_ours(path)}

@@ -11,18 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from isles_assets.graph.commands import PUBLISH
-from isles_assets.hub.changes import StoredFile, differences
+from isles_assets.hub.changes import PUBLISH, StoredFile, differences
 from isles_assets.hub.repo import check_repo_id
-from isles_assets.hub.target import Published
+from isles_assets.hub.target import Destination, Published, Target
 from isles_assets.lib.files import explained, sha256_of, sync_folder
 from isles_assets.lib.findings import Finding, Refusal
-from isles_assets.products.schema import CARD
-from isles_assets.publication.publication import Publication, RepoFile
+from isles_assets.products.config import CARD
+from isles_assets.products.product import PublicationFile
+from isles_assets.publication.publication import Publication
 
 
 @dataclass(frozen=True)
-class LocalHub:
+class LocalHub(Target):
     """The repo `repo` below the folder `root`."""
 
     root: Path
@@ -30,6 +30,10 @@ class LocalHub:
 
     def __post_init__(self) -> None:
         check_repo_id(self.repo)
+
+    @classmethod
+    def at(cls, destination: Destination) -> "LocalHub":
+        return cls(destination.folder.hub, destination.repo)
 
     @property
     def folder(self) -> Path:
@@ -46,14 +50,14 @@ class LocalHub:
 
     def publish(self, publication: Publication) -> Published:
         """Make the folder hold `publication`; nothing is done where it does already, and damage is mended."""
-        if freed := [file.path for file in publication.files if file.source is None]:
+        if freed := [file.path for file in publication.files if file.content is None]:
             mend = "publish to the Hub, which has them, or remove shards/records and materialize them again"
-            raise Refusal("Not published.", [Finding("", path, "was freed from this disk", mend) for path in freed])
+            raise Refusal("Not published.", [Finding("was freed from this disk", mend, path=path) for path in freed])
         revision = publication.digest[:40]
         with explained(self.folder):
             if self.folder.exists() and not self.folder.is_symlink():
                 mend = "move it away; isles-assets puts a link of that name there"
-                raise Refusal("Not published.", [Finding("", str(self.folder), "is a folder of somebody else's", mend)])
+                raise Refusal.of("Not published.", "is a folder of somebody else's", mend, path=str(self.folder))
             current = self.folder.resolve().name if self.folder.is_symlink() else ""
             if current.startswith(revision) and not differences(publication, self.stored(publication)):
                 return Published(self.location, revision, changed=False)
@@ -63,7 +67,7 @@ class LocalHub:
             staging = self._revisions / f"{revision}.staging"
             try:
                 for file in publication.files:
-                    _place(file.source, staging / file.path)
+                    _place(file.content, staging / file.path)
                 staging.rename(target)
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
@@ -89,8 +93,7 @@ class LocalHub:
         try:
             return (self.folder / CARD).read_text()
         except FileNotFoundError as error:
-            finding = Finding("", self.location, "holds no card", PUBLISH)
-            raise Refusal("Nothing is published.", [finding]) from error
+            raise Refusal.of("Nothing is published.", "holds no card", PUBLISH, path=self.location) from error
 
     def _switch_to(self, target: Path) -> None:
         link = self.folder.with_name(f".{self.folder.name}.link")
@@ -105,19 +108,19 @@ class LocalHub:
                 shutil.rmtree(revision)
 
 
-def _digest(path: Path, known: RepoFile | None) -> str:
-    if known and isinstance(known.source, Path) and known.source.samefile(path):
+def _digest(path: Path, known: PublicationFile | None) -> str:
+    if known and isinstance(known.content, Path) and known.content.samefile(path):
         return known.sha256
     return sha256_of(path)
 
 
-def _place(source: Path | bytes | None, path: Path) -> None:
-    assert source is not None
+def _place(content: Path | bytes | None, path: Path) -> None:
+    assert content is not None
     path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(source, bytes):
-        path.write_bytes(source)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
         return
     try:
-        path.hardlink_to(source)
+        path.hardlink_to(content)
     except OSError:
-        shutil.copyfile(source, path)
+        shutil.copyfile(content, path)

@@ -43,7 +43,7 @@ class Unavailable(Refusal):
     """Nothing can be read, whatever the file: to go on would be in vain."""
 
 
-class PublishedFile(Protocol):
+class RemoteFile(Protocol):
     """A file of a revision, of `size` bytes."""
 
     @property
@@ -63,7 +63,7 @@ class Revision(Protocol):
     @property
     def name(self) -> str: ...
 
-    def find(self, paths: Sequence[str]) -> dict[str, PublishedFile]:
+    def find(self, paths: Sequence[str]) -> dict[str, RemoteFile]:
         """Those of `paths` that are files of the revision. Raises `Unavailable`."""
         ...
 
@@ -80,14 +80,15 @@ def open_revision(location: str, revision: str | None = None, endpoint: str | No
     if is_folder:
         if revision is not None:
             mend = "leave the revision out, or name a repo of the Hub"
-            raise Refusal("There is no such revision.", [Finding("", location, "is a folder, which has none", mend)])
+            raise Refusal.of("There is no such revision.", "is a folder, which has none", mend, path=location)
         return Folder(folder.resolve())
     try:
         check_repo_id(location)
     except Refusal:
         mend = "name a repo of the Hub as <owner>/<name>, or a folder laid out as one"
-        finding = Finding("", location, "is neither a folder nor the id of a repo", mend)
-        raise Refusal("There is no such dataset.", [finding]) from None
+        raise Refusal.of(
+            "There is no such dataset.", "is neither a folder nor the id of a repo", mend, path=location
+        ) from None
     return _commit(HfApi(endpoint=endpoint, library_name=_LIBRARY), location, revision or constants.DEFAULT_REVISION)
 
 
@@ -101,7 +102,7 @@ class Folder:
     def name(self) -> str:
         return str(self.root)
 
-    def find(self, paths: Sequence[str]) -> dict[str, PublishedFile]:
+    def find(self, paths: Sequence[str]) -> dict[str, RemoteFile]:
         with _readable(self.root):
             return {
                 path: LocalFile(self.root / path, (self.root / path).stat().st_size)
@@ -125,12 +126,16 @@ class LocalFile:
                     yield piece
                     size -= len(piece)
         except OSError as error:
-            finding = Finding("", str(self.path), f"cannot be read: {error.strerror}", "look at the folder")
-            raise Refusal("A file could not be read.", [finding]) from error
+            raise Refusal.of(
+                "A file could not be read.",
+                f"cannot be read: {error.strerror}",
+                "look at the folder",
+                path=str(self.path),
+            ) from error
 
 
 @dataclass(frozen=True)
-class HubFile:
+class FileOnHub:
     """A file of the Hub, at `url`; each part that is asked for is one request, and more where it breaks off."""
 
     name: str
@@ -163,8 +168,12 @@ class HubFile:
             hf_raise_for_status(response)
             if response.status_code != _PARTIAL_CONTENT:
                 mend = "leave out the proxy that is between here and the Hub, or download the file and name the folder"
-                finding = Finding("", self.name, "is given as a whole where a part was asked for", mend)
-                raise Unavailable("The dataset cannot be read in parts.", [finding])
+                raise Unavailable.of(
+                    "The dataset cannot be read in parts.",
+                    "is given as a whole where a part was asked for",
+                    mend,
+                    path=self.name,
+                )
             for received in response.iter_bytes():
                 piece = received[: end - offset]
                 offset += len(piece)
@@ -187,20 +196,20 @@ class HubCommit:
     def name(self) -> str:
         return f"{self.repo} at commit {self.commit}"
 
-    def find(self, paths: Sequence[str]) -> dict[str, PublishedFile]:
+    def find(self, paths: Sequence[str]) -> dict[str, RemoteFile]:
         with _explained(self.name):
             entries = self.api.get_paths_info(self.repo, list(paths), revision=self.commit, repo_type=_TYPE)
         return {entry.path: self._file(entry.path, entry.size) for entry in entries if isinstance(entry, RepoFile)}
 
-    def _file(self, path: str, size: int) -> HubFile:
+    def _file(self, path: str, size: int) -> FileOnHub:
         url = hf_hub_url(self.repo, path, repo_type=_TYPE, revision=self.commit, endpoint=self.api.endpoint)
-        return HubFile(f"{self.repo}/{path}", url, size)
+        return FileOnHub(f"{self.repo}/{path}", url, size)
 
 
 class SeekableFile(io.RawIOBase):
     """A published file for readers that seek; its last `tail` bytes are read when any of them is wanted, and once."""
 
-    def __init__(self, file: PublishedFile, tail: int):
+    def __init__(self, file: RemoteFile, tail: int):
         self._file, self._tail_start = file, max(0, file.size - tail)
         self._tail: bytes | None = None
         self._position = 0
@@ -233,7 +242,7 @@ class SeekableFile(io.RawIOBase):
         return self._tail[start - self._tail_start : end - self._tail_start]
 
 
-def seekable(file: PublishedFile, tail: int) -> BinaryIO:
+def seekable(file: RemoteFile, tail: int) -> BinaryIO:
     """`file` as Python's and pyarrow's readers want it; see `SeekableFile`."""
     return cast(BinaryIO, SeekableFile(file, tail))
 
@@ -250,8 +259,12 @@ def _readable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        finding = Finding("", str(folder), f"cannot be read: {error.strerror}", "grant read and search rights")
-        raise Unavailable("The dataset could not be read.", [finding]) from error
+        raise Unavailable.of(
+            "The dataset could not be read.",
+            f"cannot be read: {error.strerror}",
+            "grant read and search rights",
+            path=str(folder),
+        ) from error
 
 
 @contextmanager
@@ -267,10 +280,10 @@ def _refusal(error: Exception, what: str, revision: str) -> Refusal:
     log_in = "use `hf auth login` or HF_TOKEN with a token that may read it"
     match error:
         case RevisionNotFoundError():
-            finding = Finding("", what, f"has no revision {revision}", "name a branch, a tag or a commit of the repo")
+            finding = Finding(f"has no revision {revision}", "name a branch, a tag or a commit of the repo", path=what)
             return Unavailable("There is no such revision.", [finding])
         case EntryNotFoundError():
-            return Refusal("A file could not be read.", [Finding("", what, "is not there any more", "run again")])
+            return Refusal.of("A file could not be read.", "is not there any more", "run again", path=what)
         case GatedRepoError():
             problem, mend = "is given to those who asked for access", f"ask for it on the repo's page; then {log_in}"
         case RepositoryNotFoundError():
@@ -286,7 +299,7 @@ def _refusal(error: Exception, what: str, revision: str) -> Refusal:
             problem, mend = f"the Hub answers {status_of(error)}", "run again later, which resumes"
         case _:
             problem, mend = f"the Hub cannot be reached: {_said(error)}", "check the network; run again, which resumes"
-    return Unavailable("The dataset could not be read.", [Finding("", what, problem, mend)])
+    return Unavailable.of("The dataset could not be read.", problem, mend, path=what)
 
 
 def _said(error: Exception) -> str:

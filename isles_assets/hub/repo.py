@@ -8,7 +8,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 from huggingface_hub.utils._validators import validate_repo_id
 
-from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.findings import Refusal
 
 DENIED = (401, 403)
 _WRITING_ROLES = ("admin", "write", "contributor")
@@ -23,7 +23,7 @@ def check_repo_id(repo: str) -> None:
         problem = str(error)
     if problem:
         mend = "set ISLES_HUB_REPO to <owner>/<name>, e.g. hugging-science/isles24-stroke"
-        raise Refusal("The repo cannot be used.", [Finding("", repo or "ISLES_HUB_REPO", problem, mend)])
+        raise Refusal.of("The repo cannot be used.", problem, mend, path=repo or "ISLES_HUB_REPO")
 
 
 def check_write_access(api: HfApi, repo: str) -> None:
@@ -36,13 +36,18 @@ def check_write_access(api: HfApi, repo: str) -> None:
     try:
         who = api.whoami()
     except LocalTokenNotFoundError:
-        raise _refused(repo, "there is no token", mend) from None
+        raise Refusal.of("Nothing was sent to the Hub.", "there is no token", mend, path=repo) from None
     except HfHubHTTPError as error:
         if status_of(error) in DENIED:
-            raise _refused(repo, "the Hub does not accept the token: it is wrong, revoked or expired", mend) from None
+            raise Refusal.of(
+                "Nothing was sent to the Hub.",
+                "the Hub does not accept the token: it is wrong, revoked or expired",
+                mend,
+                path=repo,
+            ) from None
         raise
     if problem := _missing_right(who, namespace, repo):
-        raise _refused(repo, problem, mend)
+        raise Refusal.of("Nothing was sent to the Hub.", problem, mend, path=repo)
 
 
 @contextmanager
@@ -55,8 +60,9 @@ def denials_explained(repo: str) -> Iterator[None]:
         while cause is not None:
             if status_of(cause) in DENIED:
                 mend = f"set HF_TOKEN to a token with write access to {repo}; publish again, which resumes"
-                finding = Finding("", repo, f"the Hub stopped accepting the token ({status_of(cause)})", mend)
-                raise Refusal("Not published.", [finding]) from error
+                raise Refusal.of(
+                    "Not published.", f"the Hub stopped accepting the token ({status_of(cause)})", mend, path=repo
+                ) from error
             cause = cause.__cause__
         raise
 
@@ -84,7 +90,3 @@ def _missing_right(who: Mapping[str, Any], namespace: str, repo: str) -> str:
         if not any("repo.write" in granted.get(entity, []) for entity in (namespace, repo)):
             return f"the fine-grained token lacks the right `repo.write` on {namespace}"
     return ""
-
-
-def _refused(repo: str, problem: str, mend: str) -> Refusal:
-    return Refusal("Nothing was sent to the Hub.", [Finding("", repo, problem, mend)])

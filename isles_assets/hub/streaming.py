@@ -5,7 +5,8 @@ from typing import Any
 
 import datasets
 
-from isles_assets.products.schema import SPLIT, SUBJECT_COLUMN
+from isles_assets.products.config import SPLIT
+from isles_assets.tables.storage import SUBJECT_COLUMN
 
 _READ_AHEAD = 1 << 16
 """Bytes that the Hub's file system fetches at least; by default it would be 5 MiB a file."""

@@ -1,11 +1,26 @@
-"""What every target of a publication can do; `local` is one, the Hub another."""
+"""What a target of a publication can do, said by its type. A target is a class of this room and a line in `targets`."""
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from isles_assets.hub.changes import Changes, StoredFile
+from isles_assets.products.dataset import Dataset
+from isles_assets.products.product import PublicationFile
 from isles_assets.publication.publication import Publication
+from isles_assets.tables.folder import DataFolder
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where to publish: the `repo`, made `private` or not if it has to be; `say` is told the progress."""
+
+    dataset: Dataset
+    folder: DataFolder
+    repo: str
+    private: bool
+    say: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -23,25 +38,62 @@ class Published:
     tag: str | None = None
 
 
-class Target(Protocol):
-    """A place that holds one dataset repo."""
+class Staging(Protocol):
+    """A place that takes files before they are published, where readers do not see them."""
 
-    def publish(self, publication: Publication) -> Published:
-        """Make the repo hold `publication`, all or nothing. Raises `Refusal`."""
+    def prepare_staging(self) -> None:
+        """Make ready for `stage`. Raises `Refusal`."""
         ...
 
+    def stage(self, files: Sequence[PublicationFile]) -> None:
+        """Take `files`: on return they need not be kept here. Raises `Refusal`."""
+        ...
+
+
+class History(Protocol):
+    """A place that keeps earlier revisions."""
+
+    def roll_back(self, to: str) -> Published:
+        """Publish again what the revision `to` holds. Raises `Refusal`."""
+        ...
+
+
+class Target(ABC):
+    """A place that holds one dataset repo. `is_public`: others can see what is published there."""
+
+    is_public: bool = False
+
+    @classmethod
+    @abstractmethod
+    def at(cls, destination: Destination) -> Self:
+        """The target for a destination. Raises `Refusal` for a repo that cannot be."""
+
+    @abstractmethod
+    def publish(self, publication: Publication) -> Published:
+        """Make the repo hold `publication`, all or nothing. Raises `Refusal`."""
+
+    @abstractmethod
     def stored(self, known: Publication | None = None) -> Mapping[str, StoredFile]:
         """Every file of the published revision by path; empty if nothing is published.
 
         A file that is one of `known`, the same on the same disk, need not be read for its digest.
         """
-        ...
 
+    @abstractmethod
     def card(self) -> str:
         """The text of the published card. Raises `Refusal` if nothing is published."""
-        ...
 
     @property
+    @abstractmethod
     def location(self) -> str:
         """What `load_dataset` takes to load it."""
-        ...
+
+    @property
+    def staging(self) -> Staging | None:
+        """Where files can be put before they are published; None if nowhere."""
+        return None
+
+    @property
+    def history(self) -> History | None:
+        """What knows earlier revisions; None if nothing does."""
+        return None

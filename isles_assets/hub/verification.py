@@ -8,15 +8,15 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
-from isles_assets.graph.commands import PUBLISH
-from isles_assets.hub.changes import differences
+from isles_assets.hub.changes import PUBLISH, differences
 from isles_assets.hub.streaming import first_row, rows_of, subject_rows
 from isles_assets.hub.target import Target
 from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.products.config import CARD, SPLIT, Config
 from isles_assets.products.features import features
-from isles_assets.products.schema import ALL_CONFIGS, CARD, SPLIT, SUBJECT_COLUMN, Config, PreviewConfig
 from isles_assets.publication.card import dataset_info
 from isles_assets.publication.publication import Publication
+from isles_assets.tables.storage import SUBJECT_COLUMN
 
 
 def remote_matches_local(target: Target, publication: Publication) -> list[Finding]:
@@ -29,25 +29,27 @@ def loads(target: Target, publication: Publication, *, decode: bool = True) -> l
 
     Without `decode` none of them is fetched: for content of which the first row was decoded before.
     """
-    return [finding for config in ALL_CONFIGS for finding in _loads(target, config, publication, decode)]
+    return [
+        finding for config in publication.dataset.configs for finding in _loads(target, config, publication, decode)
+    ]
 
 
-def _loads(target: Target, config: Config | PreviewConfig, publication: Publication, decode: bool) -> Iterator[Finding]:
+def _loads(target: Target, config: Config, publication: Publication, decode: bool) -> Iterator[Finding]:
     name = config.name
     try:
         dataset = rows_of(target.location, name)
         if dataset.features != features(config):
-            yield Finding("", name, "has other features than declared", PUBLISH)
+            yield Finding("has other features than declared", PUBLISH, path=name)
         if decode:
             row = first_row(dataset)
             for column, feature in dataset.features.items():
                 _decode_to_its_end(row[column], feature)
         subjects = tuple(row[SUBJECT_COLUMN] for row in subject_rows(target.location, name))
     except Exception as error:  # a reader's failure of any kind is the finding
-        yield Finding("", name, f"does not load: {type(error).__name__}: {error}", PUBLISH)
+        yield Finding(f"does not load: {type(error).__name__}: {error}", PUBLISH, path=name)
         return
     if subjects != publication.subjects:
-        yield Finding("", name, f"has {len(subjects)} rows instead of {len(publication.subjects)} subjects", PUBLISH)
+        yield Finding(f"has {len(subjects)} rows instead of {len(publication.subjects)} subjects", PUBLISH, path=name)
 
 
 def _decode_to_its_end(value: Any, feature: Any) -> None:
@@ -65,11 +67,11 @@ def card_valid(target: Target, publication: Publication) -> list[Finding]:
         stated = DatasetInfosDict.from_dataset_card_data(data)
         patterns = MetadataConfigs.from_dataset_card_data(data)
     except (ValueError, Refusal) as error:
-        return [Finding("", CARD, str(error), PUBLISH)]
+        return [Finding(str(error), PUBLISH, path=CARD)]
     findings = []
-    for config in ALL_CONFIGS:
+    for config in publication.dataset.configs:
         if stated.get(config.name) != dataset_info(config, publication.contents[config.name]):
-            findings.append(Finding("", CARD, f"states other features or sizes of {config.name} than it has", PUBLISH))
+            findings.append(Finding(f"states other features or sizes of {config.name} than it has", PUBLISH, path=CARD))
         if patterns.get(config.name, {}).get("data_files") != [{"split": SPLIT, "path": config.pattern}]:
-            findings.append(Finding("", CARD, f"names other files of {config.name} than are published", PUBLISH))
+            findings.append(Finding(f"names other files of {config.name} than are published", PUBLISH, path=CARD))
     return findings

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import readable_bytes
 
 DATA_DIR = "ISLES_DATA_DIR"
@@ -113,7 +113,7 @@ def explained(path: Path, setting: str = DATA_DIR, *, headline: str = "Nothing w
     except OSError as error:
         if error.errno not in mends or not _concerns(error, path):
             raise
-        raise Refusal(headline, [Finding("", str(path), *mends[error.errno])]) from error
+        raise Refusal.of(headline, *mends[error.errno], path=str(path)) from error
 
 
 def _concerns(error: OSError, path: Path) -> bool:

@@ -1,129 +1,189 @@
-"""Many subjects' shards or previews: only those that are not up to date, in several processes, if the disk has room."""
+"""Building a product: of one subject, or of many in several processes; only those that are not up to date.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, TypeVar
+`build_subject` depends on nothing but its arguments, so that it can run in any process.
+"""
 
-import pyarrow as pa
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
-from isles_assets.lib.files import lack_of_room
+from isles_assets.lib.files import explained, lack_of_room, written_whole
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress
 from isles_assets.lib.workers import each_in_processes
-from isles_assets.products.preview.preview import PreviewRecord, build_preview, preview_state
-from isles_assets.products.schema import CONFIGS
-from isles_assets.products.shard import ShardRecord, build_shard, shard_state
-from isles_assets.products.sidecars import store_record
+from isles_assets.products.product import Build, Product
+from isles_assets.products.sidecar import Sidecar, read_sidecar, store_sidecar
+from isles_assets.products.sources import UnfitError, changed_sources, clinical_digest, with_times_of
+from isles_assets.release.volumes import Volume
 from isles_assets.tables.folder import DataFolder
-from isles_assets.tables.manifest import SubjectManifest
+from isles_assets.tables.manifest import ManifestRow
 
 STAGED_TOGETHER = 10
-"""Subjects whose shards are handed over, and freed, at a time."""
+"""Subjects whose files are handed over, and freed, at a time."""
 
-Stage = Callable[[Sequence[ShardRecord]], None]
-Record = TypeVar("Record", ShardRecord, PreviewRecord)
+Stage = Callable[[Sequence[Sidecar]], None]
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[Record]):
-    """What became of a subject: the record of what was made of it or the error, and whether it had to be written."""
+class State:
+    """The sidecar of files that are up to date, else None and why they are not."""
+
+    sidecar: Sidecar | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a subject: the sidecar of its files or the error, and whether they had to be written."""
 
     subject: str
-    result: Record | Exception
+    result: Sidecar | Exception
     written: bool
 
 
-def build_shards(
-    root: Path,
-    folder: DataFolder,
-    rows: Sequence[SubjectManifest],
-    schemas: Mapping[str, pa.Schema],
+def build_subject(product: Product, build: Build, row: ManifestRow) -> Sidecar:
+    """Make the files of `product` for the row's subject, whether or not they are up to date.
+
+    Raises `Refusal` naming each source that is not what the manifest says, not a valid volume or otherwise unfit. The
+    files made before then stay as they were.
+    """
+    try:
+        return _build(product, build, row)
+    except UnfitError as first:
+        everything = list(_unfit(product, build, row))
+        raise Refusal(f"{row.subject} {product.refused}.", everything or [first.finding]) from first
+
+
+def _build(product: Product, build: Build, row: ManifestRow) -> Sidecar:
+    for volume in product.sources:
+        product.check(build, row, volume)
+    folder, sidecar_path = build.folder, product.sidecar_path(build.folder, row.subject)
+    with explained(product.root(folder)), ExitStack() as stack:
+        paths = {
+            config.name: stack.enter_context(written_whole(product.path(folder, config, row.subject)))
+            for config in product.configs
+        }
+        made = product.make(build, row, paths)
+        sidecar_path.unlink(missing_ok=True)  # all files are whole; from here on they take the place of older ones
+    sidecar = Sidecar(
+        row.subject, product.version, clinical_digest(row), row.synthetic, made.files, made.sources, made.facts
+    )
+    store_sidecar(sidecar_path, sidecar)
+    return sidecar
+
+
+def _unfit(product: Product, build: Build, row: ManifestRow) -> Iterator[Finding]:
+    """What is wrong with each source."""
+    for volume in product.sources:
+        try:
+            _use(product, build, row, volume)
+        except UnfitError as error:
+            yield error.finding
+
+
+def _use(product: Product, build: Build, row: ManifestRow, volume: Volume) -> None:
+    product.check(build, row, volume)
+    product.read(build, row, volume)
+
+
+def state_of(product: Product, folder: DataFolder, row: ManifestRow) -> State:
+    """Whether the files on disk are those of the manifest's row: by their sidecar, and as `product` compares them.
+
+    Where the manifest has digests, they decide and not the sources' times; the sidecar returned has the times as the
+    manifest has them. No volume is read.
+    """
+    path, name = product.sidecar_path(folder, row.subject), product.name
+    sidecar = read_sidecar(path)
+    if sidecar is None:
+        return State(None, f"has a {name} record that cannot be read" if path.exists() else f"has no {name} yet")
+    if sidecar.version != product.version:
+        return State(None, f"has a {name} of format {sidecar.version}, which is now {product.version}")
+    if sidecar.clinical != clinical_digest(row):
+        return State(None, f"has a {name} with other clinical values")
+    if changed := changed_sources(sidecar.sources, row):
+        return State(None, f"has a {name} made before these changed: {', '.join(changed)}")
+    if reason := product.mismatch(folder, row, sidecar):
+        return State(None, reason)
+    return State(replace(sidecar, sources=with_times_of(sidecar.sources, row)))
+
+
+def up_to_date(
+    product: Product, folder: DataFolder, rows: Iterable[ManifestRow], *, decode: bool = True
+) -> dict[str, Sidecar]:
+    """The sidecars, by subject, of those of `rows` whose files are up to date, and decoded if they are to be."""
+    states = {row.subject: state_of(product, folder, row).sidecar for row in rows}
+    return {subject: sidecar for subject, sidecar in states.items() if sidecar and (sidecar.decoded or not decode)}
+
+
+def build_subjects(
+    product: Product,
+    build: Build,
+    rows: Sequence[ManifestRow],
     *,
     workers: int,
     say: Callable[[str], None],
-    decode: bool = True,
     stage: Stage | None = None,
-) -> Iterator[Outcome[ShardRecord]]:
+) -> Iterator[Outcome]:
     """Yield an outcome for each of `rows`, as they come; one that fails does not stop the others.
 
-    Without `decode` volumes are packed unlooked at; with it, shards packed so are made again. With `stage`, the
-    records of ten or more finished subjects at a time are given to it, and their disk is free when it returns;
-    without, all shards stay. Raises `Refusal` if the disk has no room for what is to do, before any shard is written.
+    What was made without decoding is made again if the build decodes. With `stage`, the sidecars of ten or more
+    finished subjects at a time are given to it, and their disk is free when it returns; without, all files stay.
+    Raises `Refusal` if the disk has no room for what is to do, before anything is written.
     """
-    records = complete_shards(folder, rows, decode=decode)
-    work = [row for row in rows if row.subject not in records]
+    folder = build.folder
+    known = up_to_date(product, folder, rows, decode=build.decode)
+    work = [row for row in rows if row.subject not in known]
     size = STAGED_TOGETHER if stage else max(1, len(work))
     batches = [work[start : start + size] for start in range(0, len(work), size)] or [[]]
-    for subject, record in records.items():
-        store_record(folder.shard_record(subject), record)  # with the sources' times of now, if only those changed
-        yield Outcome(subject, record, written=False)
-    _check_room(folder, batches, workers)
+    for subject, sidecar in known.items():
+        # With the sources' times of now, if only those changed.
+        store_sidecar(product.sidecar_path(folder, subject), sidecar)
+        yield Outcome(subject, sidecar, written=False)
+    _check_room(product, folder, batches, workers)
     say(f"{len(rows) - len(work)} subjects are up to date, {len(work)} to do")
-    here = [record for record in records.values() if not record.freed]  # also without work, they may be staged
+    here = [sidecar for sidecar in known.values() if not sidecar.freed]  # also without work, they may be staged
     progress = Progress("subjects", len(work), say)
     for batch in batches:
-        arguments = {row.subject: (root, folder, row, schemas, decode) for row in batch}
-        for outcome in _build_each(build_shard, arguments, workers, progress):
-            if isinstance(outcome.result, ShardRecord):
-                here.append(outcome.result)
-            yield outcome
+        arguments = {row.subject: (product, build, row) for row in batch}
+        for subject, result in each_in_processes(build_subject, arguments, workers):
+            progress.advance(0 if isinstance(result, Exception) else result.size)
+            if isinstance(result, Sidecar):
+                here.append(result)
+            yield Outcome(subject, result, written=isinstance(result, Sidecar))
         if stage and len(here) >= STAGED_TOGETHER:
             stage(here)
             here = []
 
 
-def build_previews(
-    root: Path, folder: DataFolder, rows: Sequence[SubjectManifest], *, workers: int, say: Callable[[str], None]
-) -> Iterator[Outcome[PreviewRecord]]:
-    """Yield an outcome for each of `rows`, as they come; one that fails does not stop the others."""
-    records = complete_previews(folder, rows)
-    for subject, record in records.items():
-        store_record(folder.preview_record(subject), record)  # with the sources' times of now, as for shards
-        yield Outcome(subject, record, written=False)
-    work = {row.subject: (root, folder, row) for row in rows if row.subject not in records}
-    say(f"{len(records)} subjects are up to date, {len(work)} to do")
-    yield from _build_each(build_preview, work, workers, Progress("subjects", len(work), say))
+def free(product: Product, folder: DataFolder, sidecar: Sidecar) -> None:
+    """Remove the files, which the Hub must have; the sidecar, which says so, stays."""
+    store_sidecar(product.sidecar_path(folder, sidecar.subject), replace(sidecar, freed=True))
+    for config in product.configs:
+        product.path(folder, config, sidecar.subject).unlink(missing_ok=True)
 
 
-def _build_each(
-    build: Callable[..., Record], arguments: Mapping[str, tuple[Any, ...]], workers: int, progress: Progress
-) -> Iterator[Outcome[Record]]:
-    for subject, built in each_in_processes(build, arguments, workers):
-        written = not isinstance(built, Exception)
-        progress.advance(0 if isinstance(built, Exception) else built.size)
-        yield Outcome(subject, built, written)
+def read_sidecars(product: Product, folder: DataFolder) -> list[Sidecar]:
+    """The sidecars of all that is there of `product`, by subject; those that cannot be read are left out."""
+    paths = sorted(product.sidecar_path(folder, "*").parent.glob("*.json"))
+    return [sidecar for path in paths if (sidecar := read_sidecar(path))]
 
 
-def complete_previews(folder: DataFolder, rows: Sequence[SubjectManifest]) -> dict[str, PreviewRecord]:
-    """The records, by subject, of those of `rows` whose previews are up to date."""
-    states = {row.subject: preview_state(folder, row).record for row in rows}
-    return {subject: record for subject, record in states.items() if record}
-
-
-def complete_shards(
-    folder: DataFolder, rows: Sequence[SubjectManifest], *, decode: bool = True
-) -> dict[str, ShardRecord]:
-    """The records, by subject, of those of `rows` whose shards are up to date, and decoded if they are to be."""
-    states = {row.subject: shard_state(folder, row).record for row in rows}
-    return {subject: record for subject, record in states.items() if record and (record.decoded or not decode)}
-
-
-def _check_room(folder: DataFolder, batches: Sequence[Sequence[SubjectManifest]], workers: int) -> None:
-    """Raise `Refusal` unless the shards of any one batch, each as large as its sources, fit beside what is there.
+def _check_room(product: Product, folder: DataFolder, batches: Sequence[Sequence[ManifestRow]], workers: int) -> None:
+    """Raise `Refusal` unless the files of any one batch, each as large as its sources, fit beside what is there.
 
     Those that take the place of others need room for both until they are complete, in each worker at a time.
     """
     needed = 0
     for batch in batches:
-        sizes = {row.subject: sum(facts.size for facts in row.volumes.values() if facts) for row in batch}
-        replaced = {row.subject: _size_now(folder, row.subject) for row in batch}
+        sizes: Mapping[str, int] = {row.subject: product.room_for(row) for row in batch}
+        replaced = {row.subject: _size_now(product, folder, row.subject) for row in batch if sizes[row.subject]}
         growth = sum(sizes.values()) - sum(replaced.values())
         needed = max(needed, growth + sum(sorted(replaced.values())[-workers:]))
     if problem := lack_of_room(folder.root, needed):
-        mend = "free space, set ISLES_DATA_DIR to a larger disk, or set free_disk in the run config of subject_shard"
-        raise Refusal("No shard was made.", [Finding("", str(folder.root), problem, mend)])
+        mend = f"free space, set ISLES_DATA_DIR to a larger disk, or set free_disk in the run config of {product.asset}"
+        raise Refusal.of(f"No {product.name} was made.", problem, mend, path=str(folder.root))
 
 
-def _size_now(folder: DataFolder, subject: str) -> int:
-    return sum(path.stat().st_size for config in CONFIGS if (path := folder.shard(config, subject)).exists())
+def _size_now(product: Product, folder: DataFolder, subject: str) -> int:
+    paths = (product.path(folder, config, subject) for config in product.configs)
+    return sum(path.stat().st_size for path in paths if path.exists())

@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from isles_assets.release.record import RELEASE
+from isles_assets.release.release import Release
 
 FOOTER_KEY = "isles_assets"
 
 
-def provenance(version: int, synthetic: bool) -> dict[str, Any]:
-    """The writer's format `version`, the release, and whether the sample generator made the volumes."""
+def provenance(release: Release, version: str, synthetic: bool) -> dict[str, Any]:
+    """The `version` of the product, the release, and whether the sample generator made the volumes."""
     return {
         "format": version,
-        "release": {"version": RELEASE.version, "doi": RELEASE.doi},
+        "release": {"version": release.version, "doi": release.record.doi},
         "synthetic": synthetic,
     }

@@ -1,17 +1,17 @@
-"""The release's volumes as sources of what is made from them: read once, and only as what the manifest says."""
+"""The volumes that a product is made from: read once, and only as what the manifest says."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from isles_assets.graph.commands import TAKE_STOCK
-from isles_assets.lib.findings import Finding
-from isles_assets.reading.nifti import NiftiError, See, SourceReader, inspect, voxel_ml
-from isles_assets.release.volumes import BY_COLUMN
-from isles_assets.tables.manifest import SubjectManifest, VolumeFacts
+from isles_assets.lib.findings import Finding, Materialize, Mend
+from isles_assets.reading.nifti import DigestingReader, NiftiError, See, inspect, voxel_ml
+from isles_assets.release.volumes import Volume
+from isles_assets.tables import TAKE_STOCK
+from isles_assets.tables.manifest import ManifestRow, VolumeEntry
 
 _RESTORE = "restore the file from the release archive, then materialize this subject again"
 
@@ -39,11 +39,11 @@ class Source:
     sha256: str
     voxels: Voxels | None
 
-    def is_still(self, facts: VolumeFacts | None) -> bool:
-        """Whether the manifest's `facts` are of the same bytes: by digest if they have one, else by time."""
-        if facts is None or (facts.path, facts.size) != (self.path, self.size):
+    def is_still(self, entry: VolumeEntry | None) -> bool:
+        """Whether the manifest's `entry` is of the same bytes: by digest if it has one, else by time."""
+        if entry is None or (entry.path, entry.size) != (self.path, self.size):
             return False
-        return facts.sha256 == self.sha256 if facts.sha256 else facts.mtime_ns == self.mtime_ns
+        return entry.sha256 == self.sha256 if entry.sha256 else entry.mtime_ns == self.mtime_ns
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Source":
@@ -56,72 +56,53 @@ Sources = Mapping[str, Source]
 """By the volumes' columns."""
 
 
-def changed_sources(sources: Sources, subject: SubjectManifest) -> list[str]:
+def changed_sources(sources: Sources, row: ManifestRow) -> list[str]:
     """The columns whose files are not those of the manifest's row."""
-    return [column for column, source in sources.items() if not source.is_still(subject.volumes[column])]
+    return [column for column, source in sources.items() if not source.is_still(row.volumes[column])]
 
 
-def with_times_of(sources: Sources, subject: SubjectManifest) -> dict[str, Source]:
+def with_times_of(sources: Sources, row: ManifestRow) -> dict[str, Source]:
     """Unchanged `sources` with the files' times as the manifest's row has them."""
-    return {column: replace(s, mtime_ns=facts_of(subject, column).mtime_ns) for column, s in sources.items()}
+    return {column: replace(source, mtime_ns=row.entry(column).mtime_ns) for column, source in sources.items()}
 
 
-def clinical_digest(subject: SubjectManifest) -> str:
+def clinical_digest(row: ManifestRow) -> str:
     """SHA-256 of the clinical values."""
-    return hashlib.sha256(json.dumps(dict(subject.clinical), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(dict(row.clinical), sort_keys=True).encode()).hexdigest()
 
 
-def facts_of(subject: SubjectManifest, column: str) -> VolumeFacts:
-    """What the manifest says of a volume that is there."""
-    facts = subject.volumes[column]
-    assert facts is not None
-    return facts
-
-
-class OffenceError(Exception):
-    """A source that cannot be used."""
+class UnfitError(Exception):
+    """A volume that nothing can be made from."""
 
     def __init__(self, finding: Finding):
         super().__init__(finding.problem)
         self.finding = finding
 
-
-def offence(subject: SubjectManifest, column: str, problem: str, mend: str = _RESTORE) -> OffenceError:
-    """To be raised for a volume."""
-    path = BY_COLUMN[column].path(subject.subject)
-    return OffenceError(Finding(subject.subject, path, problem, mend))
-
-
-def offences(columns: Iterable[str], use: Callable[[str], object]) -> list[Finding]:
-    """What is wrong with each of `columns`, as `use` of it says by an `OffenceError`."""
-    findings = []
-    for column in columns:
-        try:
-            use(column)
-        except OffenceError as error:
-            findings.append(error.finding)
-    return findings
+    @classmethod
+    def of(cls, row: ManifestRow, volume: Volume, problem: str, mend: Mend = _RESTORE) -> "UnfitError":
+        """To be raised for a volume of the row's subject."""
+        return cls(Finding(problem, mend, volume.path(row.subject), row.subject))
 
 
-def check_facts(root: Path, subject: SubjectManifest, column: str) -> None:
-    """Raise `OffenceError` for a volume that is known to be unfit before it is read."""
-    facts = subject.volumes[column]
-    if facts is None:
-        raise offence(subject, column, "is missing or empty")
+def check_entry(root: Path, row: ManifestRow, volume: Volume) -> None:
+    """Raise `UnfitError` for a volume that is known to be unfit before it is read."""
+    entry = row.volumes[volume.column]
+    if entry is None:
+        raise UnfitError.of(row, volume, "is missing or empty")
     try:
-        status = (root / facts.path).stat()
+        status = (root / entry.path).stat()
     except OSError as error:
-        raise offence(subject, column, f"cannot be read: {error.strerror}") from error
-    if (status.st_size, status.st_mtime_ns) != (facts.size, facts.mtime_ns):
-        raise offence(subject, column, "has changed since the manifest was made", TAKE_STOCK)
-    if facts.fault:
-        raise offence(subject, column, facts.fault)
+        raise UnfitError.of(row, volume, f"cannot be read: {error.strerror}") from error
+    if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
+        raise UnfitError.of(row, volume, "has changed since the manifest was made", Materialize(TAKE_STOCK))
+    if entry.fault:
+        raise UnfitError.of(row, volume, entry.fault)
 
 
 def read_source(
     root: Path,
-    subject: SubjectManifest,
-    column: str,
+    row: ManifestRow,
+    volume: Volume,
     *,
     decode: bool = True,
     sink: Callable[[memoryview], None] = lambda piece: None,
@@ -129,22 +110,22 @@ def read_source(
 ) -> Source:
     """Read a volume once, giving its bytes to `sink` and, decoded, its voxels to `see`.
 
-    Raises `OffenceError` unless it is what the manifest says. Only then was what `sink` and `see` got sound.
+    Raises `UnfitError` unless it is what the manifest says. Only then was what `sink` and `see` got sound.
     """
-    facts = facts_of(subject, column)
+    entry = row.entry(volume.column)
     voxels = None
     try:
-        with SourceReader(root / facts.path, sink) as source:
+        with DigestingReader(root / entry.path, sink) as file:
             if decode:
-                seen = inspect(source, BY_COLUMN[column].content, see)
+                seen = inspect(file, volume.content, see)
                 header = seen.header
                 marked_ml = round(seen.marked * voxel_ml(header.affine), 6)
                 voxels = Voxels(seen.non_finite, seen.marked, marked_ml, list(seen.labels))
-                if (header.shape, header.affine, header.dtype) != (facts.shape, facts.affine, facts.dtype):
+                if (header.shape, header.affine, header.dtype) != (entry.shape, entry.affine, entry.dtype):
                     raise NiftiError("is on another grid than the manifest says, though its size and time are the same")
-            source.drain()
+            file.drain()
     except NiftiError as error:
-        raise offence(subject, column, str(error)) from error
-    if source.size != facts.size or (facts.sha256 and source.sha256 != facts.sha256):
-        raise offence(subject, column, "has changed since the manifest was made", TAKE_STOCK)
-    return Source(facts.path, source.size, facts.mtime_ns, source.sha256, voxels)
+        raise UnfitError.of(row, volume, str(error)) from error
+    if file.size != entry.size or (entry.sha256 and file.sha256 != entry.sha256):
+        raise UnfitError.of(row, volume, "has changed since the manifest was made", Materialize(TAKE_STOCK))
+    return Source(entry.path, file.size, entry.mtime_ns, file.sha256, voxels)

@@ -3,29 +3,13 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from isles_assets.products.preview.preview import PreviewRecord
-from isles_assets.products.schema import ALL_CONFIGS, Config, PreviewConfig
-from isles_assets.products.shard import ShardRecord
+from isles_assets.products.dataset import Dataset
+from isles_assets.products.product import PublicationFile
+from isles_assets.products.sidecar import Sidecar
 
-
-@dataclass(frozen=True)
-class RepoFile:
-    """A file of the repo: its `path` there, where its bytes come from, `size` in bytes, SHA-256.
-
-    `source` is None for a shard that was freed: only the Hub has it.
-    """
-
-    path: str
-    source: Path | bytes | None
-    size: int
-    sha256: str
-
-    @classmethod
-    def of_bytes(cls, path: str, content: bytes) -> "RepoFile":
-        """A small file that is in memory."""
-        return cls(path, content, len(content), hashlib.sha256(content).hexdigest())
+Made = Mapping[str, Mapping[str, Sidecar]]
+"""What is made of each subject: sidecars by product and subject."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +24,27 @@ class Contents:
 
 @dataclass(frozen=True)
 class Publication:
-    """What the repo shall hold: the shards in `records`, the `previews` (both by subject) and what describes them."""
+    """What the repo shall hold: the products `made` of the same subjects, and what describes them."""
 
     repo: str
-    records: Mapping[str, ShardRecord]
-    previews: Mapping[str, PreviewRecord]
-    files: tuple[RepoFile, ...]
+    dataset: Dataset
+    made: Made
+    files: tuple[PublicationFile, ...]
+
+    @property
+    def sidecars(self) -> list[Sidecar]:
+        """Those of all products and subjects."""
+        return [sidecar for of_product in self.made.values() for sidecar in of_product.values()]
 
     @property
     def subjects(self) -> tuple[str, ...]:
         """The subjects in it, sorted."""
-        return tuple(sorted(self.records))
+        return tuple(sorted({sidecar.subject for sidecar in self.sidecars}))
 
     @property
     def synthetic(self) -> bool:
         """Whether any subject is not of the release but made by the sample generator."""
-        return any(record.synthetic for record in self.records.values())
+        return any(sidecar.synthetic for sidecar in self.sidecars)
 
     @property
     def size(self) -> int:
@@ -70,20 +59,18 @@ class Publication:
     @property
     def sources_digest(self) -> str:
         """SHA-256 over path, size and digest of every volume of the release in it: equal for equal volumes."""
-        sources = (source for record in self.records.values() for source in record.sources.values())
-        return _digest_of_lines(f"{source.path} {source.size} {source.sha256}" for source in sources)
+        sources = (source for sidecar in self.sidecars for source in sidecar.sources.values())
+        return _digest_of_lines({f"{source.path} {source.size} {source.sha256}" for source in sources})
 
     @property
     def contents(self) -> dict[str, Contents]:
         """How much each config holds, by its name."""
-        return {config.name: self._contents_of(config) for config in ALL_CONFIGS}
+        return {config.name: self._contents_of(config.name) for config in self.dataset.configs}
 
-    def _contents_of(self, config: Config | PreviewConfig) -> Contents:
-        if isinstance(config, PreviewConfig):
-            (table,) = [file for file in self.files if file.path == config.path]
-            return Contents(len(self.previews), 1, table.size, table.size)
-        files = [record.files[config.name] for record in self.records.values()]
-        return Contents(len(files), len(files), sum(f.size for f in files), sum(f.values for f in files))
+    def _contents_of(self, config: str) -> Contents:
+        files = [file for file in self.files if file.config == config]
+        rows, values = sum(file.rows for file in files), sum(file.values for file in files)
+        return Contents(rows, len(files), sum(file.size for file in files), values)
 
 
 def _digest_of_lines(lines: Iterable[str]) -> str:

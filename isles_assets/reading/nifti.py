@@ -1,4 +1,4 @@
-"""Reading the release's NIfTI files: the header alone, or the whole file once, with everything it must satisfy.
+"""Reading NIfTI files: the header alone, or the whole file once, with everything it must satisfy.
 
 All streams: memory is a few MB whatever the volume. Intensities are never converted; only masks are scaled, by
 the header's slope and intercept, because their stored integers need not be 0 and 1.
@@ -35,6 +35,10 @@ _BROKEN = (
     ValueError,
     OverflowError,  # of a data offset at infinity
 )
+
+
+SYNTHETIC_MARK = "SYNTHETIC isles-assets sample"
+"""Begins `descrip` of every NIfTI file of the sample, so that no reader mistakes it for a release."""
 
 
 class NiftiError(Exception):
@@ -103,13 +107,13 @@ def read_header(path: Path) -> Header:
     Raises `NiftiError` if it cannot be read, is not gzip, not NIfTI-1 in one file, or cut short.
     """
     try:
-        with SourceReader(path) as source:
-            return _parse(_decompressed(source))
+        with DigestingReader(path) as file:
+            return _parse(_decompressed(file))
     except _BROKEN as error:
         raise NiftiError(_reason(error)) from error
 
 
-class SourceReader(io.RawIOBase):
+class DigestingReader(io.RawIOBase):
     """A file that is read once from start to end, whose bytes are digested and handed to `sink` as they pass.
 
     `size` and `sha256` are of what has passed. Raises `NiftiError` where the system cannot read.
@@ -154,7 +158,7 @@ class SourceReader(io.RawIOBase):
         super().close()
 
 
-def inspect(source: BinaryIO | SourceReader, content: Content, see: See = lambda *voxels: None) -> Inspection:
+def inspect(file: BinaryIO | DigestingReader, content: Content, see: See = lambda *voxels: None) -> Inspection:
     """Decode a `.nii.gz` file from start to end: gzip CRC and length, data length, and the voxels' validity.
 
     `see` is shown the voxels on the way; what it saw is of a sound file only once `inspect` has returned.
@@ -163,7 +167,7 @@ def inspect(source: BinaryIO | SourceReader, content: Content, see: See = lambda
     holding anything but 0 and 1 after scaling, and for a label mask holding a fraction or a negative number.
     """
     try:
-        stream = _decompressed(source)
+        stream = _decompressed(file)
         header = _parse(stream)
         voxels = _Voxels(header, content)
         seen = 0
@@ -209,7 +213,7 @@ class _Voxels:
                 self.marked += int(np.count_nonzero(stored == value))
 
 
-def _decompressed(file: BinaryIO | SourceReader) -> BinaryIO:
+def _decompressed(file: BinaryIO | DigestingReader) -> BinaryIO:
     return cast(BinaryIO, igzip.IGzipFile(fileobj=file, mode="rb"))
 
 

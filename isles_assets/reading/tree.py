@@ -1,22 +1,19 @@
-"""The release's file tree: where its root is, which files it must hold, and which it does hold."""
+"""The release's file tree: where its root is, and which files it holds.
+
+Which files it should hold is in `release`; what is wrong with those that it holds is said in `publication.properties`.
+"""
 
 import os
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from isles_assets.lib.findings import Finding, Refusal
-from isles_assets.release.clinical import DICTIONARY, WORKBOOKS
-from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.release.volumes import VOLUMES
+from isles_assets.lib.findings import Refusal
+from isles_assets.release.release import Release
 
-TOPS = ("raw_data", "derivatives", "phenotype")
-SUBJECT_IN_PATH = re.compile(rf"(?:{'|'.join(TOPS)})/(sub-[^/]+)")
 _MEND_RIGHTS = "grant read and search rights"
-_MEND_ROOT = "set ISLES_RAW_ROOT to the extracted `train` folder, the one that holds raw_data, derivatives, phenotype"
 
 
 class Fault(StrEnum):
@@ -30,7 +27,7 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True)
-class Entry:
+class TreeFile:
     """A file found in the tree: `path` relative to the root, `size` in bytes, modification time in ns."""
 
     path: str
@@ -38,35 +35,21 @@ class Entry:
     mtime_ns: int
     fault: Fault | None = None
 
-    @property
-    def subject(self) -> str:
-        """The subject whose file it is, by its folder; empty for none."""
-        match = SUBJECT_IN_PATH.match(self.path)
-        return match.group(1) if match else ""
 
-
-Inventory = Mapping[str, Entry]
+Inventory = Mapping[str, TreeFile]
 """Every file of the tree by its relative path, in the order of the paths."""
 
 
-def subject_paths(subject: str) -> list[str]:
-    """The 18 volumes and 2 workbooks of `subject`, relative to the root."""
-    return [*(volume.path(subject) for volume in VOLUMES), *(workbook.path(subject) for workbook in WORKBOOKS)]
-
-
-def expected_paths() -> list[str]:
-    """Every file that the release must hold: 149 x 20 and the dictionary workbook."""
-    return [DICTIONARY.path, *(path for subject in SUBJECT_IDS for path in subject_paths(subject))]
-
-
-def check_root(root: Path) -> Path:
-    """`root` resolved, if it looks like the release's `train` folder.
+def check_root(release: Release, root: Path) -> Path:
+    """`root` resolved, if it looks like the root of the release's tree.
 
     Raises `Refusal` where it does not exist, is no folder, cannot be listed, or is too high or too low a level.
     """
+    tops = ", ".join(release.tops)
+    mend_root = f"set ISLES_RAW_ROOT to the extracted `{release.record.top}` folder, the one that holds {tops}"
 
-    def refuse(problem: str, mend: str = _MEND_ROOT) -> Refusal:
-        return Refusal("The release tree cannot be used.", [Finding("", str(root), problem, mend)])
+    def refuse(problem: str, mend: str = mend_root) -> Refusal:
+        return Refusal.of("The release tree cannot be used.", problem, mend, path=str(root))
 
     try:
         if not root.exists():
@@ -76,20 +59,20 @@ def check_root(root: Path) -> Path:
         below = sorted(root.iterdir())
     except PermissionError as error:
         raise refuse("cannot be listed with the rights of this process", _MEND_RIGHTS) from error
-    if any(_is_folder(root / top) for top in TOPS):
+    if any(_is_folder(root / top) for top in release.tops):
         return root.resolve()
     for candidate in (*below, *(path for child in below if _is_folder(child) for path in _list(child))):
-        if _holds_release(candidate):
+        if _holds_release(release, candidate):
             raise refuse("is too high a level", f"set ISLES_RAW_ROOT to {candidate}")
     for parent in root.resolve().parents:
-        if _holds_release(parent):
+        if _holds_release(release, parent):
             raise refuse("is too low a level: it lies inside the release's tree", f"set ISLES_RAW_ROOT to {parent}")
-    raise refuse("does not hold the release: none of raw_data, derivatives, phenotype is there")
+    raise refuse(f"does not hold the release: none of {tops} is there")
 
 
-def _holds_release(folder: Path) -> bool:
+def _holds_release(release: Release, folder: Path) -> bool:
     """Whether `folder` is what was meant; one of the names alone, such as `derivatives`, is common elsewhere."""
-    return sum(_is_folder(folder / top) for top in TOPS) > 1
+    return sum(_is_folder(folder / top) for top in release.tops) > 1
 
 
 def _is_folder(path: Path) -> bool:
@@ -108,43 +91,47 @@ def _list(folder: Path) -> list[Path]:
         return []
 
 
-def take_inventory(root: Path) -> Inventory:
+def take_inventory(release: Release, root: Path) -> Inventory:
     """Every file below `root`; folders are not listed, links are followed only to name what is wrong with them.
 
     Reads folders and file attributes, never a file. Raises `Refusal` naming a folder that cannot be listed.
     """
-    root = check_root(root)
+    root = check_root(release, root)
     return {entry.path: entry for entry in sorted(_walk(root, root), key=lambda entry: entry.path)}
 
 
-def _walk(root: Path, folder: Path) -> Iterator[Entry]:
+def _walk(root: Path, folder: Path) -> Iterator[TreeFile]:
     try:
         with os.scandir(folder) as scan:
             found = list(scan)
         files = [_entry(root, Path(item.path)) for item in found if not item.is_dir(follow_symlinks=False)]
     except PermissionError as error:
         where = folder.relative_to(root).as_posix()
-        finding = Finding("", where, "cannot be listed with the rights of this process", _MEND_RIGHTS)
-        raise Refusal("The release tree cannot be read.", [finding]) from error
+        raise Refusal.of(
+            "The release tree cannot be read.",
+            "cannot be listed with the rights of this process",
+            _MEND_RIGHTS,
+            path=where,
+        ) from error
     yield from files
     for item in found:
         if item.is_dir(follow_symlinks=False):
             yield from _walk(root, Path(item.path))
 
 
-def _entry(root: Path, path: Path) -> Entry:
+def _entry(root: Path, path: Path) -> TreeFile:
     name = path.relative_to(root).as_posix()
     own = path.lstat()
     if not stat.S_ISLNK(own.st_mode):
-        return Entry(name, own.st_size, own.st_mtime_ns, _fault(path, own))
+        return TreeFile(name, own.st_size, own.st_mtime_ns, _fault(path, own))
     try:
         status = path.stat()
     except PermissionError:
-        return Entry(name, 0, own.st_mtime_ns, Fault.UNREADABLE)
+        return TreeFile(name, 0, own.st_mtime_ns, Fault.UNREADABLE)
     except OSError:  # to nothing, or to itself
-        return Entry(name, 0, own.st_mtime_ns, Fault.BROKEN_LINK)
+        return TreeFile(name, 0, own.st_mtime_ns, Fault.BROKEN_LINK)
     leaves = not path.resolve().is_relative_to(root)
-    return Entry(name, status.st_size, status.st_mtime_ns, Fault.LEAVES_TREE if leaves else _fault(path, status))
+    return TreeFile(name, status.st_size, status.st_mtime_ns, Fault.LEAVES_TREE if leaves else _fault(path, status))
 
 
 def _fault(path: Path, status: os.stat_result) -> Fault | None:

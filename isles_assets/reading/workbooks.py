@@ -17,7 +17,8 @@ import openpyxl
 from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
 from isles_assets.lib.findings import Finding, Refusal
-from isles_assets.release.clinical import DICTIONARY, VARIABLES, WORKBOOKS, Kind, Variable
+from isles_assets.release.clinical import Dictionary, Kind, Variable
+from isles_assets.release.release import Release
 
 Value = str | int | float | None
 _RESTORE = "restore the workbook from the release archive"
@@ -35,7 +36,7 @@ class WorkbookError(Exception):
 
 @dataclass(frozen=True)
 class ClinicalRow:
-    """The 33 values of one subject by column.
+    """The clinical values of one subject by column.
 
     `repeated` names the workbooks in which its row stood more than once, `blank` those without any value.
     """
@@ -54,31 +55,31 @@ class DictionaryEntry:
     unit: str
 
 
-def read_clinical_rows(root: Path, subjects: Iterable[str]) -> list[ClinicalRow]:
+def read_clinical_rows(release: Release, root: Path, subjects: Iterable[str]) -> list[ClinicalRow]:
     """The clinical row of each of `subjects`. Raises one `Refusal` for all workbooks that cannot be read."""
-    read = [read_clinical(root, subject) for subject in subjects]
+    read = [read_clinical(release, root, subject) for subject in subjects]
     if findings := [finding for _, found in read for finding in found]:
         raise Refusal(f"{len(findings)} clinical values or workbooks cannot be read.", findings)
     return [row for row, _ in read if row is not None]
 
 
-def read_clinical(root: Path, subject: str) -> tuple[ClinicalRow | None, list[Finding]]:
+def read_clinical(release: Release, root: Path, subject: str) -> tuple[ClinicalRow | None, list[Finding]]:
     """The clinical row of `subject`, or None and the findings that say what is wrong with which workbook."""
     values: dict[str, Value] = {}
     repeated: list[str] = []
     blank: list[str] = []
     findings: list[Finding] = []
-    for workbook in WORKBOOKS:
+    for workbook in release.workbooks:
         path = workbook.path(subject)
-        variables = [variable for variable in VARIABLES if variable.workbook is workbook]
+        variables = release.variables_of(workbook)
         try:
             cells, times = _one_row(_rows(root / path), variables)
         except WorkbookError as error:
-            findings.append(Finding(subject, path, str(error), _RESTORE))
+            findings.append(Finding(str(error), _RESTORE, path=path, subject=subject))
             continue
         if cells is None:
             if not workbook.may_be_blank:
-                findings.append(Finding(subject, path, "has a header but no row", _RESTORE))
+                findings.append(Finding("has a header but no row", _RESTORE, path=path, subject=subject))
                 continue
             cells = dict.fromkeys(variables)
             blank.append(path)
@@ -89,26 +90,28 @@ def read_clinical(root: Path, subject: str) -> tuple[ClinicalRow | None, list[Fi
                 values[variable.column] = parse(variable, cell)
             except ValueError as error:
                 problem = f"`{variable.header}` {error}"
-                findings.append(Finding(subject, path, problem, "correct the cell, or restore it from the archive"))
+                findings.append(
+                    Finding(problem, "correct the cell, or restore it from the archive", path=path, subject=subject)
+                )
     if findings:
         return None, findings
     return ClinicalRow(subject, values, tuple(repeated), tuple(blank)), []
 
 
-def read_dictionary(root: Path) -> list[DictionaryEntry]:
-    """The lines of the dictionary workbook below its header row, in order.
+def read_dictionary(dictionary: Dictionary, root: Path) -> list[DictionaryEntry]:
+    """The lines of the dictionary workbook of the tree at `root` below its header row, in order.
 
     Raises `WorkbookError` if it cannot be read or is not laid out as the release's.
     """
-    rows = _rows(root / DICTIONARY.path, DICTIONARY.sheet)
-    if len(rows) < DICTIONARY.header_row or rows[DICTIONARY.header_row - 1][: len(DICTIONARY.headers)] != list(
-        DICTIONARY.headers
+    rows = _rows(root / dictionary.path, dictionary.sheet)
+    if len(rows) < dictionary.header_row or rows[dictionary.header_row - 1][: len(dictionary.headers)] != list(
+        dictionary.headers
     ):
-        raise WorkbookError(f"row {DICTIONARY.header_row} is not the header {', '.join(DICTIONARY.headers)}")
-    parameter, unit = DICTIONARY.headers.index("Parameter"), DICTIONARY.headers.index("Unit")
+        raise WorkbookError(f"row {dictionary.header_row} is not the header {', '.join(dictionary.headers)}")
+    parameter, unit = dictionary.headers.index("Parameter"), dictionary.headers.index("Unit")
     return [
         DictionaryEntry(str(row[parameter]), "" if row[unit] in (None, "-") else str(row[unit]))
-        for row in rows[DICTIONARY.header_row :]
+        for row in rows[dictionary.header_row :]
         if row[parameter] is not None
     ]
 

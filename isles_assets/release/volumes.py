@@ -1,4 +1,4 @@
-"""The 18 volumes of every subject: where each lies in the tree, on which grid, and what it holds."""
+"""What a volume of a release is. Add a kind of grid or content here; the volumes are in the release's own module."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,9 +6,11 @@ from pathlib import PurePosixPath
 
 
 class Grid(StrEnum):
-    """The space a volume is sampled in."""
+    """The space that a volume is sampled in."""
 
-    NCCT = "NCCT"
+    COMMON = "common"
+    """That of the release's reference volume: same shape and affine."""
+
     NATIVE = "native"
 
 
@@ -25,7 +27,11 @@ class Content(StrEnum):
 
 @dataclass(frozen=True)
 class Volume:
-    """One of the 18 volumes; `column` is its name in the published dataset."""
+    """One volume that every subject has; `column` is its name in the published dataset.
+
+    `background` is the value of voxels without data. `apart` is set for one that is published in a config of its own,
+    named after the column: it says what the config holds and why.
+    """
 
     column: str
     top: str
@@ -35,6 +41,8 @@ class Volume:
     grid: Grid
     content: Content
     description: str
+    background: float = 0.0
+    apart: str = ""
 
     @property
     def dimensions(self) -> int:
@@ -48,54 +56,3 @@ class Volume:
     def path(self, subject: str) -> str:
         """Path relative to the tree's root, with forward slashes."""
         return str(PurePosixPath(self.top, subject, self.session, self.folder, self.filename(subject)))
-
-
-TMAX_BACKGROUND = -30.0
-"""What a Tmax map holds outside the brain, where the other maps hold 0."""
-
-_RAW, _DERIVED = "raw_data", "derivatives"
-_CT, _MRI = "ses-01", "ses-02"
-_MAPS = "perfusion-maps"
-
-VOLUMES: tuple[Volume, ...] = (
-    Volume("ncct", _RAW, _CT, "", "ncct", Grid.NCCT, Content.CT,
-           "Non-contrast CT at admission; its grid is the common grid"),
-    Volume("cta", _RAW, _CT, "", "cta", Grid.NATIVE, Content.CT,
-           "CT angiography at admission, as acquired"),
-    Volume("ctp", _RAW, _CT, "", "ctp", Grid.NATIVE, Content.CT_SERIES,
-           "CT perfusion series at admission on its own grid, motion-corrected, one frame a second"),
-    Volume("cbf", _DERIVED, _CT, _MAPS, "space-ncct_cbf", Grid.NCCT, Content.MAP,
-           "Cerebral blood flow, resampled to the NCCT"),
-    Volume("cbv", _DERIVED, _CT, _MAPS, "space-ncct_cbv", Grid.NCCT, Content.MAP,
-           "Cerebral blood volume, resampled to the NCCT"),
-    Volume("mtt", _DERIVED, _CT, _MAPS, "space-ncct_mtt", Grid.NCCT, Content.MAP,
-           "Mean transit time, resampled to the NCCT; some subjects hold non-finite voxels"),
-    Volume("tmax", _DERIVED, _CT, _MAPS, "space-ncct_tmax", Grid.NCCT, Content.MAP,
-           f"Time to maximum of the residue function, resampled to the NCCT; background is {TMAX_BACKGROUND:g}"),
-    Volume("dwi", _DERIVED, _MRI, "", "space-ncct_dwi", Grid.NCCT, Content.MRI,
-           "Follow-up diffusion-weighted MRI, registered to the NCCT"),
-    Volume("adc", _DERIVED, _MRI, "", "space-ncct_adc", Grid.NCCT, Content.MRI,
-           "Follow-up apparent diffusion coefficient, registered to the NCCT"),
-    Volume("lesion_mask", _DERIVED, _MRI, "", "space-ncct_lesion-msk", Grid.NCCT, Content.MASK,
-           "Final infarct drawn on the follow-up MRI; empty in two subjects"),
-    Volume("lvo_mask", _DERIVED, _CT, "", "space-ncct_lvo-msk", Grid.NCCT, Content.MASK,
-           "Large vessel occlusion; may be empty"),
-    Volume("cow_mask", _DERIVED, _CT, "", "space-ncct_cow-msk", Grid.NCCT, Content.LABELS,
-           "Circle of Willis, one integer label a vessel segment"),
-    Volume("cta_ncct", _DERIVED, _CT, "", "space-ncct_cta", Grid.NCCT, Content.CT,
-           "CT angiography, registered to the NCCT"),
-    Volume("ctp_ncct", _DERIVED, _CT, "", "space-ncct_ctp", Grid.NCCT, Content.CT_SERIES,
-           "CT perfusion series, registered and resampled to the NCCT"),
-    Volume("cbf_native", _RAW, _CT, _MAPS, "cbf", Grid.NATIVE, Content.MAP,
-           "Cerebral blood flow on the grid of `ctp`"),
-    Volume("cbv_native", _RAW, _CT, _MAPS, "cbv", Grid.NATIVE, Content.MAP,
-           "Cerebral blood volume on the grid of `ctp`"),
-    Volume("mtt_native", _RAW, _CT, _MAPS, "mtt", Grid.NATIVE, Content.MAP,
-           "Mean transit time on the grid of `ctp`"),
-    Volume("tmax_native", _RAW, _CT, _MAPS, "tmax", Grid.NATIVE, Content.MAP,
-           "Time to maximum of the residue function on the grid of `ctp`"),
-)  # fmt: skip
-
-BY_COLUMN: dict[str, Volume] = {volume.column: volume for volume in VOLUMES}
-SESSIONS: tuple[str, ...] = tuple(sorted({volume.session for volume in VOLUMES}))
-REGISTERED: tuple[Volume, ...] = tuple(v for v in VOLUMES if v.grid is Grid.NCCT and v.column != "ncct")

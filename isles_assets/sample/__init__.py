@@ -1,9 +1,6 @@
-"""A synthetic tree in the release's exact layout, for tests, the demo and benchmarks. No patient is in it.
+"""A synthetic tree in a release's exact layout, for tests, the demo and benchmarks. No patient is in it.
 
-`tree.make_sample` writes it; `isles24 sample` is the same from a shell. What the release is comes
-from `isles_assets.release`; what its files look like inside (grids, data types, cell types, sizes) follows the fact
-sheet of the release, section numbers of which stand beside the constants.
+`tree.make_sample` writes it. Layout, volumes and variables are those of the `Release` that is asked for; what its files
+look like inside (grids, data types, cell types, sizes) follows ISLES'24's fact sheet, section numbers of which stand
+beside the constants. Only the command `isles24 sample` and the asset `raw_tree` import this room.
 """
-
-SYNTHETIC_MARK = "SYNTHETIC isles-assets sample"
-"""Stands in `descrip` of every NIfTI file and as title of every workbook, so that no reader mistakes the sample."""

@@ -5,10 +5,10 @@ from zlib import crc32
 
 import numpy as np
 
-from isles_assets.release.peculiarities import EMPTY_LESION, TINY_LESION
-from isles_assets.release.subjects import subject_id
+from isles_assets.release.oddities import Trait
+from isles_assets.release.release import Release
 
-CENTRE_2 = frozenset(map(subject_id, range(133, 183)))
+CENTRE_2 = frozenset(f"sub-stroke{number:04d}" for number in range(133, 183))
 """Subjects of centre 2; all others are of centre 1 (fact sheet, section 1)."""
 
 
@@ -52,7 +52,7 @@ def centre(subject: str) -> int:
     return 2 if subject in CENTRE_2 else 1
 
 
-def draw_anatomy(subject: str, seed: int, side: int | None = None) -> Anatomy:
+def draw_anatomy(release: Release, subject: str, seed: int, side: int | None = None) -> Anatomy:
     """The head of `subject`; `side` overrides the drawn one (for a lesion that is given from outside)."""
     rng = stream(seed, subject, "anatomy")
     drawn_side = int(rng.choice((-1, 1)))
@@ -68,13 +68,14 @@ def draw_anatomy(subject: str, seed: int, side: int | None = None) -> Anatomy:
     # Labels as in phantom.CIRCLE: what real circles lack most often.
     communicating = (8, 9, 10)
     far_anterior = 12 if side > 0 else 11
+    no_large_lesion = release.subjects_with(Trait.EMPTY_LESION) + release.subjects_with(Trait.TINY_LESION)
     return Anatomy(
         head=(float(rng.uniform(67, 74)), float(rng.uniform(82, 92)), float(rng.uniform(72, 80))),
         side=side,
         fold_phase=float(rng.uniform(0, 2 * np.pi)),
         ventricle_scale=float(rng.uniform(0.75, 1.35)),
         territory_scale=float(rng.uniform(0.85, 1.05)),
-        lesion=None if subject in EMPTY_LESION.subjects + TINY_LESION.subjects else lesion,
+        lesion=None if subject in no_large_lesion else lesion,
         occluded=bool(rng.random() < 0.7),
         absent=frozenset(label for label in (*communicating, far_anterior) if rng.random() < 0.3),
     )

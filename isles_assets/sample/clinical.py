@@ -14,18 +14,18 @@ from openpyxl import Workbook as Spreadsheet
 from openpyxl.worksheet.worksheet import Worksheet
 from openpyxl.xml.functions import tostring
 
-from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME, VARIABLES, Kind, Variable, Workbook
-from isles_assets.release.peculiarities import DUPLICATE_ROWS
-from isles_assets.release.subjects import SUBJECT_IDS, subject_id
-from isles_assets.sample import SYNTHETIC_MARK
+from isles_assets.reading.nifti import SYNTHETIC_MARK
+from isles_assets.release.clinical import Dictionary, Kind, Variable, Workbook
+from isles_assets.release.oddities import Trait
+from isles_assets.release.release import Release
 from isles_assets.sample.anatomy import centre, stream
 
 Value = str | int | float | timedelta | None
 Cell = str | int | float | time | timedelta | None
 
-NO_SEX = subject_id(157)
-HYPERLIPIDEMIA_2 = subject_id(94)
-NAN_TICI = subject_id(101)
+NO_SEX = "sub-stroke0157"
+HYPERLIPIDEMIA_2 = "sub-stroke0094"
+NAN_TICI = "sub-stroke0101"
 """Its TICI is the text `nan`."""
 
 WRITTEN = datetime(2025, 11, 20)
@@ -38,7 +38,7 @@ _MISSING_OF_ALL = {
     "door_to_imaging_min": 12, "door_to_groin_min": 11, "door_to_first_series_min": 50,
     "time_of_intervention_min": 53, "door_to_recanalization_min": 54,
 }  # fmt: skip
-_MISSING_RATE = {column: count / len(SUBJECT_IDS) for column, count in _MISSING_OF_ALL.items()} | {
+_MISSING_RATE = {column: count / 149 for column, count in _MISSING_OF_ALL.items()} | {
     "tici_postinterventional": 0.05, "nihss_24h": 40 / 98, "mrs_24h": 0.3, "nihss_discharge": 0.2,
     "mrs_discharge": 0.1, "mrs_3month": 14 / 98,
 }  # fmt: skip
@@ -48,11 +48,11 @@ _TICI, _TICI_RATE = ("0", "1", "2a", "2b", "2c", "3"), (0.06, 0.03, 0.1, 0.3, 0.
 _DAY = timedelta(days=1)
 _DATA_TYPE = {Kind.MINUTES: "duration", Kind.NUMBER: "float", Kind.LEVEL: "categorical", Kind.WHOLE: "integer"}
 _DATA_TYPE_OF = {"age": "integer", "tici_postinterventional": "ordinal"}
-_TIMEPOINT = {BASELINE: "Admission", OUTCOME: "Follow-up"}
+_TIMEPOINTS = ("Admission", "Follow-up")
 
 
-def draw_values(subject: str, seed: int) -> dict[str, Value]:
-    """The subject's 33 values by column name; None where missing. Durations are timedeltas of whole minutes."""
+def draw_values(release: Release, subject: str, seed: int) -> dict[str, Value]:
+    """The subject's values by column name; None where missing. Durations are timedeltas of whole minutes."""
     rng = stream(seed, subject, "clinical")
     values = _draw_complete(subject, rng)
     for column in values:
@@ -64,21 +64,33 @@ def draw_values(subject: str, seed: int) -> dict[str, Value]:
         values["hyperlipidemia"] = 2
     if subject == NAN_TICI:
         values["tici_postinterventional"] = "nan"
-    return values
+    return {v.column: values[v.column] if v.column in values else _any(v, subject, seed) for v in release.variables}
 
 
-def workbook_bytes(workbook: Workbook, subject: str, seed: int) -> bytes:
+def _any(variable: Variable, subject: str, seed: int) -> Value:
+    """A value of a variable of which nothing is known but its range or levels."""
+    rng = stream(seed, subject, variable.column)
+    if variable.levels:
+        return variable.levels[rng.integers(len(variable.levels))]
+    assert variable.low is not None and variable.high is not None
+    value = float(rng.uniform(variable.low, variable.high))
+    if variable.kind is Kind.MINUTES:
+        return _minutes(value)
+    return round(value) if variable.kind is Kind.WHOLE else value
+
+
+def workbook_bytes(release: Release, workbook: Workbook, subject: str, seed: int) -> bytes:
     """The subject's workbook as xlsx: a header row, and the data row (twice for the subject known for that)."""
-    values = draw_values(subject, seed)
+    values = draw_values(release, subject, seed)
     rng = stream(seed, subject, f"cells of {workbook.entities}")
     duration_as = str(rng.choice(("time", "timedelta", "text")))
     number_if_digits = bool(rng.random() < 0.5)
-    variables = [variable for variable in VARIABLES if variable.workbook is workbook]
+    variables = release.variables_of(workbook)
     row = [_cell(values[variable.column], duration_as, number_if_digits) for variable in variables]
 
     book, sheet = _spreadsheet("Sheet1")
     sheet.append([variable.header for variable in variables])
-    for _ in range(2 if subject in DUPLICATE_ROWS.subjects else 1):
+    for _ in range(2 if subject in release.subjects_with(Trait.REPEATED_ROWS) else 1):
         sheet.append(row)
         for cell, variable in zip(sheet[sheet.max_row], variables, strict=True):
             if isinstance(cell.value, timedelta):
@@ -90,24 +102,29 @@ def workbook_bytes(workbook: Workbook, subject: str, seed: int) -> bytes:
     return _packed(book)
 
 
-def dictionary_bytes() -> bytes:
+def dictionary_bytes(release: Release, dictionary: Dictionary) -> bytes:
     """The dictionary workbook as xlsx: a note that it is synthetic, the header row, one row a listed variable."""
-    book, sheet = _spreadsheet(DICTIONARY.sheet)
+    book, sheet = _spreadsheet(dictionary.sheet)
     sheet.cell(1, 1, SYNTHETIC_MARK)
-    rows = [dict(zip(DICTIONARY.headers, ("", DICTIONARY.identifier, None, "text", "Subject"), strict=True))]
-    rows += [_dictionary_row(variable) for variable in VARIABLES if variable.dictionary is not None]
-    for column, name in enumerate(DICTIONARY.headers, start=1):
-        sheet.cell(DICTIONARY.header_row, column, name)
-        for line, row in enumerate(rows, start=DICTIONARY.header_row + 1):
+    rows = [dict(zip(dictionary.headers, ("", dictionary.identifier, None, "text", "Subject"), strict=True))]
+    rows += [
+        _dictionary_row(release, dictionary, variable)
+        for variable in release.variables
+        if variable.dictionary is not None
+    ]
+    for column, name in enumerate(dictionary.headers, start=1):
+        sheet.cell(dictionary.header_row, column, name)
+        for line, row in enumerate(rows, start=dictionary.header_row + 1):
             sheet.cell(line, column, row[name] or None)
     return _packed(book)
 
 
-def _dictionary_row(variable: Variable) -> dict[str, str | None]:
+def _dictionary_row(release: Release, dictionary: Dictionary, variable: Variable) -> dict[str, str | None]:
     flag = variable.levels == (0, 1)
     data_type = "categorical" if flag else _DATA_TYPE_OF.get(variable.column, _DATA_TYPE[variable.kind])
-    texts = (_TIMEPOINT[variable.workbook], variable.dictionary, variable.unit, data_type, variable.description)
-    return dict(zip(DICTIONARY.headers, texts, strict=True))
+    timepoint = _TIMEPOINTS[release.workbooks.index(variable.workbook) > 0]
+    texts = (timepoint, variable.dictionary, variable.unit, data_type, variable.description)
+    return dict(zip(dictionary.headers, texts, strict=True))
 
 
 def _draw_complete(subject: str, rng: np.random.Generator) -> dict[str, Value]:
@@ -126,7 +143,7 @@ def _draw_complete(subject: str, rng: np.random.Generator) -> dict[str, Value]:
     series = groin + _minutes(rng.uniform(5, 25))
     intervention = _minutes(rng.uniform(12, 110))
 
-    drawn: dict[str, Value] = {
+    return {
         "center": centre(subject),
         "sex": "M" if rng.random() < 0.51 else "F",
         "age": round(age) * 1.0 if centre(subject) == 1 else age,
@@ -161,7 +178,6 @@ def _draw_complete(subject: str, rng: np.random.Generator) -> dict[str, Value]:
         "mrs_discharge": mrs_discharge,
         "mrs_3month": int(np.clip(mrs_discharge + rng.integers(-1, 2), 0, 6)),
     }  # fmt: skip
-    return {variable.column: drawn[variable.column] for variable in VARIABLES}
 
 
 def _flag(rng: np.random.Generator, rate: float) -> int:

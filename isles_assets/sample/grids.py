@@ -12,15 +12,15 @@ from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from nibabel.eulerangles import euler2mat
 from numpy.typing import NDArray
 
-from isles_assets.release.peculiarities import OBLIQUE
-from isles_assets.release.subjects import subject_id
+from isles_assets.release.oddities import Trait
+from isles_assets.release.release import Release
 from isles_assets.sample.anatomy import centre, stream
 
 AXIS_ALIGNED_SHARE = 36 / 149
-SLICES = {subject_id(40): (177, 0.8), subject_id(158): (101, 2.0)}
+SLICES = {"sub-stroke0040": (177, 0.8), "sub-stroke0158": (101, 2.0)}
 """Slices and their spacing in mm of the two subjects with more than 100; 0040 is the largest of the release."""
 
-WIDE_CTP = {subject_id(40): 25}
+WIDE_CTP = {"sub-stroke0040": 25}
 """Native CTP slices of 5 mm, where more than usual: with them 0040's registered CTP is as large as the release's."""
 
 _COLUMNS, _SMALL_COLUMNS = 512, 48
@@ -78,10 +78,13 @@ class Geometry:
     seconds: NDArray[np.float64]
 
 
-def draw_geometry(subject: str, seed: int, *, release_scale: bool, ncct: Lattice | None = None) -> Geometry:
+def draw_geometry(
+    release: Release, subject: str, seed: int, *, release_scale: bool, ncct: Lattice | None = None
+) -> Geometry:
     """The grids of `subject`; `ncct` replaces the NCCT grid that would be drawn."""
     rng = stream(seed, subject, "geometry")
-    drawn = _draw_ncct(subject, rng, release_scale)
+    oblique = subject in release.subjects_with(Trait.OBLIQUE)
+    drawn = _draw_ncct(subject, rng, release_scale, oblique)
     ncct = ncct or drawn
     head = _head_on(ncct, rng)
 
@@ -105,13 +108,13 @@ def draw_geometry(subject: str, seed: int, *, release_scale: bool, ncct: Lattice
     )  # fmt: skip
 
 
-def _draw_ncct(subject: str, rng: np.random.Generator, release_scale: bool) -> Lattice:
+def _draw_ncct(subject: str, rng: np.random.Generator, release_scale: bool, oblique: bool) -> Lattice:
     in_plane = float(rng.triangular(0.369, 0.41, 0.5625))
     drawn_slices = (int(rng.integers(60, 81)), 2.0) if centre(subject) == 1 else (int(rng.integers(36, 49)), 2.5)
     slices, spacing = SLICES.get(subject, drawn_slices)
     tilt, yaw, roll = np.radians((rng.uniform(8, 26), rng.uniform(3, 8), rng.uniform(3, 8)))
     aligned = rng.random() < AXIS_ALIGNED_SHARE
-    if subject in OBLIQUE.subjects:
+    if oblique:
         turn = euler2mat(z=yaw, y=roll, x=tilt)
     else:
         tilt = 0.0 if aligned else tilt

@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from numpy.typing import NDArray
 
-from isles_assets.sample import SYNTHETIC_MARK
+from isles_assets.reading.nifti import SYNTHETIC_MARK
 
 GZIP_LEVEL = 1
 SCANNER, ALIGNED = 1, 2

@@ -1,4 +1,4 @@
-"""An analytic head with a stroke, as the 18 volumes of a subject.
+"""An analytic head with a stroke, as the volumes of a subject.
 
 The head is rasterized once per grid into tissue labels; each volume is then a table look-up on the labels plus
 noise. Volumes come as flat blocks in file order (x fastest), so that a CTP of several GB needs no more memory than
@@ -7,14 +7,16 @@ its labels (one byte a voxel of one frame) and one block.
 
 from collections.abc import Iterator
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
-from isles_assets.release.peculiarities import NON_FINITE_MTT, TINY_LESION
-from isles_assets.release.volumes import TMAX_BACKGROUND, Content, Grid, Volume
+from isles_assets.release.oddities import Trait
+from isles_assets.release.release import Release
+from isles_assets.release.volumes import Content, Grid, Volume
 from isles_assets.sample.anatomy import Anatomy, Ellipsoid, draw_anatomy, stream
 from isles_assets.sample.grids import Geometry, Lattice, Matrix, draw_geometry
 
@@ -65,10 +67,10 @@ class Look(NamedTuple):
 
 
 _LOOKS = {
-    Tissue.OUTSIDE:       Look(0, 0, 0, 0, 0, 0, 0, TMAX_BACKGROUND, 0, 0),
-    Tissue.AIR:           Look(-1000, -1000, 0, 0, 0, 0, 0, TMAX_BACKGROUND, 0, 0),
-    Tissue.SCALP:         Look(15, 25, 60, 350, 0, 0, 0, TMAX_BACKGROUND, 4, 8),
-    Tissue.SKULL:         Look(900, 900, 15, 120, 0, 0, 0, TMAX_BACKGROUND, 0, 0),
+    Tissue.OUTSIDE:       Look(0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+    Tissue.AIR:           Look(-1000, -1000, 0, 0, 0, 0, 0, 0, 0, 0),
+    Tissue.SCALP:         Look(15, 25, 60, 350, 0, 0, 0, 0, 4, 8),
+    Tissue.SKULL:         Look(900, 900, 15, 120, 0, 0, 0, 0, 0, 0),
     Tissue.CSF:           Look(8, 9, 90, 2900, 4, 0.5, 6.5, 2, 1, 8),
     Tissue.GREY:          Look(37, 44, 320, 830, 62, 4.2, 4.1, 1.3, 14, 6),
     Tissue.WHITE:         Look(28, 31, 250, 740, 26, 2.1, 5, 2, 6, 7),
@@ -83,6 +85,11 @@ _LOOKS = {
 
 _LOOK_TABLE = Look(*np.array([_LOOKS[tissue] for tissue in Tissue], dtype=np.float32).T)
 """The same by column: each field an array (tissues,), indexed by label."""
+
+_LOOK_OF = {Content.CT: "ncct", Content.CT_SERIES: "ctp", Content.MAP: "cbf", Content.MRI: "dwi"}
+_PERFUSION = (Content.CT_SERIES, Content.MAP)
+_WITHOUT_FLOW = [Tissue.OUTSIDE, Tissue.AIR, Tissue.SCALP, Tissue.SKULL]
+"""Where a map holds its background."""
 
 _HU_NOISE = {"ncct": 3.0, "cta": 6.0, "ctp": 7.0}
 _RELATIVE_NOISE = 0.12
@@ -132,7 +139,7 @@ RIGHT_MCA, LEFT_MCA = 5, 7
 
 
 class Phantom:
-    """The 18 volumes of one subject.
+    """The volumes of one subject. One of an unknown column looks as another of the same content.
 
     `ncct` and `lesion` (same shape) replace the drawn NCCT grid and lesion, for a mask given from outside. Equal
     arguments give equal volumes, in whatever order they are asked for.
@@ -140,6 +147,7 @@ class Phantom:
 
     def __init__(
         self,
+        release: Release,
         subject: str,
         seed: int,
         *,
@@ -147,16 +155,16 @@ class Phantom:
         ncct: Lattice | None = None,
         lesion: Mask | None = None,
     ):
-        self.geometry = draw_geometry(subject, seed, release_scale=release_scale, ncct=ncct)
+        self.geometry = draw_geometry(release, subject, seed, release_scale=release_scale, ncct=ncct)
         side = None if lesion is None else _side(self.geometry, lesion)
-        anatomy = draw_anatomy(subject, seed, side)
+        anatomy = draw_anatomy(release, subject, seed, side)
         self._seed, self._subject = seed, subject
-        self._non_finite_mtt = subject in NON_FINITE_MTT.subjects
+        self._non_finite_mtt = subject in release.subjects_with(Trait.NON_FINITE_MTT)
 
         on_ncct = anatomy if lesion is None else anatomy.without_lesion()
         labels = _tissues(on_ncct, self.geometry.head, self.geometry.ncct)
         self._segments, self._occlusion = _vessels(anatomy, self.geometry.head, self.geometry.ncct)
-        if lesion is None and subject in TINY_LESION.subjects:
+        if lesion is None and subject in release.subjects_with(Trait.TINY_LESION):
             lesion = _three_voxels(anatomy, self.geometry)
         if lesion is None:
             lesion = (labels == Tissue.GREY_LESION) | (labels == Tissue.WHITE_LESION)
@@ -165,19 +173,29 @@ class Phantom:
         self._lesion = lesion
         _add_vessels(labels, anatomy, self._segments, self._occlusion)
         self._labels = labels
-        self._in_slab = _slab(labels, self.geometry)
-        self._native_cta = _native_labels(anatomy, self.geometry.head, self.geometry.cta)
-        self._native_ctp = _native_labels(anatomy, self.geometry.head, self.geometry.ctp)
+        self._anatomy = anatomy
         self._pool = stream(seed, subject, "noise").standard_normal(
             2 * min(BLOCK, max(lattice.voxels for lattice in (self.geometry.ncct, self.geometry.cta))),
             dtype=np.float32,
         )
 
+    @cached_property
+    def _in_slab(self) -> Labels:
+        return _slab(self._labels, self.geometry)
+
+    @cached_property
+    def _native_cta(self) -> Labels:
+        return _native_labels(self._anatomy, self.geometry.head, self.geometry.cta)
+
+    @cached_property
+    def _native_ctp(self) -> Labels:
+        return _native_labels(self._anatomy, self.geometry.head, self.geometry.ctp)
+
     def lattice(self, volume: Volume) -> Lattice:
         """The grid that the volume's header shall state."""
-        if volume.grid is Grid.NCCT:
+        if volume.grid is Grid.COMMON:
             return self.geometry.ncct
-        if volume.column == "cta":
+        if volume.content not in _PERFUSION:
             return self.geometry.cta.moved(self.geometry.cta_shift)
         return self.geometry.ctp.moved(self.geometry.ctp_shift)
 
@@ -188,13 +206,10 @@ class Phantom:
 
     def blocks(self, volume: Volume) -> Iterator[Block]:
         """The voxels in file order, in flat blocks: int16 HU, float32 maps and MRI, uint8 masks and labels."""
-        match volume.column:
-            case "lesion_mask":
-                return _split(self._lesion.view(np.uint8))
-            case "lvo_mask":
-                return _split(self._occlusion.view(np.uint8))
-            case "cow_mask":
-                return _split(self._segments)
+        if volume.content is Content.LABELS:
+            return _split(self._segments)
+        if volume.content is Content.MASK:
+            return _split((self._occlusion if volume.column == "lvo_mask" else self._lesion).view(np.uint8))
         return self._painted(volume)
 
     def array(self, volume: Volume) -> Block:
@@ -202,10 +217,11 @@ class Phantom:
         return np.concatenate(list(self.blocks(volume))).reshape(self.shape(volume), order="F")
 
     def _painted(self, volume: Volume) -> Iterator[Block]:
-        modality = volume.column.removesuffix("_ncct").removesuffix("_native")
+        modality = _modality(volume)
         labels = self._labels_of(volume)
         rng = stream(self._seed, self._subject, volume.column)
         for look in self._looks(modality):
+            look[_WITHOUT_FLOW] += volume.background
             noise = _noise_table(modality, look)
             for part in _split(labels):
                 start = rng.integers(len(self._pool) - part.size + 1)
@@ -221,17 +237,23 @@ class Phantom:
 
     def _labels_of(self, volume: Volume) -> Labels:
         if volume.grid is Grid.NATIVE:
-            return self._native_cta if volume.column == "cta" else self._native_ctp
-        return self._in_slab if volume.content in (Content.CT_SERIES, Content.MAP) else self._labels
+            return self._native_ctp if volume.content in _PERFUSION else self._native_cta
+        return self._in_slab if volume.content in _PERFUSION else self._labels
 
     def _looks(self, modality: str) -> Iterator[NDArray[np.float32]]:
         """The look-up table of each frame."""
         if modality != "ctp":
-            yield getattr(_LOOK_TABLE, modality)
+            yield getattr(_LOOK_TABLE, modality).copy()
             return
         for second in self.geometry.seconds:
             bolus = _gamma_variate(second - 6 - np.asarray(_LOOK_TABLE.arrival))
             yield np.asarray(_LOOK_TABLE.ncct + _LOOK_TABLE.peak * bolus, dtype=np.float32)
+
+
+def _modality(volume: Volume) -> str:
+    """The column of `Look` that the volume shows, or that of its content."""
+    named = volume.column.removesuffix("_ncct").removesuffix("_native")
+    return named if named in (*Look._fields, "ctp") else _LOOK_OF[volume.content]
 
 
 def _gamma_variate(seconds: NDArray[np.float64], shape: float = 3.0, scale: float = 2.2) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
@@ -19,20 +19,19 @@ from numpy.typing import NDArray
 from isles_assets.lib.files import explained, sweep, temporary_beside
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.workers import each_in_processes
-from isles_assets.release.clinical import DICTIONARY, WORKBOOKS
-from isles_assets.release.peculiarities import REPLACED_LESION, STRAY_FILES
-from isles_assets.release.subjects import SUBJECT_IDS, subject_id
-from isles_assets.release.volumes import BY_COLUMN, VOLUMES, Content, Volume
+from isles_assets.release.oddities import Trait
+from isles_assets.release.release import Release
+from isles_assets.release.volumes import Content, Volume
 from isles_assets.sample.anatomy import stream
 from isles_assets.sample.clinical import WRITTEN, dictionary_bytes, workbook_bytes
 from isles_assets.sample.grids import Lattice
 from isles_assets.sample.nifti import FLOAT32, INT16, UINT8, Encoding, header, write
 from isles_assets.sample.phantom import Mask, Phantom
 
-SCALED_LESION = tuple(map(subject_id, (20, 88, 158)))
+SCALED_LESION = ("sub-stroke0020", "sub-stroke0088", "sub-stroke0158")
 """Lesion masks stored as 0 and 65535 with a slope, as 0158's was in 2024 (fact sheet, section 4)."""
 
-QFORM_ONLY_LESION = tuple(map(subject_id, (5, 100, 150)))
+QFORM_ONLY_LESION = ("sub-stroke0005", "sub-stroke0100", "sub-stroke0150")
 """Lesion masks whose transform stands in the qform alone, as one of the release's does."""
 
 FILE_TIME = WRITTEN.replace(tzinfo=UTC).timestamp()
@@ -49,7 +48,7 @@ _ENCODINGS = {
     Content.CT: INT16, Content.CT_SERIES: INT16, Content.MAP: FLOAT32, Content.MRI: FLOAT32,
     Content.MASK: UINT8, Content.LABELS: UINT8,
 }  # fmt: skip
-_LESION = BY_COLUMN["lesion_mask"]
+_LESION = "lesion_mask"
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +57,7 @@ log = logging.getLogger(__name__)
 class _Order:
     """One subject to write; picklable. `lesion` is the mask file that gives NCCT grid and lesion, if any."""
 
+    release: Release
     root: Path
     subject: str
     seed: int
@@ -66,15 +66,15 @@ class _Order:
 
 
 def make_sample(
+    release: Release,
     root: Path,
     *,
-    subjects: Sequence[str] = SUBJECT_IDS,
     release_scale: Collection[str] = (),
     lesions: Mapping[str, Path] = MappingProxyType({}),
     seed: int = 2024,
     workers: int = 1,
 ) -> None:
-    """Write a synthetic release tree to `root`, the `train/` folder, which appears only when it is complete.
+    """Write a synthetic tree of `release` to `root`, which appears only when it is complete.
 
     Subjects in `release_scale` have grids, data types and compressed sizes like the release's (about 0.7 GB and a
     minute each); all others are small (about 0.3 MB). `lesions` gives a subject a mask file (`.nii.gz`): its bytes
@@ -85,26 +85,27 @@ def make_sample(
     Raises Refusal, with nothing written, if `root` exists or an argument does not fit.
     """
     root = Path(root)
-    findings = [*_misfits(subjects, release_scale, lesions)]
+    findings = [*_misfits(release, release_scale, lesions)]
     if os.path.lexists(root):
-        findings.append(Finding("", str(root), "exists already", "remove it or choose another folder"))
+        findings.append(Finding("exists already", "remove it or choose another folder", path=str(root)))
     if findings:
         raise Refusal(f"no sample made at {root}", findings)
 
     orders = [
-        _Order(temporary_beside(root), subject, seed, subject in release_scale, lesions.get(subject))
-        for subject in dict.fromkeys(subjects)
+        _Order(release, temporary_beside(root), subject, seed, subject in release_scale, lesions.get(subject))
+        for subject in release.subjects
     ]
     with explained(root):
         root.parent.mkdir(parents=True, exist_ok=True)
         sweep(root.parent)
-        _write_tree(root, orders, workers)
+        _write_tree(release, root, orders, workers)
 
 
-def _write_tree(root: Path, orders: Sequence[_Order], workers: int) -> None:
+def _write_tree(release: Release, root: Path, orders: Sequence[_Order], workers: int) -> None:
     partial = temporary_beside(root)
     try:
-        _put(partial / DICTIONARY.path, dictionary_bytes())
+        if release.dictionary:
+            _put(partial / release.dictionary.path, dictionary_bytes(release, release.dictionary))
         # The long ones first, so that no worker is left with one at the end.
         orders = sorted(orders, key=lambda order: (not order.release_scale, order.lesion is None))
         for done, subject in enumerate(_write_all(orders, workers), start=1):
@@ -116,17 +117,19 @@ def _write_tree(root: Path, orders: Sequence[_Order], workers: int) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _misfits(subjects: Sequence[str], release_scale: Collection[str], lesions: Mapping[str, Path]) -> Iterator[Finding]:
-    for subject in sorted(set(subjects) - set(SUBJECT_IDS)):
-        yield Finding(subject, "", "is no subject of the release", f"use ids like {SUBJECT_IDS[0]}")
-    for subject in sorted(set(release_scale).union(lesions) - set(subjects)):
-        yield Finding(subject, "", "is not among the subjects to write", "add it to them or leave it out")
+def _misfits(release: Release, release_scale: Collection[str], lesions: Mapping[str, Path]) -> Iterator[Finding]:
+    for subject in sorted(set(release_scale).union(lesions).difference(release.subjects)):
+        yield Finding("is not among the subjects to write", "add it to them or leave it out", subject=subject)
     for subject, path in lesions.items():
         try:
             if not str(path).endswith(".nii.gz") or _open(path).ndim != 3:
-                yield Finding(subject, str(path), "is no three-dimensional .nii.gz", "give the lesion mask's file")
+                yield Finding(
+                    "is no three-dimensional .nii.gz", "give the lesion mask's file", path=str(path), subject=subject
+                )
         except (OSError, EOFError, ImageFileError, HeaderDataError) as error:
-            yield Finding(subject, str(path), f"cannot be read as NIfTI: {error}", "give the lesion mask's file")
+            yield Finding(
+                f"cannot be read as NIfTI: {error}", "give the lesion mask's file", path=str(path), subject=subject
+            )
 
 
 def _write_all(orders: Sequence[_Order], workers: int) -> Iterator[str]:
@@ -142,17 +145,24 @@ def _write_all(orders: Sequence[_Order], workers: int) -> Iterator[str]:
 def _write_subject(order: _Order) -> str:
     """Write all files of one subject; its id."""
     ncct, lesion = _given(order.lesion) if order.lesion else (None, None)
-    phantom = Phantom(order.subject, order.seed, release_scale=order.release_scale, ncct=ncct, lesion=lesion)
-    for volume in VOLUMES:
+    phantom = Phantom(
+        order.release, order.subject, order.seed, release_scale=order.release_scale, ncct=ncct, lesion=lesion
+    )
+    for volume in order.release.volumes:
         path = order.root / volume.path(order.subject)
-        if volume is _LESION and order.lesion:
+        if volume.column == _LESION and order.lesion:
             _put(path, order.lesion.read_bytes())
         else:
-            _put_volume(path, phantom, volume, _encoding(volume, order.subject), _affine(volume, phantom, order))
-    for stray in _strays(order.subject):
-        _put_volume(order.root / stray, phantom, _LESION, _UINT16, phantom.geometry.ncct.affine)
-    for workbook in WORKBOOKS:
-        _put(order.root / workbook.path(order.subject), workbook_bytes(workbook, order.subject, order.seed))
+            _put_volume(
+                path, phantom, volume, _encoding(order.release, volume, order.subject), _affine(volume, phantom, order)
+            )
+    for stray in order.release.stray_files:
+        if order.release.subject_of(stray.path) == order.subject:
+            lesion_mask = order.release.by_column[_LESION]
+            _put_volume(order.root / stray.path, phantom, lesion_mask, _UINT16, phantom.geometry.ncct.affine)
+    for workbook in order.release.workbooks:
+        content = workbook_bytes(order.release, workbook, order.subject, order.seed)
+        _put(order.root / workbook.path(order.subject), content)
     return order.subject
 
 
@@ -170,14 +180,10 @@ def _given(path: Path) -> tuple[Lattice, Mask]:
     return Lattice((columns, rows, slices), image.affine), np.asfortranarray(mask)
 
 
-def _strays(subject: str) -> Iterable[str]:
-    return [path for path in STRAY_FILES if f"/{subject}/" in path]
-
-
-def _encoding(volume: Volume, subject: str) -> Encoding:
-    if volume is not _LESION:
+def _encoding(release: Release, volume: Volume, subject: str) -> Encoding:
+    if volume.column != _LESION:
         return _ENCODINGS[volume.content]
-    if subject in REPLACED_LESION.subjects:
+    if subject in release.subjects_with(Trait.OTHER_LESION_TYPE):
         return _UINT16
     if subject in SCALED_LESION:
         return _SCALED

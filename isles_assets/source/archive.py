@@ -23,8 +23,7 @@ import py7zr
 from isles_assets.lib.files import explained, lack_of_room, sweep, sync_folder, temporary_beside
 from isles_assets.lib.findings import Finding, Refusal, name_some
 from isles_assets.lib.progress import ByteProgress
-from isles_assets.reading.tree import expected_paths
-from isles_assets.release.record import Record
+from isles_assets.release.release import Release
 
 _HEADLINE = "The release was not extracted."
 _MEND_OTHER = "do not use this archive: it is not the release's, or somebody has changed it"
@@ -70,31 +69,32 @@ def members(archive: Path) -> list[Member]:
 
 
 def extract_release(
-    record: Record, archive: Path, tree: Path, *, workers: int, say: Callable[[str], None] = lambda words: None
+    release: Release, archive: Path, tree: Path, *, workers: int, say: Callable[[str], None] = lambda words: None
 ) -> None:
-    """Extract what is below the top folder of the `archive` of `record` to `tree`, which appears when it is complete.
+    """Extract what is below the top folder of the `archive` of `release` to `tree`, which appears when it is complete.
 
     Files have the archive's modification times. Raises `Refusal`, with nothing left behind, for an archive that does
     not hold the release, is unsafe or damaged, and for a disk that is too small.
     """
     if tree.exists():
-        raise Refusal(_HEADLINE, [Finding("", str(tree), "exists already", "move it away")])
+        raise Refusal.of(_HEADLINE, "exists already", "move it away", path=str(tree))
+    top = release.record.top
     found = {member.name: member for member in members(archive)}
-    wanted = [member for name, member in found.items() if name.startswith(f"{record.top}/")]
-    _check_release(archive, record, found)
-    if others := [name for name in found if not name.startswith(f"{record.top}/")]:
-        say(f"Leaving out what is not in `{record.top}`: {name_some(others)}")
+    wanted = [member for name, member in found.items() if name.startswith(f"{top}/")]
+    _check_release(archive, release, found)
+    if others := [name for name in found if not name.startswith(f"{top}/")]:
+        say(f"Leaving out what is not in `{top}`: {name_some(others)}")
     size = sum(member.size for member in wanted)
     with explained(tree, headline=_HEADLINE):
         tree.parent.mkdir(parents=True, exist_ok=True)
         sweep(tree.parent)
         if problem := lack_of_room(tree, size):
             mend = "free space, or set ISLES_DATA_DIR to a larger disk; then run again"
-            raise Refusal(_HEADLINE, [Finding("", str(tree.parent), problem, mend)])
+            raise Refusal.of(_HEADLINE, problem, mend, path=str(tree.parent))
         partial = temporary_beside(tree)
         try:
             extract(archive, wanted, partial, workers=workers, progress=ByteProgress("Extracted", size, say))
-            (partial / record.top).rename(tree)
+            (partial / top).rename(tree)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         sync_folder(tree.parent)
@@ -228,7 +228,7 @@ def _opened(archive: Path, file: BinaryIO) -> Iterator[py7zr.SevenZipFile]:
 
 
 def _damaged(archive: Path, problem: str) -> Refusal:
-    return Refusal(_HEADLINE, [Finding("", str(archive), problem, _MEND_DAMAGED)])
+    return Refusal.of(_HEADLINE, problem, _MEND_DAMAGED, path=str(archive))
 
 
 def _streams(content: py7zr.SevenZipFile) -> Any:
@@ -244,11 +244,11 @@ def _member(entry: Any, blocks: dict[int, int]) -> Member:
     return Member(entry.filename, entry.uncompressed, entry.crc32, (since_1601 - _UNIX_EPOCH) * 100, block)
 
 
-def _check_release(archive: Path, record: Record, names: Container[str]) -> None:
+def _check_release(archive: Path, release: Release, names: Container[str]) -> None:
     """Raise `Refusal` unless all files of the release are there; more may be."""
-    expected = (f"{record.top}/{path}" for path in expected_paths())
+    expected = (f"{release.record.top}/{path}" for path in release.expected_paths())
     if missing := [name for name in expected if name not in names]:
-        findings = [Finding("", name, "is not in the archive", _MEND_OTHER) for name in missing]
+        findings = [Finding("is not in the archive", _MEND_OTHER, path=name) for name in missing]
         raise Refusal(f"{_HEADLINE} {archive} does not hold it.", findings)
 
 
@@ -256,11 +256,11 @@ def _unsafe(entries: Iterable[Any]) -> Iterator[Finding]:
     """Entries that could write elsewhere, or are no files, or cannot be checked."""
     for entry in entries:
         if problem := _problem_of(entry.filename):
-            yield Finding("", repr(entry.filename), problem, _MEND_OTHER)
+            yield Finding(problem, _MEND_OTHER, path=repr(entry.filename))
         elif not entry.is_directory and not entry.is_file:
-            yield Finding("", entry.filename, "is a link or a device", _MEND_OTHER)
+            yield Finding("is a link or a device", _MEND_OTHER, path=entry.filename)
         elif not entry.is_directory and not entry.emptystream and entry.crc32 is None:
-            yield Finding("", entry.filename, "has no CRC-32", _MEND_OTHER)
+            yield Finding("has no CRC-32", _MEND_OTHER, path=entry.filename)
 
 
 def _problem_of(name: str) -> str:
@@ -288,5 +288,5 @@ def _clashes(entries: Iterable[Any]) -> Iterator[Finding]:
     for name in [*files, *sorted(folders)]:
         one = unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
         if one in seen:
-            yield Finding("", name, f"is the same as {seen[one]} for some file systems", _MEND_OTHER)
+            yield Finding(f"is the same as {seen[one]} for some file systems", _MEND_OTHER, path=name)
         seen.setdefault(one, name)

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from isles_assets.graph.commands import materialize
 from isles_assets.lib.files import existing, lack_of_room, written_whole
-from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.findings import Finding, Materialize, Refusal
 from isles_assets.lib.progress import readable_bytes
-from isles_assets.release.record import Record
+from isles_assets.release.release import Release
+from isles_assets.release.zenodo_record import ZenodoRecord
 from isles_assets.source.archive import extract_release
 from isles_assets.source.download import download
 from isles_assets.source.partial import size_so_far
@@ -28,7 +28,7 @@ class Places:
 
 
 def fetch(
-    record: Record,
+    release: Release,
     places: Places,
     zenodo: Zenodo,
     *,
@@ -36,41 +36,44 @@ def fetch(
     patience: Patience = LONG,
     say: Callable[[str], None] = lambda words: None,
 ) -> str:
-    """See that the archive of `record` is there, or the tree that was extracted from it; in words, how that came to be.
+    """See that the archive of `release` is there, or the tree extracted from it; in words, how that came to be.
 
     An archive that was put there is read once. Otherwise it is downloaded, if the disk has room for that and what
     follows, `shards` bytes of shards included. Raises `Refusal` where it cannot be had, or where something else is in
     its place, which stays as it is.
     """
+    record = release.record
     if places.tree.exists():
         _check_origin(record, places.tree)
         return "not needed: the tree that was extracted from it is there"
     if places.archive.exists():
-        verify(places.archive, record, say)
+        verify(places.archive, release, say)
         return "was there"
     _check_room(room_needed(record, places, shards=shards))
     download(record, places.archive, zenodo, patience=patience, say=say)
     return "downloaded"
 
 
-def unpack(record: Record, places: Places, *, workers: int, say: Callable[[str], None] = lambda words: None) -> None:
+def unpack(release: Release, places: Places, *, workers: int, say: Callable[[str], None] = lambda words: None) -> None:
     """See that the tree is there: extract it from the archive that `fetch` has seen, if it is not.
 
     Raises `Refusal` if there is no such archive, if the tree is of another one, and as `extract_release` does.
     """
+    record = release.record
     if places.tree.exists():
         _check_origin(record, places.tree)
         return
     if not is_known(places.archive, record):
         problem = "was not seen to be the pinned one" if places.archive.exists() else "is not there"
-        finding = Finding("", str(places.archive), problem, materialize("zenodo_archive"))
-        raise Refusal("The release was not extracted.", [finding])
+        raise Refusal.of(
+            "The release was not extracted.", problem, Materialize(("zenodo_archive",)), path=str(places.archive)
+        )
     with written_whole(note_beside(places.tree)) as temporary:
         temporary.write_text(json.dumps(_origin(record)))
-    extract_release(record, places.archive, places.tree, workers=workers, say=say)
+    extract_release(release, places.archive, places.tree, workers=workers, say=say)
 
 
-def room_needed(record: Record, places: Places, *, shards: int) -> dict[Path, int]:
+def room_needed(record: ZenodoRecord, places: Places, *, shards: int) -> dict[Path, int]:
     """Bytes that are still to be written at each of `places`, `shards` of them being those of all shards.
 
     The tree is taken to be as large as the archive: it holds compressed files.
@@ -96,20 +99,20 @@ def _check_room(needed: Mapping[Path, int]) -> None:
                 "free space, set ISLES_DATA_DIR to a larger disk, or set free_disk in the run config of zenodo_archive "
                 "and subject_shard"
             )
-            findings.append(Finding("", str(existing(paths[0])), f"{problem}: {parts}", mend))
+            findings.append(Finding(f"{problem}: {parts}", mend, path=str(existing(paths[0]))))
     if findings:
         raise Refusal(NOT_DOWNLOADED, findings)
 
 
-def _check_origin(record: Record, tree: Path) -> None:
+def _check_origin(record: ZenodoRecord, tree: Path) -> None:
     """Raise `Refusal` unless `tree` was extracted from the archive of `record`."""
     note = read_note(note_beside(tree))
     if note != _origin(record):
         known = f"was extracted from {note}" if note else "was not extracted here"
         mend = "move it away; or set ISLES_RAW_ROOT to it, to use it whatever it is"
         problem = f"{known}, and {record.version} is pinned, md5 {record.md5}"
-        raise Refusal("The release's tree was not used.", [Finding("", str(tree), problem, mend)])
+        raise Refusal.of("The release's tree was not used.", problem, mend, path=str(tree))
 
 
-def _origin(record: Record) -> dict[str, str]:
+def _origin(record: ZenodoRecord) -> dict[str, str]:
     return {"record": record.record, "version": record.version, "md5": record.md5}

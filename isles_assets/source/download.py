@@ -8,9 +8,9 @@ from pathlib import Path
 
 import requests
 
-from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import ByteProgress
-from isles_assets.release.record import Record
+from isles_assets.release.zenodo_record import ZenodoRecord
 from isles_assets.source.partial import Partial
 from isles_assets.source.patience import LEAST_PROGRESS, LONG, PassingError, Patience, patiently
 from isles_assets.source.zenodo import NOT_DOWNLOADED, Zenodo, get
@@ -19,6 +19,7 @@ MOST_BEGINNINGS = 3
 """Times that a download is begun anew because the file has changed on the server."""
 
 _PIECE = 1 << 20
+_MEND = "see ISLES_ZENODO_ENDPOINT and proxies"
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
@@ -27,7 +28,7 @@ class _ChangedError(Exception):
 
 
 def download(
-    record: Record,
+    record: ZenodoRecord,
     path: Path,
     zenodo: Zenodo,
     *,
@@ -53,14 +54,16 @@ def download(
         else:
             problem = f"was another file each of {MOST_BEGINNINGS} times"
             mend = "run again later, or use another endpoint"
-            raise Refusal(NOT_DOWNLOADED, [Finding("", arrival.url, problem, mend)])
+            raise Refusal.of(NOT_DOWNLOADED, problem, mend, path=arrival.url)
         partial.finish()
 
 
 class _Arrival:
     """The archive on its way from the server into its part."""
 
-    def __init__(self, record: Record, partial: Partial, zenodo: Zenodo, patience: Patience, progress: ByteProgress):
+    def __init__(
+        self, record: ZenodoRecord, partial: Partial, zenodo: Zenodo, patience: Patience, progress: ByteProgress
+    ):
         self._record, self._partial, self._zenodo = record, partial, zenodo
         self._patience, self._progress = patience, progress
         self.url = zenodo.content_url(record.record, record.archive)
@@ -81,7 +84,7 @@ class _Arrival:
                 new = piece[known:]
                 known -= len(piece) - len(new)
                 if part.size + len(new) > self._record.size:
-                    raise self._refused("sends more bytes than the file has")
+                    raise Refusal.of(NOT_DOWNLOADED, "sends more bytes than the file has", _MEND, path=self.url)
                 part.append(new)
                 self._progress.reach(part.size)
         if part.size < self._record.size:
@@ -91,7 +94,7 @@ class _Arrival:
         """See what the answer is; return how many bytes at its start are there already."""
         part, etag = self._partial, _strong_etag(response)
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise self._refused("compresses what it sends")
+            raise Refusal.of(NOT_DOWNLOADED, "compresses what it sends", _MEND, path=self.url)
         if response.status_code == HTTPStatus.PARTIAL_CONTENT:
             start, size = self._range(response)
             if size != self._record.size:
@@ -99,7 +102,12 @@ class _Arrival:
             if etag and part.etag and etag != part.etag:
                 raise self._changed(f"its ETag is {etag} now")
             if start != part.size:
-                raise self._refused(f"was asked for bytes from {part.size} on, and answers those from {start} on")
+                raise Refusal.of(
+                    NOT_DOWNLOADED,
+                    f"was asked for bytes from {part.size} on, and answers those from {start} on",
+                    _MEND,
+                    path=self.url,
+                )
             return 0
         if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise self._changed("it has fewer bytes now")
@@ -118,14 +126,16 @@ class _Arrival:
         """What to raise: a refusal by Zenodo's own word if it has another archive now."""
         self._zenodo.check_now(self._record)
         if not self._partial.size:
-            return self._refused(f"is not the file that Zenodo's record describes: {how}")
+            return Refusal.of(
+                NOT_DOWNLOADED, f"is not the file that Zenodo's record describes: {how}", _MEND, path=self.url
+            )
         return _ChangedError(f"{self.url} has changed on the server: {how}")
 
     def _range(self, response: requests.Response) -> tuple[int, int]:
         """First byte and size of the whole that a partial answer states."""
         stated = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if not stated:
-            raise self._refused("answers a part of the file and does not say which")
+            raise Refusal.of(NOT_DOWNLOADED, "answers a part of the file and does not say which", _MEND, path=self.url)
         return int(stated[1]), self._record.size if stated[2] == "*" else int(stated[2])
 
     def _pieces(self, response: requests.Response) -> Iterator[bytes]:
@@ -138,9 +148,6 @@ class _Arrival:
                 if count < LEAST_PROGRESS:
                     raise PassingError(f"only {count} bytes came in {now - since:.0f} s")
                 since, count = now, 0
-
-    def _refused(self, problem: str) -> Refusal:
-        return Refusal(NOT_DOWNLOADED, [Finding("", self.url, problem, "see ISLES_ZENODO_ENDPOINT and proxies")])
 
 
 def _strong_etag(response: requests.Response) -> str | None:

@@ -17,9 +17,9 @@ from typing import Annotated, BinaryIO
 import pydantic
 
 from isles_assets.lib.files import explained, sync_folder, written_whole
-from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import ByteProgress, readable_bytes
-from isles_assets.release.record import Record
+from isles_assets.release.zenodo_record import ZenodoRecord
 from isles_assets.source.verified import note_beside, remember
 from isles_assets.source.zenodo import NOT_DOWNLOADED
 
@@ -46,7 +46,7 @@ class _Note(pydantic.BaseModel):
     boot: str | None = None
     digests: dict[Position, str] = {}
 
-    def is_of(self, record: Record) -> bool:
+    def is_of(self, record: ZenodoRecord) -> bool:
         return all(getattr(self, name) == getattr(record, name) for name in _IDENTITY)
 
 
@@ -56,7 +56,7 @@ class Partial:
     `size`: the bytes that are there. `etag`: the server's name for the file that they are of, None if it has none.
     """
 
-    def __init__(self, path: Path, record: Record, file: BinaryIO, say: Callable[[str], None], noted_every: int):
+    def __init__(self, path: Path, record: ZenodoRecord, file: BinaryIO, say: Callable[[str], None], noted_every: int):
         self._path, self._record, self._file, self._say = path, record, file, say
         self._part = part_beside(path)
         self._noted_every = noted_every
@@ -66,7 +66,7 @@ class Partial:
     @classmethod
     @contextmanager
     def opened(
-        cls, path: Path, record: Record, say: Callable[[str], None], noted_every: int = NOTED_EVERY
+        cls, path: Path, record: ZenodoRecord, say: Callable[[str], None], noted_every: int = NOTED_EVERY
     ) -> Iterator["Partial"]:
         """The part of what will be `path`, and what is there of it: read once, and dropped if it is of another file.
 
@@ -79,9 +79,13 @@ class Partial:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
-                    raise _refused(part, "another process is downloading it", "wait for it, or end it") from error
+                    raise Refusal.of(
+                        NOT_DOWNLOADED, "another process is downloading it", "wait for it, or end it", path=str(part)
+                    ) from error
                 if path.exists():  # and then what is open here may be that file
-                    raise _refused(path, "another process has just completed it", "run again")
+                    raise Refusal.of(
+                        NOT_DOWNLOADED, "another process has just completed it", "run again", path=str(path)
+                    )
                 partial = cls(path, record, file, say, noted_every)
                 partial._take_over()
                 yield partial
@@ -115,7 +119,9 @@ class Partial:
             self._part.unlink()
             self._forget()
             problem = f"arrived with md5 {md5} instead of {self._record.md5}, and was not kept"
-            raise _refused(self._path, problem, "run again; if it recurs, check network and disk")
+            raise Refusal.of(
+                NOT_DOWNLOADED, problem, "run again; if it recurs, check network and disk", path=str(self._path)
+            )
         os.fsync(self._file.fileno())
         remember(self._path, self._part, md5)
         self._part.rename(self._path)
@@ -193,10 +199,6 @@ def size_so_far(path: Path) -> int:
     with suppress(FileNotFoundError):
         return part_beside(path).stat().st_size
     return 0
-
-
-def _refused(path: Path, problem: str, mend: str) -> Refusal:
-    return Refusal(NOT_DOWNLOADED, [Finding("", str(path), problem, mend)])
 
 
 def _md5() -> "hashlib._Hash":

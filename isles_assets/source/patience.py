@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import readable_time
 
 Result = TypeVar("Result")
@@ -77,7 +77,7 @@ def patiently(
                 if error.pause is not None:
                     problem += f", and the server asks to wait for {readable_time(error.pause)}"
                 mend = "run again later: what has arrived is kept" if reached() else "run again later"
-                raise Refusal(headline, [Finding("", url, problem, mend)]) from error
+                raise Refusal.of(headline, problem, mend, path=url) from error
             say(f"{url}: {error}; going on in {readable_time(rest)}")
             time.sleep(rest)
             pause = min(2 * pause, patience.longest)

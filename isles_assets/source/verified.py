@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from isles_assets.lib.files import explained, written_whole
-from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import ByteProgress
-from isles_assets.release.record import EARLIER, Record
+from isles_assets.release.release import Release
+from isles_assets.release.zenodo_record import ZenodoRecord
 
 _BUFFER = 4 << 20
+_NOT_USED = "The archive that is there was not used."
 _ANOTHER_PLACE = "remove it, or move it away, to have the pinned one downloaded"
 
 
@@ -26,7 +28,7 @@ def remember(path: Path, status_of: Path, md5: str) -> None:
         temporary.write_text(json.dumps({"size": status.st_size, "mtime_ns": status.st_mtime_ns, "md5": md5}))
 
 
-def is_known(path: Path, record: Record) -> bool:
+def is_known(path: Path, record: ZenodoRecord) -> bool:
     """Whether `path` is the archive of `record`, as was seen when it was read and its size and time say since."""
     if not path.is_file():
         return False
@@ -43,23 +45,34 @@ def read_note(path: Path) -> object:
         return None
 
 
-def verify(path: Path, record: Record, say: Callable[[str], None]) -> None:
-    """See that `path` is the archive of `record`, and remember it; it is read only if that is not known yet.
+def verify(path: Path, release: Release, say: Callable[[str], None]) -> None:
+    """See that `path` is the archive of `release`, and remember it; it is read only if that is not known yet.
 
     Raises `Refusal` naming what it is instead; it stays as it is.
     """
+    record = release.record
     if is_known(path, record):
         return
     with explained(path):
         status = path.stat()
         if not path.is_file():
-            raise _refused(path, "is not a file")
+            raise Refusal.of(_NOT_USED, "is not a file", _ANOTHER_PLACE, path=str(path))
         if status.st_size != record.size:
-            raise _refused(path, f"has {status.st_size} bytes, which is {_which(record, status.st_size)}")
+            raise Refusal.of(
+                _NOT_USED,
+                f"has {status.st_size} bytes, which is {_which(release, status.st_size)}",
+                _ANOTHER_PLACE,
+                path=str(path),
+            )
         say(f"Reading {path} to see that it is the pinned one")
         md5 = md5_of(path, ByteProgress(path.name, record.size, say))
         if md5 != record.md5:
-            raise _refused(path, f"has the size of {record.version}, but md5 {md5} instead of {record.md5}")
+            raise Refusal.of(
+                _NOT_USED,
+                f"has the size of {record.version}, but md5 {md5} instead of {record.md5}",
+                _ANOTHER_PLACE,
+                path=str(path),
+            )
         remember(path, path, md5)
 
 
@@ -74,11 +87,7 @@ def md5_of(path: Path, progress: ByteProgress) -> str:
     return digest.hexdigest()
 
 
-def _which(record: Record, size: int) -> str:
-    pinned = f"{record.version}, of {record.size}, is pinned"
-    version = next((earlier.version for earlier in EARLIER if earlier.size == size), None)
+def _which(release: Release, size: int) -> str:
+    pinned = f"{release.version}, of {release.record.size}, is pinned"
+    version = next((earlier.version for earlier in release.earlier if earlier.size == size), None)
     return f"{version}; {pinned}" if version else f"no version that is known; {pinned}"
-
-
-def _refused(path: Path, problem: str) -> Refusal:
-    return Refusal("The archive that is there was not used.", [Finding("", str(path), problem, _ANOTHER_PLACE)])

@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import IncompleteRead
 from types import MappingProxyType
@@ -20,8 +20,8 @@ import requests
 import urllib3
 
 from isles_assets import __version__
-from isles_assets.lib.findings import Finding, Refusal
-from isles_assets.release.record import RELEASE, Record
+from isles_assets.lib.findings import Refusal
+from isles_assets.release.zenodo_record import ZenodoRecord, record_url
 from isles_assets.source.patience import SHORT, PassingError, Patience, patiently
 
 ENDPOINT = "https://zenodo.org"
@@ -61,7 +61,7 @@ class _Metadata(_Model):
     publication_date: str = ""
 
 
-class ZenodoRecord(_Model):
+class PublishedRecord(_Model):
     """A record as Zenodo's API describes it; what is not used is left out."""
 
     id: int | str
@@ -76,7 +76,7 @@ class ZenodoRecord(_Model):
     @property
     def url(self) -> str:
         """Its page, for people, at Zenodo itself."""
-        return replace(RELEASE, record=self.record).url
+        return record_url(self.record)
 
     @property
     def version(self) -> str:
@@ -102,34 +102,44 @@ class Zenodo:
     def __post_init__(self) -> None:
         parts = urlsplit(self.endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            finding = Finding("", "ISLES_ZENODO_ENDPOINT", f"is {self.endpoint!r}", f"set it to one like {ENDPOINT}")
-            raise Refusal("The settings cannot be used.", [finding])
+            raise Refusal.of(
+                "The settings cannot be used.",
+                f"is {self.endpoint!r}",
+                f"set it to one like {ENDPOINT}",
+                path="ISLES_ZENODO_ENDPOINT",
+            )
 
     def content_url(self, record: str, key: str) -> str:
         """Where the bytes of a record's file are."""
         return f"{self._record_url(record)}/files/{quote(key)}/content"
 
-    def check(self, record: Record) -> None:
+    def check(self, record: ZenodoRecord) -> None:
         """Raise `Refusal` unless Zenodo's record and its archive are the pinned ones; waits for Zenodo's answer."""
         url = self._record_url(record.record)
         patiently(lambda: self.check_now(record), self.patience, self.say, NOT_DOWNLOADED, url)
 
-    def check_now(self, record: Record) -> None:
+    def check_now(self, record: ZenodoRecord) -> None:
         """The same, but raises `PassingError` where Zenodo does not answer at once."""
         url = self._record_url(record.record)
         published = _published(url, self._answer(url))
         pinned = f"{record.version}, {record.size} bytes, md5 {record.md5}, is pinned"
         if published.record != record.record:
-            raise _refused(url, f"is record {published.record}, and {record.record} is pinned", _NOTHING_TO_DO)
+            raise Refusal.of(
+                NOT_DOWNLOADED, f"is record {published.record}, and {record.record} is pinned", _NOTHING_TO_DO, path=url
+            )
         file = next((file for file in published.files if file.key == record.archive), None)
         if file is None:
             names = ", ".join(file.key for file in published.files) or "no file"
-            raise _refused(url, f"holds {names}, and {record.archive} of {pinned}", _NOTHING_TO_DO)
+            raise Refusal.of(
+                NOT_DOWNLOADED, f"holds {names}, and {record.archive} of {pinned}", _NOTHING_TO_DO, path=url
+            )
         if (file.size, file.md5) != (record.size, record.md5):
             problem = f"holds a {record.archive} of {file.size} bytes, md5 {file.md5}; {pinned}"
-            raise _refused(url, problem, "see whether a newer isles-assets pins that; do not mix the two")
+            raise Refusal.of(
+                NOT_DOWNLOADED, problem, "see whether a newer isles-assets pins that; do not mix the two", path=url
+            )
 
-    def newer(self, record: Record) -> ZenodoRecord | None:
+    def newer(self, record: ZenodoRecord) -> PublishedRecord | None:
         """The newest version if that is not `record`; None, too, where Zenodo does not say, which `say` is told."""
         try:
             newest = self.newest(record.record)
@@ -138,7 +148,7 @@ class Zenodo:
             return None
         return None if newest.record == record.record else newest
 
-    def newest(self, record: str) -> ZenodoRecord:
+    def newest(self, record: str) -> PublishedRecord:
         """The newest version of what `record` is a version of, asked for once.
 
         Raises `PassingError` or `Refusal` where Zenodo does not say.
@@ -182,11 +192,13 @@ def get(
                 raise _not_ok(url, response)
             yield response
     except (requests.exceptions.InvalidURL, requests.exceptions.TooManyRedirects) as error:
-        raise _refused(url, str(error), "see ISLES_ZENODO_ENDPOINT and proxies") from error
+        raise Refusal.of(NOT_DOWNLOADED, str(error), "see ISLES_ZENODO_ENDPOINT and proxies", path=url) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         reason = _innermost(error)
         if isinstance(reason, ssl.SSLCertVerificationError):
-            raise _refused(url, reason.verify_message, "see REQUESTS_CA_BUNDLE, and who answers there") from error
+            raise Refusal.of(
+                NOT_DOWNLOADED, reason.verify_message, "see REQUESTS_CA_BUNDLE, and who answers there", path=url
+            ) from error
         raise PassingError(_words(reason)) from error
 
 
@@ -196,7 +208,7 @@ def _not_ok(url: str, response: requests.Response) -> PassingError | Refusal:
         return PassingError(f"answers {status}", _pause(response.headers))
     message = _message(response)
     problem = f"answers {status}: {message}" if message else f"answers {status}"
-    return _refused(url, problem, _MENDS.get(response.status_code, _NOTHING_TO_DO))
+    return Refusal.of(NOT_DOWNLOADED, problem, _MENDS.get(response.status_code, _NOTHING_TO_DO), path=url)
 
 
 def _pause(headers: Mapping[str, str]) -> float | None:
@@ -220,18 +232,14 @@ def _message(response: requests.Response) -> str:
     return message[:_LONGEST_MESSAGE] if isinstance(message, str) else ""
 
 
-def _published(url: str, response: requests.Response) -> ZenodoRecord:
+def _published(url: str, response: requests.Response) -> PublishedRecord:
     try:
-        return ZenodoRecord.model_validate_json(response.content)
+        return PublishedRecord.model_validate_json(response.content)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "it"
         problem = f"answers what is no record of Zenodo's: {where}: {first['msg']}"
-        raise _refused(url, problem, _MENDS[HTTPStatus.NOT_FOUND]) from error
-
-
-def _refused(url: str, problem: str, mend: str) -> Refusal:
-    return Refusal(NOT_DOWNLOADED, [Finding("", url, problem, mend)])
+        raise Refusal.of(NOT_DOWNLOADED, problem, _MENDS[HTTPStatus.NOT_FOUND], path=url) from error
 
 
 def _words(reason: BaseException) -> str:

@@ -1,1 +1,7 @@
-"""Room tables."""
+"""The tables between assets: `raw_tree`, `clinical_table` and `subject_manifest`, and the data folder that holds them.
+
+Add a table of the whole release here. What is made of each subject goes to `products`.
+"""
+
+TAKE_STOCK = ("raw_tree", "clinical_table", "subject_manifest")
+"""The assets to materialize when the tree has changed."""

@@ -1,34 +1,39 @@
-"""The data folder (`ISLES_DATA_DIR`): where every table, shard and publication lies."""
+"""The data folder (`ISLES_DATA_DIR`): where archive, tree and tables of a release lie, and the local hub.
+
+Where a product lies is said by the product, below its own folder here.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from isles_assets.products.schema import Config
+from isles_assets.release.release import Release
 
 
 @dataclass(frozen=True)
 class DataFolder:
-    """Paths below `root`; nothing is created by asking for one."""
+    """Paths below `root` for all that is made of `release`; nothing is created by asking for one."""
 
     root: Path
+    release: Release
 
     @property
     def sample(self) -> Path:
-        """The synthetic tree that stands in for the release where `ISLES_RAW_ROOT` is unset."""
-        return self.root / "sample" / "train"
+        """The synthetic tree that stands in for the release where no other source is set."""
+        return self.root / "sample" / self.release.record.top
 
     @property
     def archive(self) -> Path:
         """The release as Zenodo has it."""
-        return self.root / "downloads" / "train.7z"
+        return self.root / "downloads" / self.release.record.archive
 
     @property
-    def release(self) -> Path:
+    def tree(self) -> Path:
         """The tree that is extracted from the archive."""
-        return self.root / "release" / "train"
+        return self.root / "release" / self.release.record.top
 
     @property
     def raw_tree(self) -> Path:
+        """The table of the tree's files."""
         return self.root / "tables" / "raw_tree.parquet"
 
     @property
@@ -38,33 +43,6 @@ class DataFolder:
     @property
     def manifest(self) -> Path:
         return self.root / "tables" / "manifest.parquet"
-
-    @property
-    def shards(self) -> Path:
-        return self.root / "shards"
-
-    def shard(self, config: Config, subject: str) -> Path:
-        return self.shards / config.name / f"{subject}.parquet"
-
-    def shard_record(self, subject: str) -> Path:
-        """What is known of a subject's shards; it exists only while all of them are complete."""
-        return self.shards / "records" / f"{subject}.json"
-
-    @property
-    def previews(self) -> Path:
-        return self.root / "previews"
-
-    def preview(self, subject: str) -> Path:
-        return self.previews / f"{subject}.parquet"
-
-    def preview_record(self, subject: str) -> Path:
-        """What is known of a subject's preview; it exists only while the preview is complete."""
-        return self.previews / "records" / f"{subject}.json"
-
-    @property
-    def preview_tables(self) -> Path:
-        """Where the published table of previews lies, under a name that says what it was made from."""
-        return self.previews / "table"
 
     @property
     def hub(self) -> Path:

@@ -12,24 +12,25 @@ import numpy as np
 import pyarrow as pa
 
 from isles_assets.lib.findings import Refusal
+from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.lib.progress import Progress
-from isles_assets.products.schema import SUBJECT_COLUMN, clinical_fields
-from isles_assets.reading.nifti import NiftiError, SourceReader, read_header
-from isles_assets.reading.tree import Entry, Inventory
-from isles_assets.release.volumes import VOLUMES, Volume
-from isles_assets.sample import SYNTHETIC_MARK
+from isles_assets.reading.nifti import SYNTHETIC_MARK, DigestingReader, NiftiError, read_header
+from isles_assets.reading.tree import Inventory, TreeFile
+from isles_assets.release.release import Release
+from isles_assets.release.volumes import Volume
+from isles_assets.tables.clinical import clinical_fields
 from isles_assets.tables.folder import DataFolder
-from isles_assets.tables.storage import read_table
+from isles_assets.tables.storage import SUBJECT_COLUMN, read_table
 
-MANIFEST_VERSION = 1
+CODE_VERSION = 1
 """To be raised when the same tree is to give other rows: then nothing is taken over from an older manifest."""
 
 AFFINE_TOLERANCE = 1e-4
-"""Largest difference of an affine's element: the release's registered volumes differ from the NCCT by rounding."""
+"""Largest difference of an affine's element: registered volumes differ from the reference by rounding."""
 
 _VERSION_KEY = b"isles_assets.manifest"
 _TEXT = pa.struct({"field": pa.string(), "text": pa.string()})
-_FACTS = pa.struct(
+_VOLUME = pa.struct(
     {
         "path": pa.string(),
         "size": pa.int64(),
@@ -49,12 +50,12 @@ _FACTS = pa.struct(
 
 
 @dataclass(frozen=True)
-class VolumeFacts:
+class VolumeEntry:
     """One volume of one subject, without reading its voxels.
 
     `path` is relative to the tree, `size` in bytes, `shape` in voxels, `spacing` in mm, `affine` 4 x 4 row by
     row (mm, voxel to RAS+), `dtype` the stored numpy type, `text` the header's free text as {field, text}.
-    Where the header cannot be read, `fault` says why and the header's facts are None. `sha256` is there only if the
+    Where the header cannot be read, `fault` says why and what it would say is None. `sha256` is there only if the
     whole file was read.
     """
 
@@ -72,58 +73,67 @@ class VolumeFacts:
     sform_code: int | None = None
     text: tuple[dict[str, str], ...] | None = None
 
-    def are_still_of(self, entry: Entry) -> bool:
-        """Whether they were read from the file that `entry` is of, as its size and time say, and could be."""
-        same = (self.path, self.size, self.mtime_ns) == (entry.path, entry.size, entry.mtime_ns)
-        return same and not self.fault and not entry.fault
+    def is_still_of(self, file: TreeFile) -> bool:
+        """Whether it was read from `file`, as its size and time say, and could be."""
+        same = (self.path, self.size, self.mtime_ns) == (file.path, file.size, file.mtime_ns)
+        return same and not self.fault and not file.fault
 
-    def grid_difference(self, ncct: "VolumeFacts") -> str | None:
-        """How this volume's grid differs from that of the NCCT, in words; None if both share it or one is unknown."""
-        if self.shape is None or ncct.shape is None:
+    def grid_difference(self, reference: "VolumeEntry", called: str) -> str | None:
+        """How this volume's grid differs from that of its subject's `reference`, which is `called` so, in words.
+
+        None if both share it or one is unknown.
+        """
+        if self.shape is None or reference.shape is None:
             return None
-        if self.shape[:3] != ncct.shape[:3]:
-            return f"has shape {'x'.join(map(str, self.shape))}, its NCCT {'x'.join(map(str, ncct.shape))}"
-        assert self.affine and ncct.affine
-        difference = np.reshape(self.affine, (4, 4)) - np.reshape(ncct.affine, (4, 4))
+        if self.shape[:3] != reference.shape[:3]:
+            return f"has shape {'x'.join(map(str, self.shape))}, its {called} {'x'.join(map(str, reference.shape))}"
+        assert self.affine and reference.affine
+        difference = np.reshape(self.affine, (4, 4)) - np.reshape(reference.affine, (4, 4))
         if np.abs(difference).max() <= AFFINE_TOLERANCE:
             return None
         corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-        corners[:, :3] *= np.array(ncct.shape[:3]) - 1
+        corners[:, :3] *= np.array(reference.shape[:3]) - 1
         distance = np.linalg.norm((corners @ difference.T)[:, :3], axis=1).max()
-        return (
-            f"is displaced from its NCCT by up to {distance:.3g} mm (affine differs by {np.abs(difference).max():.2g})"
-        )
+        element = np.abs(difference).max()
+        return f"is displaced from its {called} by up to {distance:.3g} mm (affine differs by {element:.2g})"
 
 
 @dataclass(frozen=True)
-class SubjectManifest:
+class ManifestRow:
     """One row of the manifest: the volumes by column (None: not in the tree) and the clinical values by column."""
 
     subject: str
-    volumes: Mapping[str, VolumeFacts | None]
+    volumes: Mapping[str, VolumeEntry | None]
     clinical: Mapping[str, Any]
+
+    def entry(self, column: str) -> VolumeEntry:
+        """What is known of a volume that is in the tree."""
+        entry = self.volumes[column]
+        assert entry is not None
+        return entry
 
     @property
     def synthetic(self) -> bool:
         """Whether any volume says of itself that the sample generator made it."""
         return any(
             entry["text"].startswith(SYNTHETIC_MARK)
-            for facts in self.volumes.values()
-            if facts is not None
-            for entry in facts.text or ()
+            for volume in self.volumes.values()
+            if volume is not None
+            for entry in volume.text or ()
         )
 
 
 def survey(
+    release: Release,
     root: Path,
     inventory: Inventory,
     clinical: Mapping[str, Mapping[str, Any]],
-    previous: Mapping[str, SubjectManifest] = MappingProxyType({}),
+    previous: Mapping[str, ManifestRow] = MappingProxyType({}),
     *,
     full: bool = False,
     workers: int = 1,
     say: Callable[[str], None] = lambda words: None,
-) -> list[SubjectManifest]:
+) -> list[ManifestRow]:
     """A row for each subject in `clinical`, which holds its clinical values.
 
     Only headers are read, and only of volumes whose size or time is another than in `previous`. With `full` every
@@ -135,10 +145,10 @@ def survey(
         for subject, values in clinical.items():
             known = previous[subject].volumes if subject in previous else {}
             look = partial(_survey, root, inventory, subject, known, full)
-            row = SubjectManifest(subject, dict(executor.map(look, VOLUMES)), values)
+            row = ManifestRow(subject, dict(executor.map(look, release.volumes)), values)
             rows.append(row)
             if full:
-                progress.advance(sum(facts.size for facts in row.volumes.values() if facts))
+                progress.advance(sum(entry.size for entry in row.volumes.values() if entry))
     return rows
 
 
@@ -146,34 +156,34 @@ def _survey(
     root: Path,
     inventory: Inventory,
     subject: str,
-    known: Mapping[str, VolumeFacts | None],
+    known: Mapping[str, VolumeEntry | None],
     full: bool,
     volume: Volume,
-) -> tuple[str, VolumeFacts | None]:
-    entry = inventory.get(volume.path(subject))
-    if entry is None or entry.size == 0:
+) -> tuple[str, VolumeEntry | None]:
+    file = inventory.get(volume.path(subject))
+    if file is None or file.size == 0:
         return volume.column, None
-    facts = known.get(volume.column)
-    if full or not facts or not facts.are_still_of(entry):
-        facts = _read_facts(root, entry, volume, full)
-    return volume.column, facts if full else replace(facts, sha256=None)
+    entry = known.get(volume.column)
+    if full or not entry or not entry.is_still_of(file):
+        entry = _read_entry(root, file, volume, full)
+    return volume.column, entry if full else replace(entry, sha256=None)
 
 
-def _read_facts(root: Path, entry: Entry, volume: Volume, full: bool) -> VolumeFacts:
-    facts = VolumeFacts(entry.path, entry.size, entry.mtime_ns)
-    if entry.fault:
-        return replace(facts, fault=str(entry.fault))
+def _read_entry(root: Path, file: TreeFile, volume: Volume, full: bool) -> VolumeEntry:
+    entry = VolumeEntry(file.path, file.size, file.mtime_ns)
+    if file.fault:
+        return replace(entry, fault=str(file.fault))
     try:
-        header = read_header(root / entry.path)
+        header = read_header(root / file.path)
         if full:
-            facts = replace(facts, sha256=_sha256(root / entry.path))
+            entry = replace(entry, sha256=_sha256(root / file.path))
     except NiftiError as error:
-        return replace(facts, fault=str(error))
+        return replace(entry, fault=str(error))
     fault = None
     if len(header.shape) < volume.dimensions or (header.frames > 1 and volume.dimensions == 3):
         fault = f"has shape {'x'.join(map(str, header.shape))}, where {volume.dimensions} dimensions are expected"
     return replace(
-        facts,
+        entry,
         fault=fault,
         shape=header.shape,
         spacing=header.spacing,
@@ -187,59 +197,65 @@ def _read_facts(root: Path, entry: Entry, volume: Volume, full: bool) -> VolumeF
 
 
 def _sha256(path: Path) -> str:
-    with SourceReader(path) as source:
-        source.drain()
-        return source.sha256
+    with DigestingReader(path) as file:
+        file.drain()
+        return file.sha256
 
 
-def manifest_schema() -> pa.Schema:
+def manifest_version(release: Release) -> str:
+    """Another one for another table of volumes or variables, or other code."""
+    volumes = [(volume.column, volume.path(""), volume.dimensions) for volume in release.volumes]
+    return f"{CODE_VERSION}.{fingerprint(volumes, manifest_schema(release))}"
+
+
+def manifest_schema(release: Release) -> pa.Schema:
     """One struct a volume, then the clinical columns."""
-    volumes = [pa.field(volume.column, _FACTS) for volume in VOLUMES]
-    return pa.schema([pa.field(SUBJECT_COLUMN, pa.string()), *volumes, *clinical_fields()])
+    volumes = [pa.field(volume.column, _VOLUME) for volume in release.volumes]
+    return pa.schema([pa.field(SUBJECT_COLUMN, pa.string()), *volumes, *clinical_fields(release)])
 
 
-def manifest_table(rows: Iterable[SubjectManifest]) -> pa.Table:
+def manifest_table(release: Release, rows: Iterable[ManifestRow]) -> pa.Table:
     """One row a subject, sorted by id."""
     records = [
         {
             SUBJECT_COLUMN: row.subject,
-            **{column: facts and asdict(facts) for column, facts in row.volumes.items()},
+            **{column: entry and asdict(entry) for column, entry in row.volumes.items()},
             **row.clinical,
         }
         for row in sorted(rows, key=lambda row: row.subject)
     ]
-    return pa.Table.from_pylist(records, manifest_schema().with_metadata({_VERSION_KEY: str(MANIFEST_VERSION)}))
+    schema = manifest_schema(release).with_metadata({_VERSION_KEY: manifest_version(release)})
+    return pa.Table.from_pylist(records, schema)
 
 
-def read_manifest(folder: DataFolder) -> dict[str, SubjectManifest]:
+def read_manifest(folder: DataFolder) -> dict[str, ManifestRow]:
     """The rows by subject, as `subject_manifest` wrote them."""
-    return _rows(read_table(folder.manifest, "subject_manifest", manifest_schema()))
+    return _rows(folder.release, read_table(folder.manifest, "subject_manifest", manifest_schema(folder.release)))
 
 
-def read_previous_manifest(folder: DataFolder) -> dict[str, SubjectManifest]:
-    """The rows of a manifest that this version of the code wrote; none where there is no such."""
+def read_previous_manifest(folder: DataFolder) -> dict[str, ManifestRow]:
+    """The rows of a manifest that this code wrote for this release; none where there is no such."""
     try:
-        table = read_table(folder.manifest, "subject_manifest", manifest_schema())
+        table = read_table(folder.manifest, "subject_manifest", manifest_schema(folder.release))
     except Refusal:
         return {}
-    same = (table.schema.metadata or {}).get(_VERSION_KEY) == str(MANIFEST_VERSION).encode()
-    return _rows(table) if same else {}
+    same = (table.schema.metadata or {}).get(_VERSION_KEY) == manifest_version(folder.release).encode()
+    return _rows(folder.release, table) if same else {}
 
 
-def _rows(table: pa.Table) -> dict[str, SubjectManifest]:
-    columns = [field.name for field in clinical_fields()]
+def _rows(release: Release, table: pa.Table) -> dict[str, ManifestRow]:
     return {
-        row[SUBJECT_COLUMN]: SubjectManifest(
+        row[SUBJECT_COLUMN]: ManifestRow(
             row[SUBJECT_COLUMN],
-            {volume.column: _facts(row[volume.column]) for volume in VOLUMES},
-            {column: row[column] for column in columns},
+            {volume.column: _entry(row[volume.column]) for volume in release.volumes},
+            {variable.column: row[variable.column] for variable in release.variables},
         )
         for row in table.to_pylist()
     }
 
 
-def _facts(row: dict[str, Any] | None) -> VolumeFacts | None:
+def _entry(row: dict[str, Any] | None) -> VolumeEntry | None:
     if row is None:
         return None
-    facts: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
-    return VolumeFacts(**facts)
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    return VolumeEntry(**values)

@@ -9,15 +9,17 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isles_assets.hub.reading import PublishedFile, Revision, Unavailable, seekable
+from isles_assets.hub.reading import RemoteFile, Revision, Unavailable, seekable
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.parquet import read_footer, value_places
 from isles_assets.lib.threads import each_in_threads
-from isles_assets.products.schema import CONFIGS, Config, clinical_fields
-from isles_assets.products.shard import ShardFooter, parse_footer
+from isles_assets.products.config import Config
+from isles_assets.products.shard.footer import ShardFooter, parse_footer
+from isles_assets.products.shard.product import MAIN_CONFIG, shard_configs
 from isles_assets.reading.workbooks import Value
-from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.release import Release
 from isles_assets.release.volumes import Volume
+from isles_assets.tables.clinical import clinical_fields
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _PUBLISHER = "name another revision, or tell the publisher"
@@ -25,21 +27,22 @@ _PUBLISHER = "name another revision, or tell the publisher"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be restored of each subject: `volumes`, and the clinical values or not."""
+    """What is to be restored of each subject of `release`: `volumes`, and the clinical values or not."""
 
+    release: Release
     volumes: Sequence[Volume]
     clinical: bool
 
     @property
     def configs(self) -> list[Config]:
         """The configs that hold any of it."""
-        return [config for config in CONFIGS if self.volumes_of(config) or self.clinical_of(config)]
+        return [config for config in shard_configs(self.release) if self.volumes_of(config) or self.clinical_of(config)]
 
     def volumes_of(self, config: Config) -> list[Volume]:
-        return [volume for volume in config.volumes if volume in self.volumes]
+        return [volume for volume in self.volumes if volume.column in config.volumes]
 
     def clinical_of(self, config: Config) -> bool:
-        return self.clinical and bool(config.clinical)
+        return self.clinical and config.name == MAIN_CONFIG
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class PackedVolume:
 
     subject: str
     path: str
-    file: PublishedFile
+    file: RemoteFile
     offset: int
     size: int
     sha256: str
@@ -99,21 +102,26 @@ def take_stock(
 
     Raises `Refusal` if the revision is no such dataset or does not hold a subject, `Unavailable` if it cannot be read.
     """
-    names = {config.path(subject): (config, subject) for subject in SUBJECT_IDS for config in wanted.configs}
+    names = {
+        config.path(subject): (config, subject) for subject in wanted.release.subjects for config in wanted.configs
+    }
     found = revision.find(list(names))
     if not found:
         problem = f"holds no {' or '.join(config.pattern for config in wanted.configs)}"
-        finding = Finding("", revision.name, problem, "name a dataset that isles-assets published")
-        raise Refusal("This is another dataset.", [finding])
+        raise Refusal.of(
+            "This is another dataset.", problem, "name a dataset that isles-assets published", path=revision.name
+        )
     there = dict.fromkeys(subject for path, (_, subject) in names.items() if path in found)
     if absent := [subject for subject in subjects or () if subject not in there]:
         mend = f"choose among the {len(there)} that are"
         raise Refusal(
-            "Nothing was restored.", [Finding(subject, "", "is not in this dataset", mend) for subject in absent]
+            "Nothing was restored.", [Finding("is not in this dataset", mend, subject=subject) for subject in absent]
         )
     chosen = [subject for subject in there if subjects is None or subject in subjects]
     paths = [path for path, (_, subject) in names.items() if subject in chosen]
-    findings = [Finding(names[path][1], path, "is not there", _PUBLISHER) for path in paths if path not in found]
+    findings = [
+        Finding("is not there", _PUBLISHER, path=path, subject=names[path][1]) for path in paths if path not in found
+    ]
     shards: dict[str, Shard] = {}
     say(f"Looking into {len(paths)} shards")
     read = partial(_read_shard, wanted, found, names)
@@ -129,7 +137,7 @@ def take_stock(
 
 
 def _read_shard(
-    wanted: Wanted, files: Mapping[str, PublishedFile], names: Mapping[str, tuple[Config, str]], path: str
+    wanted: Wanted, files: Mapping[str, RemoteFile], names: Mapping[str, tuple[Config, str]], path: str
 ) -> Shard:
     """What is wanted of the shard at `path` in the repo. Raises `Refusal` if it is none."""
     config, subject = names[path]
@@ -139,44 +147,48 @@ def _read_shard(
         footer = read_footer(source)
         said = parse_footer(footer.metadata)
         located = [_locate(file, footer, said, subject, volume) for volume in wanted.volumes_of(config)]
-        clinical = _clinical(source, footer, config) if wanted.clinical_of(config) else None
+        clinical = _clinical(source, footer, wanted.release) if wanted.clinical_of(config) else None
     except (ValueError, OSError) as error:  # pyarrow's of bad content; those of reading are a Refusal
-        raise Refusal("A shard is not what it should be.", [Finding(subject, path, str(error), _PUBLISHER)]) from error
+        raise Refusal.of(
+            "A shard is not what it should be.", str(error), _PUBLISHER, path=path, subject=subject
+        ) from error
     volumes = tuple(volume for volume in located if isinstance(volume, PackedVolume))
     return Shard(subject, said, volumes, clinical, tuple(found for found in located if isinstance(found, Finding)))
 
 
 def _tail(config: Config) -> int:
     """Bytes at the end of a shard that hold its footer and clinical values, most likely; what more there is follows."""
-    return 512 + 200 * (1 + 2 * len(config.volumes) + len(config.clinical))
+    return 512 + 200 * (len(config.schema) + len(config.volumes))
 
 
 def _locate(
-    file: PublishedFile, footer: pq.FileMetaData, said: ShardFooter, subject: str, volume: Volume
+    file: RemoteFile, footer: pq.FileMetaData, said: ShardFooter, subject: str, volume: Volume
 ) -> PackedVolume | Finding:
     """Where `volume` lies in the shard, of which nothing is believed that cannot be checked, least of all a path."""
     path = volume.path(subject)
     source = said.sources.get(volume.column)
     if source is None:
-        return Finding(subject, path, "is not in its shard", _PUBLISHER)
+        return Finding("is not in its shard", _PUBLISHER, path=path, subject=subject)
     if source.path != path:
-        return Finding(subject, path, f"has another path in its shard: {source.path!r}", _PUBLISHER)
+        return Finding(f"has another path in its shard: {source.path!r}", _PUBLISHER, path=path, subject=subject)
     if not _SHA256.fullmatch(source.sha256):
-        return Finding(subject, path, f"has no SHA-256 in its shard but {source.sha256[:99]!r}", _PUBLISHER)
+        return Finding(
+            f"has no SHA-256 in its shard but {source.sha256[:99]!r}", _PUBLISHER, path=path, subject=subject
+        )
     try:
         (place,) = value_places(footer, {f"{volume.column}.bytes": source.size}).values()
     except ValueError as error:
-        return Finding(subject, path, f"is not where its shard says: {error}", _PUBLISHER)
+        return Finding(f"is not where its shard says: {error}", _PUBLISHER, path=path, subject=subject)
     if place.offset < 0 or place.offset + place.size > file.size:
-        return Finding(subject, path, "is not where its shard says: that is beyond its end", _PUBLISHER)
+        return Finding("is not where its shard says: that is beyond its end", _PUBLISHER, path=path, subject=subject)
     return PackedVolume(subject, path, file, place.offset, place.size, source.sha256)
 
 
-def _clinical(source: BinaryIO, footer: pq.FileMetaData, config: Config) -> Mapping[str, Value]:
+def _clinical(source: BinaryIO, footer: pq.FileMetaData, release: Release) -> Mapping[str, Value]:
     """The clinical values of the shard's only row. Raises `ValueError` or `OSError` if there is another content."""
-    columns = [variable.column for variable in config.clinical]
+    columns = [variable.column for variable in release.variables]
     table = pq.ParquetFile(source, metadata=footer).read(columns=columns)
-    if table.num_rows != 1 or not table.schema.equals(pa.schema(clinical_fields())):
+    if table.num_rows != 1 or not table.schema.equals(pa.schema(clinical_fields(release))):
         raise ValueError(f"does not hold one row of the {len(columns)} clinical variables")
     (row,) = table.to_pylist()
     return dict(row)

@@ -54,7 +54,9 @@ def restore_volumes(
         elif overwrite:
             continue
         else:
-            restored.findings.append(Finding(volume.subject, volume.path, "is there with other content", _OVERWRITE))
+            restored.findings.append(
+                Finding("is there with other content", _OVERWRITE, path=volume.path, subject=volume.subject)
+            )
         settled.add(volume.path)
     if missing := [volume for volume in volumes if volume.path not in settled]:
         _check_room(root, missing, workers)
@@ -83,13 +85,23 @@ def _is_same(root: Path, progress: Progress, volume: PackedVolume) -> bool:
     """Whether what is under the path of `volume` is it. Raises `Refusal` for what is no file or cannot be read."""
     path = root / volume.path
     if path.is_dir():
-        finding = Finding(volume.subject, volume.path, "is a folder", "move it away, or name another TREE")
-        raise Refusal("A file could not be restored.", [finding])
+        raise Refusal.of(
+            "A file could not be restored.",
+            "is a folder",
+            "move it away, or name another TREE",
+            path=volume.path,
+            subject=volume.subject,
+        )
     try:
         same = path.is_file() and path.stat().st_size == volume.size and sha256_of(path) == volume.sha256
     except OSError as error:
-        finding = Finding(volume.subject, volume.path, f"is there and cannot be read: {error.strerror}", _OVERWRITE)
-        raise Refusal("A file could not be restored.", [finding]) from error
+        raise Refusal.of(
+            "A file could not be restored.",
+            f"is there and cannot be read: {error.strerror}",
+            _OVERWRITE,
+            path=volume.path,
+            subject=volume.subject,
+        ) from error
     progress.advance(volume.size)
     return same
 
@@ -103,7 +115,7 @@ def _check_room(root: Path, volumes: Sequence[PackedVolume], workers: int) -> No
         problem = lack_of_room(root, needed)
     if problem:
         mend = "free space, set TREE to a larger disk, or choose subjects or volumes"
-        raise Refusal("No volume was restored.", [Finding("", str(root), problem, mend)])
+        raise Refusal.of("No volume was restored.", problem, mend, path=str(root))
 
 
 def _fetch(root: Path, progress: Progress, stop: Event, volume: PackedVolume) -> None:
@@ -140,5 +152,10 @@ def _check(volume: PackedVolume, size: int, sha256: str) -> None:
         return
     what = f"its SHA-256 is {sha256}" if size == volume.size else f"{size} of {volume.size} bytes"
     mend = "run again; if it recurs, the published shard is damaged: tell its publisher"
-    finding = Finding(volume.subject, volume.path, f"is not published as it was packed: {what}", mend)
-    raise Refusal("A file could not be restored.", [finding])
+    raise Refusal.of(
+        "A file could not be restored.",
+        f"is not published as it was packed: {what}",
+        mend,
+        path=volume.path,
+        subject=volume.subject,
+    )

@@ -7,11 +7,11 @@ from typing import Any, Generic, TypeVar
 import pyarrow as pa
 
 from isles_assets.products.sources import Voxels
-from isles_assets.release.volumes import VOLUMES, Content, Grid
-from isles_assets.tables.manifest import VolumeFacts
+from isles_assets.release.release import Release
+from isles_assets.release.volumes import Content, Grid
+from isles_assets.tables.manifest import VolumeEntry
 
 _WHOLE, _COUNT, _LIST = pa.int32(), pa.int64(), pa.list_(pa.int32())
-_MAPS = tuple(v.column for v in VOLUMES if v.content is Content.MAP and v.grid is Grid.NCCT)
 
 Known = TypeVar("Known")
 
@@ -27,38 +27,38 @@ class Fact(Generic[Known]):
 
 
 @dataclass(frozen=True)
-class Seen:
+class Decoded:
     """What decoding a subject's volumes showed, by column, and the index of the slice that was chosen."""
 
     voxels: Mapping[str, Voxels]
     slice: int
 
 
-Volumes = Mapping[str, VolumeFacts | None]
+Volumes = Mapping[str, VolumeEntry | None]
 
 
-def _of_header(column: str, read: Callable[[VolumeFacts], Any]) -> Callable[[Volumes], Any]:
+def _of_header(column: str, read: Callable[[VolumeEntry], Any]) -> Callable[[Volumes], Any]:
     """A value of the volume's header; None where that is not known."""
 
     def value(volumes: Volumes) -> Any:
-        facts = volumes[column]
-        return None if facts is None or facts.shape is None else read(facts)
+        entry = volumes[column]
+        return None if entry is None or entry.shape is None else read(entry)
 
     return value
 
 
-def _shape(facts: VolumeFacts) -> list[int]:
-    return list((facts.shape or ())[:3])
+def _shape(entry: VolumeEntry) -> list[int]:
+    return list((entry.shape or ())[:3])
 
 
-def _spacing(facts: VolumeFacts) -> list[float]:
-    return [round(mm, 6) for mm in facts.spacing or ()]  # a header has seven digits
+def _spacing(entry: VolumeEntry) -> list[float]:
+    return [round(mm, 6) for mm in entry.spacing or ()]  # a header has seven digits
 
 
-def _non_finite(column: str) -> Fact[Seen]:
+def _non_finite(column: str) -> Fact[Decoded]:
     return Fact(
         f"{column}_non_finite", _COUNT, f"NaN and infinite voxels of `{column}`",
-        lambda seen: seen.voxels[column].non_finite,
+        lambda decoded: decoded.voxels[column].non_finite,
     )  # fmt: skip
 
 
@@ -67,45 +67,47 @@ HEADER_FACTS: tuple[Fact[Volumes], ...] = (
     Fact("ncct_spacing_mm", pa.list_(pa.float64()), "Their distances in mm", _of_header("ncct", _spacing)),
     Fact("ctp_shape", _LIST, "Voxels of the native CTP grid along x, y, z", _of_header("ctp", _shape)),
     Fact("ctp_spacing_mm", pa.list_(pa.float64()), "Their distances in mm", _of_header("ctp", _spacing)),
-    Fact("ctp_frames", _WHOLE, "Frames of the CTP series", _of_header("ctp", lambda facts: facts.frames)),
+    Fact("ctp_frames", _WHOLE, "Frames of the CTP series", _of_header("ctp", lambda entry: entry.frames)),
 )
 """What the manifest alone knows."""
 
-VOXEL_FACTS: tuple[Fact[Seen], ...] = (
+_VOXEL_FACTS: tuple[Fact[Decoded], ...] = (
     Fact("lesion_voxels", _COUNT, "Voxels of the final infarct; 0: the mask is empty",
-         lambda seen: seen.voxels["lesion_mask"].marked),
+         lambda decoded: decoded.voxels["lesion_mask"].marked),
     Fact("lesion_ml", pa.float64(), "Volume of the final infarct in millilitres",
-         lambda seen: seen.voxels["lesion_mask"].marked_ml),
+         lambda decoded: decoded.voxels["lesion_mask"].marked_ml),
     Fact("shown_slice", _WHOLE, "Index, from 0, of the axial slice in the pictures, along the voxel axis closest to "
          "inferior-superior: that of the largest lesion area or, without a lesion, of the most soft tissue",
-         lambda seen: seen.slice),
+         lambda decoded: decoded.slice),
     Fact("lvo_empty", pa.bool_(), "Whether no large vessel occlusion is marked",
-         lambda seen: not seen.voxels["lvo_mask"].marked),
+         lambda decoded: not decoded.voxels["lvo_mask"].marked),
     Fact("lvo_voxels", _COUNT, "Voxels of the large vessel occlusion",
-         lambda seen: seen.voxels["lvo_mask"].marked),
+         lambda decoded: decoded.voxels["lvo_mask"].marked),
     Fact("cow_empty", pa.bool_(), "Whether no vessel of the circle of Willis is marked",
-         lambda seen: not seen.voxels["cow_mask"].marked),
+         lambda decoded: not decoded.voxels["cow_mask"].marked),
     Fact("cow_voxels", _COUNT, "Voxels of the circle of Willis",
-         lambda seen: seen.voxels["cow_mask"].marked),
+         lambda decoded: decoded.voxels["cow_mask"].marked),
     Fact("cow_labels", _LIST, "Labels that occur in the circle of Willis",
-         lambda seen: seen.voxels["cow_mask"].labels),
-    *map(_non_finite, _MAPS),
+         lambda decoded: decoded.voxels["cow_mask"].labels),
 )  # fmt: skip
-"""What has to be decoded for."""
-
-FACTS: tuple[Fact[Any], ...] = (*HEADER_FACTS, *VOXEL_FACTS)
 
 
-def fact_fields() -> list[pa.Field]:
-    """The columns of all facts."""
-    return [pa.field(fact.column, fact.type) for fact in FACTS]
+def voxel_facts(release: Release) -> tuple[Fact[Decoded], ...]:
+    """What has to be decoded for."""
+    maps = (v.column for v in release.volumes if v.content is Content.MAP and v.grid is Grid.COMMON)
+    return (*_VOXEL_FACTS, *map(_non_finite, maps))
 
 
-def header_facts(volumes: Volumes) -> dict[str, Any]:
+def all_facts(release: Release) -> tuple[Fact[Any], ...]:
+    """All facts in the order of their columns."""
+    return (*HEADER_FACTS, *voxel_facts(release))
+
+
+def header_values(volumes: Volumes) -> dict[str, Any]:
     """The values by column that the manifest's row holds."""
     return {fact.column: fact.value(volumes) for fact in HEADER_FACTS}
 
 
-def voxel_facts(seen: Seen) -> dict[str, Any]:
+def voxel_values(release: Release, decoded: Decoded) -> dict[str, Any]:
     """The values by column that decoding showed."""
-    return {fact.column: fact.value(seen) for fact in VOXEL_FACTS}
+    return {fact.column: fact.value(decoded) for fact in voxel_facts(release)}

@@ -1,8 +1,9 @@
 """The table of the pictures, and how they are drawn. Columns of the published table and its docs follow from it."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,6 @@ from isles_assets.products.preview.crop import Crop
 from isles_assets.products.preview.lettering import font, lettered
 from isles_assets.products.preview.scene import SOFT_TISSUE_HU, Mask, Plane, Scene
 from isles_assets.products.preview.shades import Fixed, Palette, Shading, UpToMedians, Window, greys, turbo
-from isles_assets.release.volumes import TMAX_BACKGROUND
 
 SIZE = (240, 300)
 """Width and height of every picture in px, the caption's line included."""
@@ -36,8 +36,7 @@ class Picture:
     """One picture of the slice.
 
     `volume` is the column of the volume that it shows, `slab_mm` how much of it at once, as the maximum (0: one slice).
-    With a `background`, the value outside the scanned brain, the picture is in colours, else in grey. With `outlined`
-    the lesion's outline lies over it.
+    A picture `in_colours` is black where nothing was scanned. With `outlined` the lesion's outline lies over it.
     """
 
     name: str
@@ -46,7 +45,7 @@ class Picture:
     shading: Shading
     what: str
     slab_mm: float = 0
-    background: float | None = None
+    in_colours: bool = False
     outlined: bool = False
 
     @property
@@ -60,7 +59,7 @@ class Picture:
         parts = [self.what, str(self.shading)]
         if self.slab_mm:
             parts.insert(1, f"maximum of a slab of about {self.slab_mm:g} mm")
-        if self.background is not None:
+        if self.in_colours:
             parts.append("in colours")
         if self.outlined:
             parts.append("with the outline of the final infarct")
@@ -77,8 +76,8 @@ _NCCT, _DWI = "Non-contrast CT at admission", "Follow-up diffusion-weighted MRI"
 PICTURES: tuple[Picture, ...] = (
     Picture("ncct", "NCCT", "ncct", _STROKE, _NCCT),
     Picture("cta", "CTA", "cta_ncct", _VESSELS, "CT angiography at admission", slab_mm=20),
-    Picture("tmax", "Tmax", "tmax", Fixed(0, 12), "Tmax at admission", background=TMAX_BACKGROUND),
-    Picture("cbf", "CBF", "cbf", UpToMedians(3), "Cerebral blood flow at admission", background=0),
+    Picture("tmax", "Tmax", "tmax", Fixed(0, 12), "Tmax at admission", in_colours=True),
+    Picture("cbf", "CBF", "cbf", UpToMedians(3), "Cerebral blood flow at admission", in_colours=True),
     Picture("ncct_lesion", "NCCT", "ncct", _STROKE, _NCCT, outlined=True),
     Picture("dwi", "DWI", "dwi", UpToMedians(3), _DWI),
     Picture("adc", "ADC", "adc", UpToMedians(2), "Follow-up apparent diffusion coefficient"),
@@ -97,14 +96,16 @@ class Drawing:
     png: bytes
 
 
-def draw(scene: Scene) -> dict[str, Drawing]:
+def draw(scene: Scene, backgrounds: Mapping[str, float] = MappingProxyType({})) -> dict[str, Drawing]:
     """The pictures by name, together at most `LARGEST` bytes as files; the same scene gives the same bytes.
+
+    `backgrounds` are the values of voxels without data, by column, where that is not 0.
 
     Where noise makes them larger, they have fewer shades.
     """
     drawings: dict[str, Drawing] = {}
     for shades in _SHADES:
-        drawings = {picture.name: _drawing(image) for picture, image in _images(scene, shades)}
+        drawings = {picture.name: _drawing(image) for picture, image in _images(scene, backgrounds, shades)}
         if sum(len(drawing.png) for drawing in drawings.values()) <= LARGEST:
             break
     return drawings
@@ -116,7 +117,7 @@ def _drawing(image: Image.Image) -> Drawing:
     return Drawing(image, content.getvalue())
 
 
-def _images(scene: Scene, shades: int) -> Iterator[tuple[Picture, Image.Image]]:
+def _images(scene: Scene, backgrounds: Mapping[str, float], shades: int) -> Iterator[tuple[Picture, Image.Image]]:
     """Each picture of the table in so many shades."""
     head = scene.planes["ncct"]
     crop = Crop.around_head(head, scene.lesion, scene.spacing, _SHOWN)
@@ -127,17 +128,17 @@ def _images(scene: Scene, shades: int) -> Iterator[tuple[Picture, Image.Image]]:
     for picture in PICTURES:
         plane = scene.planes[picture.volume]
         known = np.isfinite(plane)
-        if picture.background is not None:
-            known &= (plane > picture.background) & (plane >= 0)
+        if picture.in_colours:
+            known &= (plane > backgrounds.get(picture.volume, 0)) & (plane >= 0)
         darkest, brightest = picture.shading.limits(plane[known & tissue])
         values, shown = crop.values(plane, known)
         fraction = np.clip((values - darkest) / (brightest - darkest), 0, 1)
         fraction = np.rint(fraction * (shades - 1)) / (shades - 1)
         caption = _caption(picture, scene, picture.shading.words(darkest, brightest) if shown.any() else "not scanned")
-        if picture.background is None:
-            yield picture, _in_grey(fraction, shown, caption, ring if picture.outlined else None)
-        else:
+        if picture.in_colours:
             yield picture, _in_colours(fraction, shown, caption)
+        else:
+            yield picture, _in_grey(fraction, shown, caption, ring if picture.outlined else None)
 
 
 def _caption(picture: Picture, scene: Scene, limits: str) -> str:

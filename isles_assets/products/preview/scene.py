@@ -19,7 +19,8 @@ from isles_assets.reading.nifti import Header, NiftiError, See
 SOFT_TISSUE_HU = (0, 100)
 """Brain, and what else is neither air, fat nor bone."""
 
-_NCCT, _LESION = "ncct", "lesion_mask"
+REFERENCE, LESION = "ncct", "lesion_mask"
+"""The columns that decide which slice is shown."""
 
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -108,17 +109,17 @@ def read_scene(axes: Axes, thickness: Mapping[str, float], read: Read) -> Scene:
     NCCT (0 to 100 HU), which is about where the brain is largest. Raises what `read` raises.
     """
     lesion = _Kept(axes, axes.slices, _marked, np.bool_)
-    read(_LESION, lesion)
+    read(LESION, lesion)
     shown = axes.largest(lesion.voxels)
     ncct = _Kept(axes, axes.slices if shown is None else range(shown, shown + 1), _scaled, np.float32)
-    read(_NCCT, ncct)
+    read(REFERENCE, ncct)
     if shown is None:
         low, high = SOFT_TISSUE_HU
         shown = axes.largest((ncct.voxels > low) & (ncct.voxels < high))
     if shown is None:
         shown = axes.slices[len(axes.slices) // 2]
 
-    planes, thick = {_NCCT: axes.plane(ncct.of(range(shown, shown + 1)))}, {_NCCT: axes.spacing[axes.axial]}
+    planes, thick = {REFERENCE: axes.plane(ncct.of(range(shown, shown + 1)))}, {REFERENCE: axes.spacing[axes.axial]}
     for column, mm in thickness.items():
         if column in planes:
             continue

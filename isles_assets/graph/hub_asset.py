@@ -1,0 +1,69 @@
+"""The asset `hub_dataset`: what is published of all products of all subjects."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from isles_assets.graph import reporting
+from isles_assets.graph.assets import subject_manifest
+from isles_assets.graph.automation import when_complete
+from isles_assets.graph.reporting import refusals_reported
+from isles_assets.graph.settings import Settings
+from isles_assets.lib.fingerprint import fingerprint
+from isles_assets.products.dataset import Dataset
+from isles_assets.publication import card
+from isles_assets.publication.guard import keep_sample_from_hub, publication_of
+
+
+class PublishConfig(dg.Config):
+    """How to publish."""
+
+    dry_run: bool = Field(False, description="Do all but the publishing, and say what would be published.")
+    private: bool = Field(False, description="If the repo has to be made, make it private: a rehearsal.")
+    allow_synthetic: bool = Field(False, description="Publish a synthetic sample to the Hub, marked as such.")
+
+
+def hub_asset(of: Dataset) -> dg.AssetsDefinition:
+    """The asset that publishes the products of the dataset `of`."""
+    everything = [dg.AssetDep(product.asset, partition_mapping=dg.AllPartitionMapping()) for product in of.products]
+    versions = [product.version for product in of.products]
+
+    @dg.asset(
+        deps=[subject_manifest, *everything],
+        output_required=False,
+        retry_policy=dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL),  # but of refusals
+        automation_condition=when_complete(of.release),
+        pool="publishing",
+        kinds={"huggingface"},
+        code_version=f"{card.CODE_VERSION}.{fingerprint(versions)}",
+    )
+    def hub_dataset(
+        context: dg.AssetExecutionContext,
+        config: PublishConfig,
+        settings: Settings,
+        dataset: dg.ResourceParam[Dataset],
+    ) -> Iterator[dg.MaterializeResult]:
+        """The published dataset: the shards and previews of all {subjects} subjects and the card, all or nothing.
+
+        Refuses by itself, before the target is touched, if a blocking property does not hold or a shard or preview is
+        missing or stale, because checks stop what is downstream in their own run only. A dry run materializes nothing.
+        """
+        with refusals_reported():
+            setup = settings.setup(dataset)
+            target = setup.target(private=config.private, say=context.log.info)
+            publication = publication_of(dataset, setup.tree, setup.folder, setup.repo)
+            if setup.publishes_to_hub:
+                keep_sample_from_hub(setup.repo, publication.sidecars, allowed=config.allow_synthetic)
+            context.log.info(f"Found {len(publication.subjects)} subjects")
+            if config.dry_run:
+                metadata = reporting.of_publication(publication)
+                context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
+                context.log.info("Dry run complete. Dataset built but not pushed.")
+                return
+            published = target.publish(publication)
+        context.log.info(f"{'Published' if published.changed else 'Nothing has changed:'} {published.url}")
+        metadata = reporting.of_publication(publication) | reporting.of_published(published, target.location)
+        yield dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(publication.digest))
+
+    return hub_dataset

@@ -1,0 +1,95 @@
+"""The assets of each subject: one a product, a partition a subject. What a product is stands in `products`."""
+
+import warnings
+from functools import partial
+
+import dagster as dg
+from pydantic import Field
+
+from isles_assets.graph.assets import subject_manifest
+from isles_assets.graph.outcomes import materialize_each, wanted_rows
+from isles_assets.graph.reporting import refusals_reported
+from isles_assets.graph.settings import Settings
+from isles_assets.products.building import build_subjects, up_to_date
+from isles_assets.products.dataset import Dataset
+from isles_assets.products.features import annotated_schema
+from isles_assets.products.product import Build, Product
+from isles_assets.publication.guard import keep_sample_from_hub
+
+
+class BuildConfig(dg.Config):
+    """How to build what is published as it is made."""
+
+    decode: bool = Field(
+        True,
+        description="Decode every volume on its way: gzip CRC and length, header, grid, voxels. Switched off for a "
+        "quick run, shards are packed unlooked at, and the check `volumes_decoded` says so.",
+    )
+    free_disk: bool = Field(
+        False,
+        description="For a disk that cannot hold all shards: stage each ten subjects on the Hub, where no reader of "
+        "`main` sees them, and remove them here. Needs hub_target huggingface.",
+    )
+    private: bool = Field(False, description="With free_disk: if the repo has to be made, make it private.")
+    allow_synthetic: bool = Field(False, description="With free_disk: stage a synthetic sample.")
+
+
+def product_asset(
+    product: Product, partitions: dg.PartitionsDefinition, backfill_policy: dg.BackfillPolicy
+) -> dg.AssetsDefinition:
+    """The asset whose partitions are what `product` makes of each subject."""
+    with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):  # for backfill_policy
+        asset = dg.asset(
+            name=product.asset,
+            deps=[subject_manifest],
+            partitions_def=partitions,
+            backfill_policy=backfill_policy,
+            kinds=set(product.kinds),
+            code_version=product.version,
+            description=product.description,
+        )
+        if product.published_apart:
+
+            @asset
+            def with_config(
+                context: dg.AssetExecutionContext,
+                config: BuildConfig,
+                settings: Settings,
+                dataset: dg.ResourceParam[Dataset],
+            ) -> None:
+                _build(context, product, config, settings, dataset)
+
+            return with_config
+
+        @asset
+        def without_config(
+            context: dg.AssetExecutionContext, settings: Settings, dataset: dg.ResourceParam[Dataset]
+        ) -> None:
+            _build(context, product, None, settings, dataset)
+
+        return without_config
+
+
+def _build(
+    context: dg.AssetExecutionContext,
+    product: Product,
+    config: BuildConfig | None,
+    settings: Settings,
+    dataset: Dataset,
+) -> None:
+    with refusals_reported():
+        setup = settings.setup(dataset)
+        rows = wanted_rows(context, setup.folder)
+        stage = None
+        if config and config.free_disk:
+            keep_sample_from_hub(setup.repo, rows, allowed=config.allow_synthetic)
+            stage = setup.stage(product, private=config.private, say=context.log.info)
+    schemas = {each.name: annotated_schema(each) for each in product.configs}
+    build = Build(setup.tree, setup.folder, schemas, decode=not (config and product.may_skip_decoding) or config.decode)
+    materialize_each(
+        context,
+        rows,
+        build=partial(build_subjects, product, build, workers=setup.workers, say=context.log.info, stage=stage),
+        complete=partial(up_to_date, product, setup.folder, decode=build.decode),
+        describe=partial(product.describe, setup.folder),
+    )

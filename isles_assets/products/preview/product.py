@@ -1,0 +1,293 @@
+"""A subject's preview, pictures of one slice beside facts, in a small Parquet file; and the published table of all.
+
+Each volume that is looked at is read once and verified on the way; nothing is drawn before all were.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from isles_assets.lib.files import sha256_of, written_whole
+from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
+from isles_assets.lib.markdown import markdown_table
+from isles_assets.lib.shown import Markdown, shown_size
+from isles_assets.products.config import MEDIA, Config
+from isles_assets.products.footer import FOOTER_KEY, provenance
+from isles_assets.products.preview.facts import Decoded, all_facts, header_values, voxel_values
+from isles_assets.products.preview.montage import montage
+from isles_assets.products.preview.pictures import PICTURES, THICKNESS, Drawing, draw
+from isles_assets.products.preview.scene import LESION, REFERENCE, Axes, read_scene
+from isles_assets.products.product import Build, CardParts, Made, Product, PublicationFile
+from isles_assets.products.sidecar import BuiltFile, Sidecar, read_sidecar
+from isles_assets.products.sources import Source, UnfitError, check_entry, read_source
+from isles_assets.reading.nifti import NiftiError, See
+from isles_assets.release.release import Release
+from isles_assets.release.volumes import Grid, Volume
+from isles_assets.tables.clinical import clinical_fields
+from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.manifest import ManifestRow
+from isles_assets.tables.storage import SUBJECT_COLUMN
+
+CARD_PICTURE = "preview/overview.jpg"
+
+_NEEDED = {REFERENCE, LESION, "ctp", "lvo_mask", "cow_mask", *THICKNESS}
+_MONTAGE = "montage"
+_ROWS_IN_GROUP = 10
+
+
+class Preview(Product):
+    """Pictures and facts of a subject."""
+
+    name = "preview"
+    plural = "previews"
+    code_version = 2
+    kinds = frozenset({"image", "parquet"})
+    description = """Small pictures and facts of a subject, for a look before publishing and for the Hub's viewer.
+
+    A subject that cannot be drawn does not stop the others."""
+    refused = "has no preview"
+    published_apart = False
+
+    @classmethod
+    def fits(cls, release: Release) -> bool:
+        return release.by_column.keys() >= _NEEDED
+
+    @cached_property
+    def configs(self) -> tuple[Config, ...]:
+        description = "small pictures, facts of the volumes and the clinical variables, for a look and for tables"
+        pictures = [pa.field(picture.column, MEDIA) for picture in PICTURES]
+        facts = [pa.field(fact.column, fact.type) for fact in all_facts(self.release)]
+        subject = pa.field(SUBJECT_COLUMN, pa.string())
+        schema = pa.schema([subject, *facts, *pictures, *clinical_fields(self.release)])
+        return (Config(self.name, self.name, description, schema, joined=True),)
+
+    @cached_property
+    def sources(self) -> tuple[Volume, ...]:
+        """Those on the grid that the pictures are of. A series is never read."""
+        return tuple(v for v in self.release.volumes if v.grid is Grid.COMMON and v.dimensions == 3)
+
+    @property
+    def other_files(self) -> tuple[str, ...]:
+        return (CARD_PICTURE,)
+
+    @property
+    def derives_from(self) -> Sequence[Any]:
+        pictures = [(*astuple(picture)[:3], str(picture.shading), *astuple(picture)[5:]) for picture in PICTURES]
+        return [*pictures, self._backgrounds]
+
+    @property
+    def _backgrounds(self) -> dict[str, float]:
+        return {volume.column: volume.background for volume in self.sources if volume.background}
+
+    def path(self, folder: DataFolder, config: Config, subject: str) -> Path:
+        return self.root(folder) / f"{subject}.parquet"
+
+    def check(self, build: Build, row: ManifestRow, volume: Volume) -> None:
+        check_entry(build.root, row, volume)
+        reference, called = row.volumes[self.release.reference.column], self.release.common_grid
+        if reference and (difference := row.entry(volume.column).grid_difference(reference, called)):
+            raise UnfitError.of(row, volume, difference)
+
+    def read(self, build: Build, row: ManifestRow, volume: Volume) -> None:
+        read_source(build.root, row, volume)
+
+    def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> Made:
+        axes = self._axes(row)
+        read: dict[str, Source] = {}
+
+        def look(column: str, see: See) -> None:
+            read[column] = read_source(build.root, row, self.release.by_column[column], see=see)
+
+        scene = read_scene(axes, THICKNESS, look)
+        sources = {v.column: read.get(v.column) or read_source(build.root, row, v) for v in self.sources}
+        voxels = {column: source.voxels for column, source in sources.items() if source.voxels}
+        facts = header_values(row.volumes) | voxel_values(self.release, Decoded(voxels, scene.slice))
+        drawings = draw(scene, self._backgrounds)
+        page = montage(drawings, headline(row, facts))
+        (path,) = paths.values()
+        self._write(path, row, facts, drawings, page)
+        size = path.stat().st_size
+        return Made({self.name: BuiltFile(size, sha256_of(path), size)}, sources, facts)
+
+    def _axes(self, row: ManifestRow) -> Axes:
+        reference = row.entry(self.release.reference.column)
+        assert reference.shape and reference.affine
+        try:
+            return Axes.of(reference.shape, reference.affine)
+        except NiftiError as error:
+            raise UnfitError.of(row, self.release.reference, str(error)) from error
+
+    def _write(
+        self, path: Path, row: ManifestRow, facts: Mapping[str, Any], drawings: Mapping[str, Drawing], page: bytes
+    ) -> None:
+        pictures = {
+            picture.column: {"bytes": drawings[picture.name].png, "path": picture.filename(row.subject)}
+            for picture in PICTURES
+        }
+        values = {SUBJECT_COLUMN: row.subject, **facts, **pictures, **row.clinical, _MONTAGE: page}
+        table = pa.Table.from_pylist([values], self.configs[0].schema.append(pa.field(_MONTAGE, pa.binary())))
+        pq.write_table(table, path, **self._layout())
+
+    def _layout(self) -> dict[str, Any]:
+        """How pyarrow writes: pictures are compressed already, and statistics of them would hold whole ones."""
+        statistics = [name for field in self.configs[0].schema for name in _leaves(field)]
+        return {"compression": "none", "use_dictionary": False, "write_statistics": statistics}
+
+    def mismatch(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> str:
+        if any(sidecar.facts.get(column) != value for column, value in header_values(row.volumes).items()):
+            return "has a preview made before the CTP series changed"
+        return super().mismatch(folder, row, sidecar)
+
+    def montage(self, folder: DataFolder, subject: str) -> bytes:
+        """All pictures of `subject` on one page, as JPEG. Raises `Refusal` where there is no preview."""
+        try:
+            table = pq.read_table(self.path(folder, self.configs[0], subject), columns=[_MONTAGE])
+        except (OSError, pa.ArrowInvalid) as error:
+            raise Refusal("There is no picture to show.", [self._missing(subject)]) from error
+        return bytes(table.column(_MONTAGE)[0].as_py())
+
+    def write_table(self, path: Path, folder: DataFolder, subjects: Iterable[str], schema: pa.Schema) -> None:
+        """Write the previews of `subjects` (ids) as one Parquet file, in the order of their ids, whole or not at all.
+
+        `schema` is that of the config, with what metadata the file shall have. Groups are of ten rows and there is an
+        index of pages, so that a reader of a few rows reads little more. Memory is that of one group. The same previews
+        give the same bytes. Raises `Refusal` naming each subject whose preview is not there or not what was recorded.
+        """
+        subjects = sorted(subjects)
+        sidecars = {subject: self._intact(folder, subject) for subject in subjects}
+        if missing := [self._missing(subject) for subject, sidecar in sidecars.items() if sidecar is None]:
+            raise Refusal("The table of previews was not written.", missing)
+        synthetic = any(sidecar.synthetic for sidecar in sidecars.values() if sidecar)
+        footer = {FOOTER_KEY: json.dumps(provenance(self.release, self.version, synthetic), sort_keys=True)}
+        described = schema.with_metadata({**(schema.metadata or {}), **footer})
+        with (
+            written_whole(path) as temporary,
+            pq.ParquetWriter(temporary, described, write_page_index=True, **self._layout()) as writer,
+        ):
+            for first in range(0, len(subjects), _ROWS_IN_GROUP):
+                some = [self._row(folder, subject, described) for subject in subjects[first : first + _ROWS_IN_GROUP]]
+                writer.write_table(pa.concat_tables(some).combine_chunks())
+
+    def _row(self, folder: DataFolder, subject: str, schema: pa.Schema) -> pa.Table:
+        path = self.path(folder, self.configs[0], subject)
+        return pq.read_table(path, columns=schema.names).select(schema.names).cast(schema)
+
+    def _intact(self, folder: DataFolder, subject: str) -> Sidecar | None:
+        """The sidecar of a preview that is there and as recorded; else None."""
+        sidecar = read_sidecar(self.sidecar_path(folder, subject))
+        return sidecar if sidecar and not self.damage(folder, sidecar) else None
+
+    def _missing(self, subject: str) -> Finding:
+        return Finding("has no preview that is complete", Materialize((self.asset,), subject), subject=subject)
+
+    def files(
+        self, folder: DataFolder, sidecars: Mapping[str, Sidecar], schemas: Mapping[str, pa.Schema]
+    ) -> list[PublicationFile]:
+        """The table of all previews, made anew only if any of them, its schema or its version is new, and a picture."""
+        (config,) = self.configs
+        made_from = hashlib.sha256(schemas[config.name].serialize())
+        for word in (self.version, *(sidecars[subject].files[config.name].sha256 for subject in sorted(sidecars))):
+            made_from.update(word.encode())
+        tables = self.root(folder) / "table"
+        path = tables / f"{made_from.hexdigest()}.parquet"
+        if not path.exists():
+            for older in tables.glob("*.parquet"):
+                older.unlink()
+            self.write_table(path, folder, sidecars, schemas[config.name])
+        size, rows = path.stat().st_size, len(sidecars)
+        table = PublicationFile(config.path(""), path, size, sha256_of(path), config.name, rows, size)
+        return [table, PublicationFile.of_bytes(CARD_PICTURE, self.montage(folder, _typical(sidecars)))]
+
+    def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
+        page = base64.b64encode(self.montage(folder, row.subject)).decode()
+        facts = [(fact.column, sidecar.facts[fact.column], fact.description) for fact in all_facts(self.release)]
+        return {
+            **shown_size(sidecar.size),
+            "pictures": Markdown(f"![{row.subject}](data:image/jpeg;base64,{page})"),
+            "facts": Markdown(markdown_table(("fact", "value", "meaning"), facts)),
+            "file": self.path(folder, self.configs[0], row.subject),
+            "synthetic": sidecar.synthetic,
+        }
+
+    def card_parts(self, repo: str, sidecars: Mapping[str, Sidecar]) -> CardParts:
+        facts = all_facts(self.release)
+        pictures = markdown_table(("column", "picture"), [(f"`{p.column}`", p.description) for p in PICTURES])
+        columns = markdown_table(("column", "type", "fact"), [(f"`{f.column}`", f.type, f.description) for f in facts])
+        return CardParts(
+            picture=f"![Pictures of one subject]({CARD_PICTURE})",
+            example=f"""Only the clinical variables and what is known of the volumes, as a table, without any volume:
+
+```python
+table = load_dataset("{repo}", "{self.name}", split="train").remove_columns([
+    {", ".join(f'"{picture.column}"' for picture in PICTURES)}
+]).to_pandas()
+```""",
+            counts=self._counts({subject: sidecar.facts for subject, sidecar in sorted(sidecars.items())}),
+            section=f"""## Previews
+
+The config `{self.name}` is for looking and for tables: pictures are made for people, not for training.
+
+{pictures}
+
+{columns}""",
+        )
+
+    def _counts(self, facts: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """What was counted while the volumes were decoded: lesions, empty masks, voxels that are no numbers."""
+        ml = sorted(known["lesion_ml"] for known in facts.values())
+        rows = [
+            ("final infarct, mL: median (least to greatest)", f"{median(ml):.1f} ({ml[0]:.1f} to {ml[-1]:.1f})"),
+            ("`lesion_mask` is empty", _named(s for s, known in facts.items() if not known["lesion_voxels"])),
+            ("`lvo_mask` is empty", _named(s for s, known in facts.items() if known["lvo_empty"])),
+            ("`cow_mask` is empty", _named(s for s, known in facts.items() if known["cow_empty"])),
+        ]
+        for volume in self.release.volumes:
+            column = f"{volume.column}_non_finite"
+            if affected := [s for s, known in facts.items() if known.get(column)]:
+                rows.append((f"`{volume.column}` holds NaN or infinite voxels", _named(affected)))
+        return rows
+
+
+def headline(row: ManifestRow, facts: Mapping[str, Any]) -> str:
+    """The facts that one wants beside the pictures, in one line."""
+
+    def by(values: Iterable[float]) -> str:
+        return " x ".join(f"{value:.3g}" for value in values)
+
+    lesion = f"lesion {facts['lesion_ml']:.4g} ml" if facts["lesion_voxels"] else "no lesion marked"
+    parts = [
+        f"{'SYNTHETIC ' if row.synthetic else ''}{row.subject}",
+        f"{lesion}, slice {facts['shown_slice']}",
+        f"NCCT {by(facts['ncct_shape'])}, {by(facts['ncct_spacing_mm'])} mm",
+        f"CTP {facts['ctp_frames']} frames" if facts["ctp_frames"] else "CTP unknown",
+        f"LVO {facts['lvo_voxels']} voxels" if facts["lvo_voxels"] else "no LVO marked",
+        f"CoW {len(facts['cow_labels'])} labels" if facts["cow_voxels"] else "no CoW marked",
+    ]
+    return "  |  ".join(parts)
+
+
+def _leaves(field: pa.Field) -> list[str]:
+    if field.type == MEDIA:
+        return [f"{field.name}.path"]
+    return [f"{field.name}.list.element"] if pa.types.is_list(field.type) else [field.name]
+
+
+def _typical(sidecars: Mapping[str, Sidecar]) -> str:
+    """The subject whose lesion has the median volume."""
+    by_volume = sorted(sidecars, key=lambda subject: (sidecars[subject].facts["lesion_ml"], subject))
+    return by_volume[len(by_volume) // 2]
+
+
+def _named(subjects: Iterable[str]) -> str:
+    """How many, and which."""
+    names = list(subjects)
+    return f"{len(names)}: {name_some(names, 20)}" if names else "none"

@@ -1,0 +1,187 @@
+"""A subject's shards: one Parquet file a config, made from the release's files byte for byte.
+
+Each source is read once: what is read is digested, decoded, written and digested again as part of the shard, a buffer
+at a time. Reading a published shard back is in `hub`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.markdown import markdown_table
+from isles_assets.lib.parquet import LARGEST_VALUE, Sink, Streamed, value_digests, write_row
+from isles_assets.lib.shown import Markdown, shown_size
+from isles_assets.products.config import MEDIA, Config
+from isles_assets.products.footer import FOOTER_KEY, provenance
+from isles_assets.products.product import Build, Made, Product
+from isles_assets.products.shard.footer import PackedSource
+from isles_assets.products.sidecar import BuiltFile, Sidecar
+from isles_assets.products.sources import Source, UnfitError, Voxels, check_entry, clinical_digest, read_source
+from isles_assets.release.release import Release
+from isles_assets.release.volumes import Content, Volume
+from isles_assets.tables.clinical import clinical_fields
+from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.manifest import ManifestRow
+from isles_assets.tables.storage import SUBJECT_COLUMN
+
+MAIN_CONFIG = "default"
+
+
+def shard_configs(release: Release) -> tuple[Config, ...]:
+    """The configs that hold the release's volumes: most in `default`, with the clinical variables, some apart."""
+    together = tuple(volume.column for volume in release.volumes if not volume.apart)
+    description = f"{len(together)} volumes and the clinical variables"
+    schema = _schema(together, clinical_fields(release))
+    return (
+        Config(MAIN_CONFIG, "data", description, schema, together),
+        *(Config(v.column, v.column, v.apart, _schema((v.column,)), (v.column,)) for v in release.volumes if v.apart),
+    )
+
+
+def _schema(volumes: tuple[str, ...], others: list[pa.Field] | None = None) -> pa.Schema:
+    fields = [pa.field(column, MEDIA) for column in volumes]
+    return pa.schema([pa.field(SUBJECT_COLUMN, pa.string()), *fields, *(others or [])])
+
+
+class Shard(Product):
+    """A subject's row as Parquet."""
+
+    name = "shard"
+    plural = "shards"
+    code_version = 4
+    kinds = frozenset({"parquet"})
+    description = """A subject's row as Parquet, one file a config: the release's bytes, every volume read and verified.
+
+    A subject that cannot be packed does not stop the others."""
+    refused = "was not packed"
+    may_skip_decoding = True
+
+    @cached_property
+    def configs(self) -> tuple[Config, ...]:
+        return shard_configs(self.release)
+
+    @cached_property
+    def sources(self) -> tuple[Volume, ...]:
+        return self.release.volumes
+
+    def check(self, build: Build, row: ManifestRow, volume: Volume) -> None:
+        check_entry(build.root, row, volume)
+        if row.entry(volume.column).size > LARGEST_VALUE:
+            problem = f"is larger than the {LARGEST_VALUE} bytes that a Parquet value may have"
+            raise UnfitError.of(row, volume, problem)
+
+    def read(self, build: Build, row: ManifestRow, volume: Volume) -> None:
+        read_source(build.root, row, volume, decode=build.decode)
+
+    def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> Made:
+        sources: dict[str, Source] = {}
+        files = {config.name: self._write(build, row, config, paths[config.name], sources) for config in self.configs}
+        return Made(files, sources)
+
+    def _write(
+        self, build: Build, row: ManifestRow, config: Config, path: Path, sources: dict[str, Source]
+    ) -> BuiltFile:
+        values = {
+            SUBJECT_COLUMN: row.subject,
+            **{column: _value(build, row, self.release.by_column[column], sources) for column in config.volumes},
+            **{column: value for column, value in row.clinical.items() if column in config.schema.names},
+        }
+
+        def footer() -> dict[str, str]:
+            content = self._footer(config, sources, clinical_digest(row), row.synthetic)
+            return {FOOTER_KEY: json.dumps(content, sort_keys=True)}
+
+        with path.open("wb") as file:
+            created_by = f"isles-assets version {self.code_version}"
+            written = write_row(file, build.schemas[config.name], values, footer, created_by=created_by)
+        packed = {column: sources[column] for column in config.volumes}
+        _compare(path, packed)
+        return BuiltFile(written.size, written.sha256, sum(source.size for source in packed.values()))
+
+    def _footer(self, config: Config, sources: Mapping[str, Source], clinical: str, synthetic: bool) -> dict[str, Any]:
+        """All that the file is made from: files with the same footer are the same, whichever run wrote them."""
+        packed = {column: sources[column] for column in config.volumes}
+        return provenance(self.release, self.version, synthetic) | {
+            "clinical": clinical if config.name == MAIN_CONFIG else None,
+            "sources": {column: asdict(PackedSource(s.path, s.size, s.sha256)) for column, s in packed.items()},
+        }
+
+    def mismatch(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> str:
+        """By sizes and footers, not by content."""
+        for config in self.configs:
+            path = self.path(folder, config, row.subject)
+            if sidecar.freed and not path.exists():
+                continue
+            try:
+                size = path.stat().st_size
+                footer = json.loads(pq.read_metadata(path).metadata[FOOTER_KEY.encode()])
+            except (OSError, pa.ArrowInvalid, KeyError, ValueError):
+                return f"has no readable shard {config.name}"
+            expected = self._footer(config, sidecar.sources, sidecar.clinical, sidecar.synthetic)
+            if (size, footer) != (sidecar.files[config.name].size, expected):
+                return f"has a shard {config.name} that is not the one recorded"
+        return ""
+
+    def room_for(self, row: ManifestRow) -> int:
+        return sum(entry.size for entry in row.volumes.values() if entry)
+
+    def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
+        reference = row.entry(self.release.reference.column)
+        assert reference.shape and reference.spacing
+        sources = markdown_table(
+            ("column", "bytes", "non-finite voxels", "sha256"),
+            [
+                (column, s.size, s.voxels.non_finite if s.voxels else "not decoded", f"`{s.sha256}`")
+                for column, s in sidecar.sources.items()
+            ],
+        )
+        shape, spacing = "x".join(map(str, reference.shape)), "x".join(f"{mm:g}" for mm in reference.spacing)
+        voxels = {column: source.voxels for column, source in sidecar.sources.items() if source.voxels}
+        return {
+            **shown_size(sidecar.size),
+            **{f"file {config.name}": self.path(folder, config, row.subject) for config in self.configs},
+            "synthetic": sidecar.synthetic,
+            f"{self.release.reference.column} grid": f"{shape} voxels of {spacing} mm",
+            "decode check": "passed" if sidecar.decoded else "not done",
+            **self._shown_voxels(voxels),
+            "sources": Markdown(sources),
+        }
+
+    def _shown_voxels(self, voxels: Mapping[str, Voxels]) -> dict[str, Any]:
+        contents = {volume.column: volume.content for volume in self.release.volumes}
+        masks = {c: seen for c, seen in voxels.items() if contents[c] in (Content.MASK, Content.LABELS)}
+        return {
+            **{f"{column} voxels": seen.marked for column, seen in masks.items()},
+            **{f"{column} ml": float(seen.marked_ml) for column, seen in masks.items()},
+            **{f"{column} labels": seen.labels for column, seen in masks.items()},
+            "non-finite voxels": sum(seen.non_finite for seen in voxels.values()),
+        }
+
+
+def _value(build: Build, row: ManifestRow, volume: Volume, sources: dict[str, Source]) -> dict[str, Any]:
+    """The struct of a volume column; while its bytes are written, what they are is noted in `sources`."""
+    entry = row.entry(volume.column)
+
+    def pour(sink: Sink) -> None:
+        sources[volume.column] = read_source(build.root, row, volume, decode=build.decode, sink=sink)
+
+    return {"bytes": Streamed(entry.size, pour), "path": Path(entry.path).name}
+
+
+def _compare(path: Path, sources: Mapping[str, Source]) -> None:
+    """Raise `Refusal` unless the file holds the bytes that were read."""
+    digests = value_digests(path, {f"{column}.bytes": source.size for column, source in sources.items()})
+    findings = [
+        Finding(f"changed on its way into `{column}`", "run again; if it recurs, check the disk", path=source.path)
+        for column, source in sources.items()
+        if digests[f"{column}.bytes"] != source.sha256
+    ]
+    if findings:
+        raise Refusal("The shard does not hold the bytes of its sources.", findings)

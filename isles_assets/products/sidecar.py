@@ -1,0 +1,80 @@
+"""Sidecars: what is known of the files made of a subject, as JSON beside them, and only while they are complete."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from isles_assets.lib.files import written_whole
+from isles_assets.products.sources import Source
+
+
+@dataclass(frozen=True)
+class BuiltFile:
+    """One finished Parquet file: `size` in bytes, SHA-256, and the bytes of the `values` in it."""
+
+    size: int
+    sha256: str
+    values: int
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """What a subject's files of one product were made from and hold: `files` by config, `sources` by column.
+
+    `version` is the product's, `clinical` a digest of the clinical values, `facts` what the product notes of the
+    subject by column. `freed`: the files need not be here any more, because the Hub has them.
+    """
+
+    subject: str
+    version: str
+    clinical: str
+    synthetic: bool
+    files: Mapping[str, BuiltFile]
+    sources: Mapping[str, Source]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    freed: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its files."""
+        return sum(file.size for file in self.files.values())
+
+    @property
+    def data_version(self) -> str:
+        """A digest of what is in its files: equal for equal content."""
+        return hashlib.sha256("".join(file.sha256 for _, file in sorted(self.files.items())).encode()).hexdigest()
+
+    @property
+    def decoded(self) -> bool:
+        """Whether every volume was decoded when it was read."""
+        return all(source.voxels for source in self.sources.values())
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Sidecar":
+        """Raises `ValueError`, `KeyError` or `TypeError` for a text that `to_json` did not write."""
+        content = json.loads(text)
+        files = {name: BuiltFile(**file) for name, file in content.pop("files").items()}
+        sources = {column: Source.from_dict(source) for column, source in content.pop("sources").items()}
+        return cls(files=files, sources=sources, **content)
+
+
+def read_sidecar(path: Path) -> Sidecar | None:
+    """The sidecar at `path`; None if it is not there, as while another run replaces the files, or cannot be read."""
+    try:
+        return Sidecar.from_json(path.read_text())
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def store_sidecar(path: Path, sidecar: Sidecar) -> None:
+    """Store `sidecar` at `path`, if it is not what is stored there."""
+    if read_sidecar(path) == sidecar:
+        return
+    with written_whole(path) as temporary:
+        temporary.write_text(sidecar.to_json())

@@ -1,0 +1,260 @@
+"""ISLES'24, version 7: the facts of the release. Data only.
+
+Sources: Zenodo record 17652035, the release's own files and papers. A subject, volume, clinical variable, oddity or
+citation is one line here; paths, schemas, checks, manifest, sample and card follow.
+"""
+
+from dataclasses import replace
+
+from isles_assets.release.clinical import Dictionary, Kind, Known, Variable, Workbook
+from isles_assets.release.oddities import Oddity, StrayFile, Trait
+from isles_assets.release.release import Release
+from isles_assets.release.volumes import Content, Grid, Volume
+from isles_assets.release.zenodo_record import Citation, ZenodoRecord
+
+# The numbers are not contiguous: most gaps are the challenge's hidden test cases, and 0160 was in the 2024 challenge
+# release but is not in v7.
+_NUMBERS = (
+    *range(1, 18), *range(19, 23), *range(25, 29), 30, 33, *range(36, 39), 40, 43, 45, *range(47, 50),
+    *range(52, 56), 57, 62, 66, 68, 70, 71, *range(73, 120), *range(133, 160), *range(161, 190),
+)  # fmt: skip
+
+
+def subject_id(number: int) -> str:
+    """The id of the subject with that number: 14 -> `sub-stroke0014`."""
+    return f"sub-stroke{number:04d}"
+
+
+_TMAX_BACKGROUND = -30.0  # what a Tmax map holds outside the brain, where the other maps hold 0
+_RAW, _DERIVED = "raw_data", "derivatives"
+_CT, _MRI = "ses-01", "ses-02"
+_MAPS = "perfusion-maps"
+
+_VOLUMES: tuple[Volume, ...] = (
+    Volume("ncct", _RAW, _CT, "", "ncct", Grid.COMMON, Content.CT,
+           "Non-contrast CT at admission; its grid is the common grid"),
+    Volume("cta", _RAW, _CT, "", "cta", Grid.NATIVE, Content.CT,
+           "CT angiography at admission, as acquired"),
+    Volume("ctp", _RAW, _CT, "", "ctp", Grid.NATIVE, Content.CT_SERIES,
+           "CT perfusion series at admission on its own grid, motion-corrected, one frame a second"),
+    Volume("cbf", _DERIVED, _CT, _MAPS, "space-ncct_cbf", Grid.COMMON, Content.MAP,
+           "Cerebral blood flow, resampled to the NCCT"),
+    Volume("cbv", _DERIVED, _CT, _MAPS, "space-ncct_cbv", Grid.COMMON, Content.MAP,
+           "Cerebral blood volume, resampled to the NCCT"),
+    Volume("mtt", _DERIVED, _CT, _MAPS, "space-ncct_mtt", Grid.COMMON, Content.MAP,
+           "Mean transit time, resampled to the NCCT; some subjects hold non-finite voxels"),
+    Volume("tmax", _DERIVED, _CT, _MAPS, "space-ncct_tmax", Grid.COMMON, Content.MAP,
+           f"Time to maximum of the residue function, resampled to the NCCT; background is {_TMAX_BACKGROUND:g}",
+           background=_TMAX_BACKGROUND),
+    Volume("dwi", _DERIVED, _MRI, "", "space-ncct_dwi", Grid.COMMON, Content.MRI,
+           "Follow-up diffusion-weighted MRI, registered to the NCCT"),
+    Volume("adc", _DERIVED, _MRI, "", "space-ncct_adc", Grid.COMMON, Content.MRI,
+           "Follow-up apparent diffusion coefficient, registered to the NCCT"),
+    Volume("lesion_mask", _DERIVED, _MRI, "", "space-ncct_lesion-msk", Grid.COMMON, Content.MASK,
+           "Final infarct drawn on the follow-up MRI; empty in two subjects"),
+    Volume("lvo_mask", _DERIVED, _CT, "", "space-ncct_lvo-msk", Grid.COMMON, Content.MASK,
+           "Large vessel occlusion; may be empty"),
+    Volume("cow_mask", _DERIVED, _CT, "", "space-ncct_cow-msk", Grid.COMMON, Content.LABELS,
+           "Circle of Willis, one integer label a vessel segment"),
+    Volume("cta_ncct", _DERIVED, _CT, "", "space-ncct_cta", Grid.COMMON, Content.CT,
+           "CT angiography, registered to the NCCT"),
+    Volume("ctp_ncct", _DERIVED, _CT, "", "space-ncct_ctp", Grid.COMMON, Content.CT_SERIES,
+           "CT perfusion series, registered and resampled to the NCCT",
+           apart="the CT perfusion series on the NCCT grid, apart because it is three quarters of all bytes"),
+    Volume("cbf_native", _RAW, _CT, _MAPS, "cbf", Grid.NATIVE, Content.MAP,
+           "Cerebral blood flow on the grid of `ctp`"),
+    Volume("cbv_native", _RAW, _CT, _MAPS, "cbv", Grid.NATIVE, Content.MAP,
+           "Cerebral blood volume on the grid of `ctp`"),
+    Volume("mtt_native", _RAW, _CT, _MAPS, "mtt", Grid.NATIVE, Content.MAP,
+           "Mean transit time on the grid of `ctp`"),
+    Volume("tmax_native", _RAW, _CT, _MAPS, "tmax", Grid.NATIVE, Content.MAP,
+           "Time to maximum of the residue function on the grid of `ctp`", background=_TMAX_BACKGROUND),
+)  # fmt: skip
+
+# The baseline always has centre and age; an outcome without a row means that nothing is known.
+BASELINE = Workbook("ses-01", "demographic_baseline", may_be_blank=False)
+OUTCOME = Workbook("ses-02", "outcome", may_be_blank=True)
+
+
+def _flag(header: str, column: str, description: str, dictionary: str | None = None) -> Variable:
+    return Variable(BASELINE, header, dictionary or header, column, Kind.WHOLE, None, Known.ADMISSION,
+                    f"{description}: 1 yes, 0 no", levels=(0, 1))  # fmt: skip
+
+
+def _number(header: str, column: str, unit: str | None, description: str, low: float, high: float) -> Variable:
+    return Variable(BASELINE, header, header, column, Kind.NUMBER, unit, Known.ADMISSION, description, low, high)
+
+
+def _minutes(header: str, column: str, known: Known, description: str) -> Variable:
+    return Variable(BASELINE, header, header, column, Kind.MINUTES, "hrs:min", known, description, 0, 2880)
+
+
+def _score(workbook: Workbook, header: str, column: str, description: str, high: int,
+           dictionary: str | None = None) -> Variable:  # fmt: skip
+    known = Known.ADMISSION if workbook is BASELINE else Known.OUTCOME
+    return Variable(workbook, header, dictionary or header, column, Kind.WHOLE, None, known, description,
+                    levels=tuple(range(high + 1)))  # fmt: skip
+
+
+_ALTERED = "randomly altered by up to 5 % in the release"
+_NIHSS, _MRS = "NIH Stroke Scale", "modified Rankin Scale"
+
+# Headers are verbatim from the release's workbooks, in file order. The dictionary calls some of them otherwise and does
+# not list `Center`.
+_VARIABLES: tuple[Variable, ...] = (
+    Variable(BASELINE, "Center", None, "center", Kind.WHOLE, None, Known.ADMISSION,
+             "Centre code; by the ids 1 is Munich, 2 is Zurich", levels=(1, 2)),
+    Variable(BASELINE, "Sex", "Sex", "sex", Kind.LEVEL, None, Known.ADMISSION, "Sex", levels=("M", "F")),
+    _number("Age", "age", "years", "Age; fractional years in centre 2", 0, 120),
+    _flag("Atrial fibrillation", "atrial_fibrillation", "Atrial fibrillation"),
+    _flag("Hypertension", "hypertension", "Hypertension"),
+    _flag("Diabetes", "diabetes", "Diabetes"),
+    _flag("Hyperlipidemia", "hyperlipidemia", "Hyperlipidemia"),
+    _flag("Anticoagulation", "anticoagulation", "On anticoagulants"),
+    _flag("Lipid lowering drugs", "lipid_lowering_drugs", "On lipid lowering drugs", dictionary="Statins"),
+    _flag("PAIs", "pais", "On platelet aggregation inhibitors"),
+    _number("Glucose", "glucose_mg_dl", "mg/dl", f"Blood glucose, {_ALTERED}", 20, 1000),
+    _number("Leucocytes", "leucocytes_g_l", "G/l", f"Leucocyte count, {_ALTERED}", 0, 100),
+    _number("CRP", "crp_mg_dl", "mg/dl", f"C-reactive protein, {_ALTERED}", 0, 100),
+    _number("INR", "inr", None, f"International normalized ratio, {_ALTERED}", 0.5, 15),
+    _flag("Wake-up", "wake_up", "Wake-up stroke"),
+    _flag("In-House", "in_house", "In-house stroke"),
+    _flag("Referral", "referral", "External referral"),
+    _minutes("Onset to door", "onset_to_door_min", Known.ADMISSION, "Symptom onset to arrival"),
+    _minutes("Alert to door", "alert_to_door_min", Known.ADMISSION, "Alert to arrival, wake-up strokes only"),
+    _score(BASELINE, "NIHSS at admission", "nihss_admission", f"{_NIHSS} at admission", 42),
+    _score(BASELINE, "mRS at admission", "mrs_admission", f"{_MRS} at admission", 6),
+    _score(BASELINE, "mRS premorbid", "mrs_premorbid", f"{_MRS} before the stroke", 6),
+    _minutes("Door to imaging", "door_to_imaging_min", Known.ADMISSION, "Arrival to imaging"),
+    _minutes("Door to groin", "door_to_groin_min", Known.OUTCOME, "Arrival to groin puncture"),
+    _minutes("Door to first series", "door_to_first_series_min", Known.OUTCOME, "Arrival to first angiography series"),
+    _minutes("Time of intervention", "time_of_intervention_min", Known.OUTCOME,
+             "First to last angiography series"),
+    _minutes("Door to recanalization", "door_to_recanalization_min", Known.OUTCOME, "Arrival to recanalization"),
+    Variable(OUTCOME, "TICI postinterventional", "mTici postinterventional", "tici_postinterventional", Kind.LEVEL,
+             None, Known.OUTCOME, "Modified TICI grade after the intervention",
+             levels=("0", "1", "2a", "2b", "2c", "3")),
+    _score(OUTCOME, "NIHSS 24h", "nihss_24h", f"{_NIHSS} after 24 hours", 42),
+    _score(OUTCOME, "mRS 24h", "mrs_24h", f"{_MRS} after 24 hours", 6),
+    _score(OUTCOME, "NIHSS discharge", "nihss_discharge", f"{_NIHSS} at discharge", 42),
+    _score(OUTCOME, "mRS discharge", "mrs_discharge", f"{_MRS} at discharge", 6, dictionary="MRS discharge"),
+    _score(OUTCOME, "mRS 3 months", "mrs_3month", f"{_MRS} after 3 months", 6, dictionary="MRS 3 months"),
+)  # fmt: skip
+
+_DICTIONARY = Dictionary(
+    path="clinical_data-description.xlsx",
+    sheet="Suppl. Tab. 1",
+    header_row=3,
+    headers=("Timepoint", "Parameter", "Unit", "Data type", "Description"),
+    identifier="Identifier",
+)
+
+_RECORD = ZenodoRecord(
+    title="ISLES'24 - A Real-World Longitudinal Multimodal Stroke Dataset",
+    version="v7",
+    record="17652035",
+    concept="16731717",
+    archive="train.7z",
+    size=99_022_114_670,
+    md5="4959a5dd2438d53e3c86d6858484e781",
+    license_id="cc-by-nc-sa-4.0",
+    license_name="CC BY-NC-SA 4.0",
+    license_url="https://creativecommons.org/licenses/by-nc-sa/4.0/",
+    license_terms="attribution, non-commercial, share alike",
+)
+
+_EARLIER = (
+    replace(_RECORD, version="v3", record="16813698", size=99_014_629_647, md5="36ae28b9a17f7340b8bbef62b595cb57"),
+)
+# Other versions of the archive that are known; each is named `train.7z`, too.
+
+_CITATIONS = (
+    Citation(
+        key="riedel2026isles",
+        about="the dataset",
+        bibtex="""@article{riedel2026isles,
+  title   = {{ISLES'24}: A Real-World Longitudinal Multimodal Stroke Dataset},
+  author  = {Riedel, Evamaria Olga and de la Rosa, Ezequiel and Baran, The Anh and Hernandez Petzsche, Moritz
+             and Baazaoui, Hakim and Yang, Kaiyuan and Musio, Fabio Antonio and Huang, Houjing and Robben, David
+             and Seia, Joaquin Oscar and Wiest, Roland and Reyes, Mauricio and Su, Ruisheng and Zimmer, Claus
+             and Boeckh-Behrens, Tobias and Berndt, Maria and Menze, Bjoern and Rueckert, Daniel
+             and Wiestler, Benedikt and Wegener, Susanne and Kirschke, Jan Stefan},
+  journal = {Radiology: Artificial Intelligence},
+  year    = {2026},
+  doi     = {10.1148/ryai.250603},
+  note    = {arXiv:2408.11142}
+}""",
+    ),
+    Citation(
+        key="delarosa2024isles",
+        about="the challenge",
+        bibtex="""@article{delarosa2024isles,
+  title   = {{ISLES'24}: Final Infarct Prediction with Multimodal Imaging and Clinical Data. Where Do We Stand?},
+  author  = {de la Rosa, Ezequiel and others},
+  journal = {arXiv preprint arXiv:2408.10966},
+  year    = {2024}
+}""",
+    ),
+    Citation(
+        key="yang2023topcow",
+        about="the Circle of Willis masks, if you use `cow_mask`",
+        bibtex="""@article{yang2023topcow,
+  title   = {Benchmarking the {CoW} with the {TopCoW} Challenge: Topology-Aware Anatomical Segmentation of the
+             Circle of Willis for {CTA} and {MRA}},
+  author  = {Yang, Kaiyuan and others},
+  journal = {arXiv preprint arXiv:2312.17670},
+  year    = {2023}
+}""",
+    ),
+)
+
+_STRAY_FILES = (
+    StrayFile(
+        "derivatives/sub-stroke0142/ses-02/sub-stroke0142_ses-02_lesion-msk.nii",
+        "a second, uncompressed lesion mask of the release itself; the published one is the .nii.gz",
+    ),
+)
+
+
+def _oddity(trait: Trait, text: str, *numbers: int) -> Oddity:
+    return Oddity(trait, tuple(subject_id(number) for number in numbers), text)
+
+
+_ODDITIES = (
+    _oddity(Trait.EMPTY_LESION, "The lesion mask is empty; that is the annotation, not a missing file.", 141, 162),
+    _oddity(Trait.TINY_LESION, "The lesion mask has very few voxels (3 before v7).", 171),
+    _oddity(Trait.OTHER_LESION_TYPE,
+            "The lesion mask was replaced in v7 and is stored with another data type than the others.", 145),
+    _oddity(Trait.SECOND_LESION,
+            "The release holds a second, uncompressed lesion mask; the compressed one is published.", 142),
+    _oddity(Trait.REPEATED_ROWS, "Both workbooks hold the same row twice; it is published once.", 180),
+    _oddity(Trait.NON_FINITE_MTT,
+            "`mtt` holds NaN or infinite voxels (of 99 subjects audited before v7; others may, too).",
+            30, 37, 74, 78, 86, 89, 96, 98, 102, 106, 113, 117, 185, 187),
+    _oddity(Trait.OBLIQUE, "The affine is oblique about more than one axis.", 15, 26),
+)  # fmt: skip
+
+ISLES24 = Release(
+    name="isles24",
+    label="ISLES'24",
+    about=(
+        "subjects with acute ischaemic stroke: CT, CT angiography and CT perfusion at admission,\n"
+        "follow-up MRI with the final infarct, and clinical variables"
+    ),
+    repo="hugging-science/isles24-stroke",
+    subjects=tuple(subject_id(number) for number in _NUMBERS),
+    volumes=_VOLUMES,
+    workbooks=(BASELINE, OUTCOME),
+    variables=_VARIABLES,
+    dictionary=_DICTIONARY,
+    record=_RECORD,
+    examples=("ncct", "lesion_mask", "nihss_admission"),
+    first_look=("center", "sex", "age", "nihss_admission", "onset_to_door_min", "mrs_3month"),
+    earlier=_EARLIER,
+    oddities=_ODDITIES,
+    stray_files=_STRAY_FILES,
+    citations=_CITATIONS,
+    known_text=(r"Warped image using NiftyReg \([\w -]+\)", r"FSL[\d.: -]*"),
+    tags=("medical", "neuroimaging", "stroke", "ct", "mri", "nifti"),
+)
+"""The release that this project is made for."""

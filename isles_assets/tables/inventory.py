@@ -1,0 +1,31 @@
+"""The table `raw_tree`: every file of the tree."""
+
+from dataclasses import asdict
+
+import pyarrow as pa
+
+from isles_assets.reading.tree import Fault, Inventory, TreeFile
+from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.storage import read_table, write_table
+
+SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string()),
+        pa.field("size", pa.int64()),
+        pa.field("mtime_ns", pa.int64()),
+        pa.field("fault", pa.string()),
+    ]
+)
+
+
+def write_inventory(folder: DataFolder, inventory: Inventory) -> pa.Table:
+    """One row a file: path, size (bytes), modification time (ns), what is wrong with it if anything."""
+    table = pa.Table.from_pylist([asdict(file) for file in inventory.values()], SCHEMA)
+    write_table(folder.raw_tree, table)
+    return table
+
+
+def read_inventory(folder: DataFolder) -> Inventory:
+    """The inventory as `raw_tree` wrote it."""
+    rows = read_table(folder.raw_tree, "raw_tree", SCHEMA).to_pylist()
+    return {row["path"]: TreeFile(**row | {"fault": row["fault"] and Fault(row["fault"])}) for row in rows}
