@@ -1,4 +1,8 @@
-"""What the tests share: one sample tree of all 149 subjects, copies of it to damage, and projects to run."""
+"""What the tests share: sample trees, copies of them to damage, and projects to run.
+
+Fixtures that begin with `toy_` are of the toy release, those with `small_` of six subjects of ISLES'24, which has
+previews, and the others of all its 149. Use the first that can show the claim.
+"""
 
 import fcntl
 import os
@@ -9,10 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from isles_assets.graph.resources import Settings
+from isles_assets.graph.settings import Settings
+from isles_assets.release.isles24 import ISLES24
+from isles_assets.release.release import Release
 from isles_assets.sample.tree import make_sample
 from isles_assets_tests.archives import RELEASE_PARTS, pack
+from isles_assets_tests.isles24 import SMALL
 from isles_assets_tests.project import Project
+from isles_assets_tests.toy import TOY
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
@@ -42,57 +50,175 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     return folder_of
 
 
+def _sample(made_once: MadeOnce, name: str, release: Release) -> Path:
+    top = release.record.top
+    return made_once(name, lambda folder: make_sample(release, folder / top, workers=2)) / top
+
+
+def _copy(sample: Path, root: Path) -> Path:
+    shutil.copytree(sample, root, copy_function=os.link)
+    return root
+
+
+def _built(made_once: MadeOnce, name: str, release: Release, tree: Path) -> Path:
+    def build(folder: Path) -> None:
+        settings = Settings(raw_root=str(tree), data_dir=str(folder / "data"), workers=2)
+        with Project.at(folder / "home", settings, release) as new:
+            assert new.build().success
+
+    return made_once(name, build)
+
+
 @pytest.fixture(scope="session")
 def sample_tree(made_once: MadeOnce) -> Path:
-    """The sample of all 149 subjects; not to be changed."""
-    return made_once("sample", lambda folder: make_sample(folder / "train", workers=2)) / "train"
-
-
-@pytest.fixture(scope="session")
-def packed(sample_tree: Path, made_once: MadeOnce) -> Path:
-    """The sample as a 7z archive of four blocks; not to be changed."""
-    return made_once("packed", lambda folder: pack(folder / "train.7z", sample_tree, RELEASE_PARTS)) / "train.7z"
+    """The sample of all 149 subjects of ISLES'24; not to be changed."""
+    return _sample(made_once, "sample", ISLES24)
 
 
 @pytest.fixture
 def tree(sample_tree: Path, tmp_path: Path) -> Path:
-    """A copy of the sample to damage. Files are hard links: replace them, never write into them."""
-    root = tmp_path / "train"
-    shutil.copytree(sample_tree, root, copy_function=os.link)
-    return root
+    """A copy of that sample to damage. Files are hard links: replace them, never write into them."""
+    return _copy(sample_tree, tmp_path / ISLES24.record.top)
 
 
 @pytest.fixture
 def project(sample_tree: Path, tmp_path: Path) -> Iterator[Project]:
-    """A project on the untouched sample, with a Dagster instance of its own and nothing materialized."""
-    with Project.temporary(sample_tree, tmp_path / "data") as new:
+    """A project on that untouched sample, with a Dagster instance of its own and nothing materialized."""
+    with Project.temporary(sample_tree, tmp_path / "data", release=ISLES24) as new:
+        yield new
+
+
+@pytest.fixture
+def unbuilt(tree: Path, tmp_path: Path) -> Iterator[Project]:
+    """A project on a tree to damage, nothing materialized."""
+    with Project.temporary(tree, tmp_path / "data", release=ISLES24) as new:
         yield new
 
 
 @pytest.fixture(scope="session")
 def built_folder(sample_tree: Path, made_once: MadeOnce) -> Path:
-    """Where the job `build` has run on the sample: `data`, and its history `home`, which nobody opens but copies."""
-
-    def build(folder: Path) -> None:
-        settings = Settings(raw_root=str(sample_tree), data_dir=str(folder / "data"), workers=2)
-        with Project.at(folder / "home", settings) as new:
-            assert new.build().success
-
-    return made_once("built", build)
+    """Where the job `build` has run on that sample: `data`, and its history `home`, which nobody opens but copies."""
+    return _built(made_once, "built", ISLES24, sample_tree)
 
 
 @pytest.fixture(scope="session")
 def built(sample_tree: Path, built_folder: Path) -> Iterator[Project]:
-    """A project in which the job `build` has run on the sample; not to be changed."""
-    with Project.temporary(sample_tree, built_folder / "data", history=built_folder / "home") as new:
+    """A project in which the job `build` has run on that sample; not to be changed."""
+    data, history = built_folder / "data", built_folder / "home"
+    with Project.temporary(sample_tree, data, release=ISLES24, history=history) as new:
         yield new
 
 
 @pytest.fixture
 def built_copy(built_folder: Path, tree: Path, tmp_path: Path) -> Iterator[Project]:
-    """A copy, to change, of a project in which everything is materialized, with its history; its tree is `tree`."""
-    with Project.temporary(tree, tmp_path / "data", history=built_folder / "home") as new:
+    """A copy, to change, of a project in which everything is materialized, with its history and a tree to damage."""
+    history = built_folder / "home"
+    with Project.temporary(tree, tmp_path / "data", release=ISLES24, history=history) as new:
         shutil.copytree(built_folder / "data", new.folder.root, symlinks=True, copy_function=os.link)
+        yield new
+
+
+@pytest.fixture(scope="session")
+def packed(sample_tree: Path, made_once: MadeOnce) -> Path:
+    """The sample of all 149 subjects as a 7z archive of four blocks; not to be changed."""
+    return made_once("packed", lambda folder: pack(folder / "train.7z", sample_tree, RELEASE_PARTS)) / "train.7z"
+
+
+@pytest.fixture(scope="session")
+def small_sample_tree(made_once: MadeOnce) -> Path:
+    """The sample of six subjects of ISLES'24; not to be changed."""
+    return _sample(made_once, "small_sample", SMALL)
+
+
+@pytest.fixture
+def small_tree(small_sample_tree: Path, tmp_path: Path) -> Path:
+    """A copy of that sample to damage. Files are hard links: replace them, never write into them."""
+    return _copy(small_sample_tree, tmp_path / SMALL.record.top)
+
+
+@pytest.fixture
+def small_project(small_sample_tree: Path, tmp_path: Path) -> Iterator[Project]:
+    """A project on that untouched sample, with a Dagster instance of its own and nothing materialized."""
+    with Project.temporary(small_sample_tree, tmp_path / "data", release=SMALL) as new:
+        yield new
+
+
+@pytest.fixture
+def small_unbuilt(small_tree: Path, tmp_path: Path) -> Iterator[Project]:
+    """A project on a tree to damage, nothing materialized."""
+    with Project.temporary(small_tree, tmp_path / "data", release=SMALL) as new:
+        yield new
+
+
+@pytest.fixture(scope="session")
+def small_built_folder(small_sample_tree: Path, made_once: MadeOnce) -> Path:
+    """Where the job `build` has run on that sample: `data`, and its history `home`, which nobody opens but copies."""
+    return _built(made_once, "small_built", SMALL, small_sample_tree)
+
+
+@pytest.fixture(scope="session")
+def small_built(small_sample_tree: Path, small_built_folder: Path) -> Iterator[Project]:
+    """A project in which the job `build` has run on that sample; not to be changed."""
+    data, history = small_built_folder / "data", small_built_folder / "home"
+    with Project.temporary(small_sample_tree, data, release=SMALL, history=history) as new:
+        yield new
+
+
+@pytest.fixture
+def small_built_copy(small_built_folder: Path, small_tree: Path, tmp_path: Path) -> Iterator[Project]:
+    """A copy, to change, of a project in which everything is materialized, with its history and a tree to damage."""
+    history = small_built_folder / "home"
+    with Project.temporary(small_tree, tmp_path / "data", release=SMALL, history=history) as new:
+        shutil.copytree(small_built_folder / "data", new.folder.root, symlinks=True, copy_function=os.link)
+        yield new
+
+
+@pytest.fixture(scope="session")
+def toy_sample_tree(made_once: MadeOnce) -> Path:
+    """The sample of the toy release; not to be changed."""
+    return _sample(made_once, "toy_sample", TOY)
+
+
+@pytest.fixture
+def toy_tree(toy_sample_tree: Path, tmp_path: Path) -> Path:
+    """A copy of that sample to damage. Files are hard links: replace them, never write into them."""
+    return _copy(toy_sample_tree, tmp_path / TOY.record.top)
+
+
+@pytest.fixture
+def toy_project(toy_sample_tree: Path, tmp_path: Path) -> Iterator[Project]:
+    """A project on that untouched sample, with a Dagster instance of its own and nothing materialized."""
+    with Project.temporary(toy_sample_tree, tmp_path / "data", release=TOY) as new:
+        yield new
+
+
+@pytest.fixture
+def toy_unbuilt(toy_tree: Path, tmp_path: Path) -> Iterator[Project]:
+    """A project on a tree to damage, nothing materialized."""
+    with Project.temporary(toy_tree, tmp_path / "data", release=TOY) as new:
+        yield new
+
+
+@pytest.fixture(scope="session")
+def toy_built_folder(toy_sample_tree: Path, made_once: MadeOnce) -> Path:
+    """Where the job `build` has run on that sample: `data`, and its history `home`, which nobody opens but copies."""
+    return _built(made_once, "toy_built", TOY, toy_sample_tree)
+
+
+@pytest.fixture(scope="session")
+def toy_built(toy_sample_tree: Path, toy_built_folder: Path) -> Iterator[Project]:
+    """A project in which the job `build` has run on that sample; not to be changed."""
+    data, history = toy_built_folder / "data", toy_built_folder / "home"
+    with Project.temporary(toy_sample_tree, data, release=TOY, history=history) as new:
+        yield new
+
+
+@pytest.fixture
+def toy_built_copy(toy_built_folder: Path, toy_tree: Path, tmp_path: Path) -> Iterator[Project]:
+    """A copy, to change, of a project in which everything is materialized, with its history and a tree to damage."""
+    history = toy_built_folder / "home"
+    with Project.temporary(toy_tree, tmp_path / "data", release=TOY, history=history) as new:
+        shutil.copytree(toy_built_folder / "data", new.folder.root, symlinks=True, copy_function=os.link)
         yield new
 
 

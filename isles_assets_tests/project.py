@@ -12,12 +12,15 @@ from typing import Any
 import dagster as dg
 
 from isles_assets.definitions import build_defs
-from isles_assets.graph.partitions import subjects
-from isles_assets.graph.resources import Settings
-from isles_assets.products.schema import CONFIGS
+from isles_assets.graph.settings import Settings
+from isles_assets.graph.setup import Setup
+from isles_assets.products.dataset import Dataset
 from isles_assets.publication.assembling import assemble
 from isles_assets.publication.publication import Publication
+from isles_assets.release.isles24 import ISLES24
+from isles_assets.release.release import Release
 from isles_assets.tables.folder import DataFolder
+
 
 OF_TABLES = ("raw_tree", "clinical_table", "subject_manifest")
 PARTITIONED = ("subject_shard", "subject_preview")
@@ -30,36 +33,65 @@ DRY_RUN = {"ops": {"hub_dataset": {"config": {"dry_run": True}}}}
 class Project:
     settings: Settings
     instance: dg.DagsterInstance
+    release: Release = ISLES24
+    dataset: Dataset | None = None
 
     @classmethod
     @contextmanager
-    def temporary(cls, tree: Path, data: Path, *, history: Path | None = None, **settings: Any) -> Iterator["Project"]:
+    def temporary(
+        cls,
+        tree: Path,
+        data: Path,
+        *,
+        release: Release = ISLES24,
+        dataset: Dataset | None = None,
+        history: Path | None = None,
+        **settings: Any,
+    ) -> Iterator["Project"]:
         """A project on `tree` with its own DAGSTER_HOME, a copy of `history` if given, removed at the end."""
         made = Settings(raw_root=str(tree), data_dir=str(data), workers=2, **settings)
-        with cls.of(made, history=history) as project:
+        with cls.of(made, release=release, dataset=dataset, history=history) as project:
             yield project
 
     @classmethod
     @contextmanager
-    def of(cls, settings: Settings, *, history: Path | None = None) -> Iterator["Project"]:
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        release: Release = ISLES24,
+        dataset: Dataset | None = None,
+        history: Path | None = None,
+    ) -> Iterator["Project"]:
         """A project with these settings and its own DAGSTER_HOME, a copy of `history` if given, removed at the end."""
         with tempfile.TemporaryDirectory(dir=MEMORY) as home:
             if history:
                 shutil.copytree(history, home, dirs_exist_ok=True)
-            with cls.at(Path(home), settings) as project:
+            with cls.at(Path(home), settings, release, dataset) as project:
                 yield project
 
     @classmethod
     @contextmanager
-    def at(cls, home: Path, settings: Settings) -> Iterator["Project"]:
+    def at(
+        cls, home: Path, settings: Settings, release: Release = ISLES24, dataset: Dataset | None = None
+    ) -> Iterator["Project"]:
         """A project with these settings and the DAGSTER_HOME `home`, which stays."""
         home.mkdir(exist_ok=True)
         with dg.DagsterInstance.local_temp(str(home), overrides=INSTANCE) as instance:
-            yield cls(settings, instance)
+            yield cls(settings, instance, release, dataset)
+
+    @property
+    def defs(self) -> dg.Definitions:
+        return build_defs(self.release, self.settings, self.dataset)
+
+    @property
+    def setup(self) -> Setup:
+        """What the settings lead to."""
+        return self.settings.setup(self.dataset or Dataset.of(self.release))
 
     @property
     def folder(self) -> DataFolder:
-        return self.settings.folder
+        return self.setup.folder
 
     def build(self) -> dg.ExecuteInProcessResult:
         """Run the job `build`."""
@@ -67,7 +99,7 @@ class Project:
 
     def run(self, job: str) -> dg.ExecuteInProcessResult:
         """Run a job of the code location."""
-        definition = build_defs(self.settings).resolve_job_def(job)
+        definition = self.defs.resolve_job_def(job)
         return definition.execute_in_process(instance=self.instance, raise_on_error=False)
 
     def materialize(
@@ -93,14 +125,15 @@ class Project:
                 "dagster/asset_partition_range_end": partitions[-1],
             }
         job = dg.define_asset_job("selected", selection=selection)
-        defs = dg.Definitions.merge(build_defs(self.settings), dg.Definitions(jobs=[job]))
+        defs = dg.Definitions.merge(self.defs, dg.Definitions(jobs=[job]))
         return defs.resolve_job_def("selected").execute_in_process(
             instance=self.instance, run_config=dict(run_config or {}), tags=tags, raise_on_error=False
         )
 
     def partition_states(self, asset: str = "subject_shard") -> dict[str, str]:
         """The state of each partition of `asset` that has one: MATERIALIZED or FAILED, as the UI shows it."""
-        states = self.instance.get_status_by_partition(dg.AssetKey(asset), subjects.get_partition_keys(), subjects)
+        subjects = dg.StaticPartitionsDefinition(self.release.subjects)
+        states = self.instance.get_status_by_partition(dg.AssetKey(asset), self.release.subjects, subjects)
         return {key: state.name for key, state in (states or {}).items() if state is not None}
 
 
@@ -122,22 +155,19 @@ def replace(path: Path, content: bytes) -> None:
 
 def part_of(whole: Publication, folder: DataFolder, other: Path, subjects: Sequence[str]) -> Publication:
     """The publication of only `subjects` of `whole`, which is of `folder`, from hard links in a data folder `other`."""
-    records = {subject: whole.records[subject] for subject in subjects}
-    previews = {subject: whole.previews[subject] for subject in subjects}
-    return assemble(linked(folder, other, subjects), whole.repo, records, previews)
+    made = {product: {subject: of[subject] for subject in subjects} for product, of in whole.made.items()}
+    return assemble(whole.dataset, linked(whole.dataset, folder, other, subjects), whole.repo, made)
 
 
-def linked(folder: DataFolder, other: Path, subjects: Sequence[str]) -> DataFolder:
-    """A data folder at `other` that holds the shards and previews of `subjects`, hard links to those of `folder`."""
-    new = DataFolder(other)
-    for subject in subjects:
-        for path in (
-            *(folder.shard(config, subject) for config in CONFIGS),
-            folder.shard_record(subject),
-            folder.preview(subject),
-            folder.preview_record(subject),
-        ):
-            target = other / path.relative_to(folder.root)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.hardlink_to(path)
-    return new
+def linked(dataset: Dataset, folder: DataFolder, other: Path, subjects: Sequence[str]) -> DataFolder:
+    """A data folder at `other` that holds all products of `subjects`, hard links to those of `folder`."""
+    for product in dataset.products:
+        for subject in subjects:
+            for path in (
+                *(product.path(folder, config, subject) for config in product.configs),
+                product.sidecar_path(folder, subject),
+            ):
+                target = other / path.relative_to(folder.root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.hardlink_to(path)
+    return DataFolder(other, folder.release)

@@ -14,10 +14,10 @@ from typing import Any
 
 import dagster as dg
 
-from isles_assets.graph.resources import Settings
-from isles_assets.products.schema import CONFIGS
-from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.graph.settings import Settings
+from isles_assets.release.release import Release
 from isles_assets.tables.folder import DataFolder
+
 from isles_assets_tests.project import Project
 
 WARM = multiprocessing.get_context("forkserver")

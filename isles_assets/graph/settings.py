@@ -33,7 +33,10 @@ class Topic(StrEnum):
 
 @dataclass(frozen=True)
 class Variable:
-    """The environment variable of a setting: its `default`, for people if there is none, and an `example`."""
+    """The environment variable of a setting: its `default`, in words if it is none, and an `example`.
+
+    `{repo}` in a default is the release's own.
+    """
 
     name: str
     topic: Topic
@@ -77,9 +80,7 @@ class Settings(dg.ConfigurableResource):
         "`local`: a folder laid out exactly as the Hub repo. `huggingface`: the Hub at `HF_ENDPOINT`",
         default=HubTarget.local,
     )  # fmt: skip
-    hub_repo: str | None = _setting(
-        "ISLES_HUB_REPO", Topic.TARGET, "dataset repo, <owner>/<name>", default="hugging-science/isles24-stroke"
-    )
+    hub_repo: str | None = _setting("ISLES_HUB_REPO", Topic.TARGET, "dataset repo, <owner>/<name>", default="{repo}")
     workers: int | None = _setting(
         "ISLES_WORKERS", Topic.RUNS, "processes that build shards inside one run", default="number of cores", ge=1
     )
@@ -114,21 +115,23 @@ class Settings(dg.ConfigurableResource):
             zenodo_endpoint=self._value("zenodo_endpoint"),
             data_dir=self._value("data_dir"),
             hub_target=HubTarget(self._value("hub_target")),
-            repo=self._value("hub_repo") or dataset.release.repo,
+            repo=self._given("hub_repo") or dataset.release.repo,
             workers=int(self._workers),
         )
 
     @property
     def _workers(self) -> str:
-        return str(self.workers or os.environ.get(_variable("workers").name) or available_cores())
+        return self._given("workers") or str(available_cores())
 
     def _value(self, field: str) -> str:
         """The field's value or the variable's, or its default; empty if it has none."""
+        default = _variable(field).default
+        return self._given(field) or ("" if default == "unset" else default)
+
+    def _given(self, field: str) -> str:
+        """The field's value or the variable's; empty if neither is given."""
         given = getattr(self, field)
-        if given is not None:
-            return str(given)
-        variable = _variable(field)
-        return os.environ.get(variable.name) or ("" if variable.default == "unset" else variable.default)
+        return os.environ.get(_variable(field).name, "") if given is None else str(given)
 
 
 class DefinitionSettings(pydantic.BaseModel):

@@ -26,7 +26,7 @@ RESTORE = "isles24-restore"
 
 _SYNTHETIC = """> [!WARNING]
 > **SYNTHETIC SAMPLE.** These are computed phantoms and invented clinical values, made to try the pipeline out.
-> They are not the ISLES'24 release and show no patient.
+> They are not the {label} release and show no patient.
 """
 
 
@@ -72,7 +72,7 @@ def _text(publication: Publication) -> str:
     parts = [product.card_parts(repo, made[product.name]) for product in publication.dataset.products]
     return _paragraphs(
         f"# {record.title}",
-        _SYNTHETIC if publication.synthetic else "",
+        _SYNTHETIC.format(label=release.label) if publication.synthetic else "",
         f"""{len(publication.subjects)} {release.about}. One row a subject. Every volume is the release's own
 file, byte for byte ([{record.doi}](https://doi.org/{record.doi}), {record.version}), as a `Nifti` feature.""",
         *(part.picture for part in parts),
@@ -86,8 +86,7 @@ file, byte for byte ([{record.doi}](https://doi.org/{record.doi}), {record.versi
         _oddities(release),
         f"""## Licence
 
-[{record.license_name}]({record.license_url}): {record.license_terms}. What you derive from
-this dataset and share, a subset or a resampled copy included, carries the same licence.""",
+[{record.license_name}]({record.license_url}): {record.license_terms}.""",
         f"""## Source and citation
 
 {_table_of_provenance(publication)}

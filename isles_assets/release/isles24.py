@@ -160,7 +160,10 @@ _RECORD = ZenodoRecord(
     license_id="cc-by-nc-sa-4.0",
     license_name="CC BY-NC-SA 4.0",
     license_url="https://creativecommons.org/licenses/by-nc-sa/4.0/",
-    license_terms="attribution, non-commercial, share alike",
+    license_terms=(
+        "attribution, non-commercial, share alike. What you derive from\n"
+        "this dataset and share, a subset or a resampled copy included, carries the same licence"
+    ),
 )
 
 _EARLIER = (
