@@ -7,8 +7,7 @@ from pathlib import Path
 from benchmarks.baselines import CAT, cat_to_sha256sum, copy_synced, hash_in_python
 from benchmarks.material import LARGE, Material, Subject
 from benchmarks.measure import Comparison, Sample, compare, in_child
-from isles_assets.products.shard import build_shard
-from isles_assets.tables.folder import DataFolder
+from benchmarks.products import build_shard
 
 PACKED = "`build_shard`, packed only"
 DECODED = "`build_shard`, each volume decoded on its way (the default)"
@@ -34,7 +33,7 @@ def measure(material: Material, rounds: int) -> Iterator[Comparison]:
 
 def _build(material: Material, subject: Subject, schemas: object, decode: bool) -> Sample:
     with material.scratch() as folder:
-        return in_child(build_shard, material.release, DataFolder(folder), subject.row, schemas, decode)
+        return in_child(build_shard, material.release, folder, subject.row, schemas, decode)
 
 
 def _copy(material: Material, files: Sequence[Path]) -> Sample:

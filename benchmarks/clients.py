@@ -11,9 +11,10 @@ from typing import Any
 from datasets import load_dataset
 from huggingface_hub import HfApi
 
+from benchmarks.products import DATASET
 from benchmarks.project import REPOSITORY
 from isles_assets.hub.huggingface import HuggingFaceHub
-from isles_assets.products.schema import SPLIT
+from isles_assets.products.config import SPLIT
 from isles_assets.publication.publication import Publication
 
 REPO = "hugging-science/isles24-stroke"
@@ -22,7 +23,7 @@ EXAMPLE = REPOSITORY / "examples" / "read_two_volumes.py"
 
 def publish(publication: Publication) -> None:
     """Publish as `hub_dataset` does once its guard is passed."""
-    HuggingFaceHub(REPO).publish(publication)
+    HuggingFaceHub(REPO, DATASET).publish(publication)
 
 
 def upload(folder: Path) -> None:

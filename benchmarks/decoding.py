@@ -7,8 +7,8 @@ from pathlib import Path
 from benchmarks.baselines import GZIP, gzip_test
 from benchmarks.material import LARGE, Material
 from benchmarks.measure import Comparison, compare, in_child
-from isles_assets.reading.nifti import SourceReader, inspect
-from isles_assets.release.volumes import BY_COLUMN
+from isles_assets.reading.nifti import DigestingReader, inspect
+from isles_assets.release.isles24 import ISLES24
 
 DECODED = "`inspect` of all 18 volumes"
 DIGESTED = "the same, digesting each file on the way as for a shard"
@@ -29,11 +29,11 @@ def decode(files: Mapping[str, Path]) -> None:
     """Inspect each column's file."""
     for column, path in files.items():
         with path.open("rb", buffering=0) as file:
-            inspect(file, BY_COLUMN[column].content)
+            inspect(file, ISLES24.by_column[column].content)
 
 
 def decode_and_digest(files: Mapping[str, Path]) -> None:
     """Inspect each column's file as `build_shard` reads it."""
     for column, path in files.items():
-        with SourceReader(path) as source:
-            inspect(source, BY_COLUMN[column].content)
+        with DigestingReader(path) as source:
+            inspect(source, ISLES24.by_column[column].content)

@@ -8,7 +8,7 @@ from benchmarks.graph import EMPTY, empty_run
 from benchmarks.material import Material
 from benchmarks.measure import Comparison, Sample, compare
 from benchmarks.project import Project
-from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.isles24 import ISLES24
 
 NUMBERS = (10, 50, 149)
 
@@ -43,4 +43,5 @@ def _build(material: Material, standing: Project, number: int) -> Sample:
 
 
 def _materialize(project: Project, number: int) -> Sample:
-    return project.materialize("subject_shard", "--partition-range", f"{SUBJECT_IDS[0]}...{SUBJECT_IDS[number - 1]}")
+    first, last = ISLES24.subjects[0], ISLES24.subjects[number - 1]
+    return project.materialize("subject_shard", "--partition-range", f"{first}...{last}")

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from benchmarks.clients import REPO
 from benchmarks.material import Material
-from isles_assets.products.preview.preview import build_preview
-from isles_assets.products.shard import build_shard
+from benchmarks.products import DATASET, PREVIEW, SHARD, build_preview, build_shard
 from isles_assets.publication.assembling import assemble
 from isles_assets.publication.publication import Publication
 from isles_assets.tables.folder import DataFolder
@@ -27,7 +26,8 @@ def hub(folder: Path) -> Iterator[HubServer]:
 
 def publication_of_one(material: Material, subject: str, folder: Path) -> Publication:
     """The publication of one subject at release scale, which is built in the data folder `folder`."""
-    data, row = DataFolder(folder), material.subject(subject).row
-    record = build_shard(material.release, data, row, material.schemas(), decode=False)
-    preview = build_preview(material.release, data, row)
-    return assemble(data, REPO, {subject: record}, {subject: preview})
+    row = material.subject(subject).row
+    shard = build_shard(material.release, folder, row, material.schemas(), decode=False)
+    preview = build_preview(material.release, folder, row)
+    made = {SHARD.name: {subject: shard}, PREVIEW.name: {subject: preview}}
+    return assemble(DATASET, DataFolder(folder, DATASET.release), REPO, made)

@@ -14,15 +14,14 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from benchmarks.products import SHARD
 from isles_assets.lib.workers import available_cores
-from isles_assets.products.schema import CONFIGS
 from isles_assets.reading.tree import take_inventory
 from isles_assets.reading.workbooks import read_clinical_rows
-from isles_assets.release.subjects import SUBJECT_IDS, subject_id
-from isles_assets.release.volumes import VOLUMES
+from isles_assets.release.isles24 import ISLES24, subject_id
 from isles_assets.sample.tree import make_sample
-from isles_assets.tables.manifest import SubjectManifest, survey
-from isles_assets.tables.storage import clinical_table, clinical_values
+from isles_assets.tables.clinical import clinical_table, clinical_values
+from isles_assets.tables.manifest import ManifestRow, survey
 
 LARGE = tuple(map(subject_id, (14, 158, 40)))
 """Subjects made at release scale; the last has the release's largest volume, a perfusion series of 1.7 GB."""
@@ -37,7 +36,7 @@ _BUFFER = 4 << 20
 class Subject:
     """A subject to work on: its row of the manifest and its 18 files."""
 
-    row: SubjectManifest
+    row: ManifestRow
     files: dict[str, Path]
 
     @property
@@ -71,8 +70,8 @@ class Material:
             partial = root.with_name("partial")
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(self.release, partial, copy_function=os.link)
-            for number, subject in enumerate([s for s in SUBJECT_IDS if s not in LARGE][:LINKED]):
-                for volume in VOLUMES:
+            for number, subject in enumerate([s for s in ISLES24.subjects if s not in LARGE][:LINKED]):
+                for volume in ISLES24.volumes:
                     path = partial / volume.path(subject)
                     path.unlink()
                     path.hardlink_to(partial / volume.path(LARGE[number % 2]))
@@ -82,7 +81,7 @@ class Material:
     def subject(self, subject: str) -> Subject:
         """One of `LARGE`; its files are read, so that the page cache has them."""
         (row,) = rows(self.release, [subject])
-        files = {volume.column: self.release / volume.path(subject) for volume in VOLUMES}
+        files = {volume.column: self.release / volume.path(subject) for volume in ISLES24.volumes}
         read(files.values())
         return Subject(row, files)
 
@@ -90,7 +89,7 @@ class Material:
         """The shards' schemas by config."""
         from isles_assets.products.features import annotated_schema  # imports `datasets`; workers never do
 
-        return {config.name: annotated_schema(config) for config in CONFIGS}
+        return {config.name: annotated_schema(config) for config in SHARD.configs}
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -102,14 +101,14 @@ class Material:
         root = self.work / name / "train"
         if not root.exists():
             print(f"making the tree `{name}`", flush=True)
-            make_sample(root, release_scale=large, workers=available_cores())
+            make_sample(ISLES24, root, release_scale=large, workers=available_cores())
         return root
 
 
-def rows(tree: Path, subjects: Sequence[str]) -> list[SubjectManifest]:
+def rows(tree: Path, subjects: Sequence[str]) -> list[ManifestRow]:
     """The manifest's rows of some subjects of a tree."""
-    clinical = clinical_values(clinical_table(read_clinical_rows(tree, subjects)))
-    return survey(tree, take_inventory(tree), clinical)
+    clinical = clinical_values(clinical_table(ISLES24, read_clinical_rows(ISLES24, tree, subjects)))
+    return survey(ISLES24, tree, take_inventory(ISLES24, tree), clinical)
 
 
 def read(files: Iterable[Path]) -> None:

@@ -7,11 +7,10 @@ from pathlib import Path
 from benchmarks.baselines import GZIP, gzip_test
 from benchmarks.material import LARGE, Material, rows
 from benchmarks.measure import Comparison, Sample, compare, in_child
+from benchmarks.products import DECODED, build_preview
 from isles_assets.lib.workers import each_in_processes
-from isles_assets.products.preview.preview import DECODED, build_preview
-from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.tables.folder import DataFolder
-from isles_assets.tables.manifest import SubjectManifest
+from isles_assets.release.isles24 import ISLES24
+from isles_assets.tables.manifest import ManifestRow
 
 SAMPLE = "149 subjects of the sample"
 ONE, TWO = "1 worker", "2 workers"
@@ -21,7 +20,7 @@ BUILT = "`build_preview`"
 def measure(material: Material, rounds: int) -> Iterator[Comparison]:
     """The sample as a whole, the start of the workers included; then the smallest and the largest of `LARGE`."""
     tree = material.sample
-    subjects = rows(tree, SUBJECT_IDS)
+    subjects = rows(tree, ISLES24.subjects)
     size = sum(facts.size for row in subjects for column in DECODED if (facts := row.volumes[column]))
     whole: dict[str, Callable[[], Sample]] = {
         ONE: partial(_build_all, material, subjects, 1),
@@ -38,12 +37,12 @@ def measure(material: Material, rounds: int) -> Iterator[Comparison]:
         yield compare(name, sum(path.stat().st_size for path in files), contenders, rounds)
 
 
-def _build_all(material: Material, subjects: Sequence[SubjectManifest], workers: int) -> Sample:
+def _build_all(material: Material, subjects: Sequence[ManifestRow], workers: int) -> Sample:
     with material.scratch() as folder:
-        return in_child(build_all, material.sample, DataFolder(folder), subjects, workers)
+        return in_child(build_all, material.sample, folder, subjects, workers)
 
 
-def build_all(tree: Path, folder: DataFolder, subjects: Sequence[SubjectManifest], workers: int) -> None:
+def build_all(tree: Path, folder: Path, subjects: Sequence[ManifestRow], workers: int) -> None:
     """The preview of each subject, which must succeed."""
     arguments = {row.subject: (tree, folder, row) for row in subjects}
     for _, outcome in each_in_processes(build_preview, arguments, workers):
@@ -51,6 +50,6 @@ def build_all(tree: Path, folder: DataFolder, subjects: Sequence[SubjectManifest
             raise outcome
 
 
-def _build(material: Material, subject: SubjectManifest) -> Sample:
+def _build(material: Material, subject: ManifestRow) -> Sample:
     with material.scratch() as folder:
-        return in_child(build_preview, material.release, DataFolder(folder), subject)
+        return in_child(build_preview, material.release, folder, subject)

@@ -10,6 +10,7 @@ from benchmarks.clients import REPO, publish, upload
 from benchmarks.loopback import TOKEN, hub, publication_of_one
 from benchmarks.material import LARGE, Material
 from benchmarks.measure import Comparison, Sample, compare, in_child
+from benchmarks.products import DATASET
 from benchmarks.project import Project
 from isles_assets.hub.local import LocalHub
 from isles_assets.publication.guard import recorded_publication
@@ -29,7 +30,7 @@ def measure(material: Material, rounds: int) -> Iterator[Comparison]:
     with material.scratch() as folder:
         project = Project(folder, material.sample)
         project.build()
-        publication = recorded_publication(DataFolder(project.data), REPO)
+        publication = recorded_publication(DATASET, DataFolder(project.data, DATASET.release), REPO)
         yield _compare(material, f"the sample, {len(publication.files)} small files", publication, folder, rounds)
     with material.scratch() as folder:
         publication = publication_of_one(material, LARGE[0], folder)

@@ -12,7 +12,7 @@ from benchmarks.clients import publish, read_by_example, read_columns, read_row
 from benchmarks.loopback import TOKEN, hub, publication_of_one
 from benchmarks.material import LARGE, Material
 from benchmarks.measure import Comparison, Sample, compare, in_child
-from isles_assets.products.schema import CONFIGS
+from benchmarks.products import SHARD
 from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.hub_server import HubServer
 
@@ -27,9 +27,10 @@ FILE_BYTES, OTHER_BYTES, REQUESTS = "bytes of the file", "other bytes", "request
 def measure(material: Material, rounds: int) -> Iterator[Comparison]:
     """One subject; the Hub stays, each reader has an empty cache."""
     subject = LARGE[0]
-    path = CONFIGS[0].path(subject)
+    config = SHARD.configs[0]
+    path = config.path(subject)
     with material.scratch() as folder, published_subject(material, subject, folder) as server:
-        shard = DataFolder(folder).shard(CONFIGS[0], subject)
+        shard = SHARD.path(DataFolder(folder, SHARD.release), config, subject)
         read = partial(_read, material, server, path)
         contenders: dict[str, Callable[[], Sample]] = {
             BY_EXAMPLE: partial(read, read_by_example, subject),

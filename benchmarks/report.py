@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from benchmarks import building, decoding, extracting, graph, growth, previewing, publishing, reading, rerun, writing
 from benchmarks.baselines import CAT, GZIP
 from benchmarks.measure import Comparison, Spread
+from benchmarks.products import DECODED
 from benchmarks.results import Results
 from isles_assets.lib.markdown import markdown_table
 from isles_assets.lib.progress import readable_bytes
-from isles_assets.products.preview.preview import DECODED
 
 BUILD_AT_MOST = 1.5
 MEMORY_AT_MOST = 100e6
@@ -109,11 +109,11 @@ def _extracting(comparisons: Comparisons) -> Iterator[str]:
 
 def _building(comparisons: Comparisons) -> Iterator[str]:
     ours = (building.PACKED, building.DECODED)
-    yield f"""`isles_assets.products.shard.build_shard` is all of a partition's work: every source is read once, hashed
-        and written, the finished file hashed on the way, synced, and read back for another hash of every value. The
-        baseline, {CAT}, reads and hashes once and writes nothing. For a machine where `sha256sum` is slow, the line of
-        `hashlib` shows what one hash costs, and the line of the copy what the disk takes for as many bytes; no promise
-        refers to either."""
+    yield f"""`build_shard` is `isles_assets.products.building.build_subject` of a shard, which is all of a
+        partition's work: every source is read once, hashed and written, the finished file hashed on the way, synced,
+        and read back for another hash of every value. The baseline, {CAT}, reads and hashes once and writes nothing.
+        For a machine where `sha256sum` is slow, the line of `hashlib` shows what one hash costs, and the line of the
+        copy what the disk takes for as many bytes; no promise refers to either."""
     yield "![Building a shard](images/benchmark-building.png)"
     yield markdown_table(
         ("subject", "volumes", "way", "time", "ratio to `cat`", "peak memory"),
@@ -208,10 +208,10 @@ def _of_decoding(comparisons: Comparisons) -> Iterator[Promise]:
 
 def _previewing(comparisons: Comparisons) -> Iterator[str]:
     whole, *single = comparisons
-    yield f"""`build_preview` decodes and digests {len(DECODED)} volumes once each, keeps
-        the slices that are shown, draws, and writes the subject's file. The volumes are those on the NCCT grid that are
-        no series: {readable_bytes(whole.size)} of the sample. It is made in processes that are started for it, and
-        their start and imports are in the time:"""
+    yield f"""`build_preview`, which is `build_subject` of a preview, decodes and digests {len(DECODED)} volumes once
+        each, keeps the slices that are shown, draws, and writes the subject's file. The volumes are those on the NCCT
+        grid that are no series: {readable_bytes(whole.size)} of the sample. It is made in processes that are started
+        for it, and their start and imports are in the time:"""
     yield markdown_table(
         ("subjects", "processes", "time"),
         [(whole.of, name, _seconds(whole.seconds(name))) for name in whole.samples],

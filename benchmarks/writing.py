@@ -16,7 +16,7 @@ from benchmarks.baselines import CAT, cat_to_sha256sum, copy
 from benchmarks.material import LARGE, Material, Subject
 from benchmarks.measure import Comparison, Sample, compare, in_child
 from isles_assets.lib.parquet import Sink, Streamed, write_row
-from isles_assets.products.schema import SUBJECT_COLUMN
+from isles_assets.tables.storage import SUBJECT_COLUMN
 
 COPIED = "plain copy"
 STREAMED = "`isles_assets.lib.parquet.write_row`"

@@ -15,13 +15,13 @@ from isles_assets.release.release import Release
 from isles_assets.tables.manifest import manifest_version
 
 
-def build_defs(release: Release, settings: Settings, dataset: Dataset | None = None) -> dg.Definitions:
-    """The code location of `release` with `settings`; `dataset` says what is made of it, if not all products.
+def build_defs(release: Release, settings: Settings) -> dg.Definitions:
+    """The code location of `release` with `settings`.
 
     Steps run in the run's own process: they are few, and the work inside one is spread over processes already.
     Raises `ValueError` for an environment variable that Dagster needs now and that cannot be used.
     """
-    dataset, defined = dataset or Dataset.of(release), DefinitionSettings.from_environment()
+    dataset, defined = Dataset.of(release), DefinitionSettings.from_environment()
     subjects = dg.StaticPartitionsDefinition(release.subjects)
     assets = [
         *(zenodo_archive, raw_tree, clinical_table, subject_manifest),

@@ -1,7 +1,8 @@
 """What the tests share: sample trees, copies of them to damage, and projects to run.
 
 Fixtures that begin with `toy_` are of the toy release, those with `small_` of six subjects of ISLES'24, which has
-previews, and the others of all its 149. Use the first that can show the claim.
+previews, those with `thirty_` of thirty of them, for runs to interrupt, and the others of all its 149. Use the first
+that can show the claim.
 """
 
 import fcntl
@@ -20,6 +21,7 @@ from isles_assets.sample.tree import make_sample
 from isles_assets_tests.archives import RELEASE_PARTS, pack
 from isles_assets_tests.isles24 import SMALL
 from isles_assets_tests.project import Project
+from isles_assets_tests.thirty import THIRTY
 from isles_assets_tests.toy import TOY
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -170,6 +172,27 @@ def small_built_copy(small_built_folder: Path, small_tree: Path, tmp_path: Path)
     history = small_built_folder / "home"
     with Project.temporary(small_tree, tmp_path / "data", release=SMALL, history=history) as new:
         shutil.copytree(small_built_folder / "data", new.folder.root, symlinks=True, copy_function=os.link)
+        yield new
+
+
+@pytest.fixture(scope="session")
+def thirty_sample_tree(made_once: MadeOnce) -> Path:
+    """The sample of thirty subjects of ISLES'24; not to be changed."""
+    return _sample(made_once, "thirty_sample", THIRTY)
+
+
+@pytest.fixture
+def thirty_tree(thirty_sample_tree: Path, tmp_path: Path) -> Path:
+    """A copy of that sample to damage. Files are hard links: replace them, never write into them."""
+    return _copy(thirty_sample_tree, tmp_path / THIRTY.record.top)
+
+
+@pytest.fixture(scope="session")
+def thirty_built(made_once: MadeOnce, thirty_sample_tree: Path) -> Iterator[Project]:
+    """A project in which the job `build` has run on that sample; not to be changed."""
+    folder = _built(made_once, "thirty_built", THIRTY, thirty_sample_tree)
+    data, history = folder / "data", folder / "home"
+    with Project.temporary(thirty_sample_tree, data, release=THIRTY, history=history) as new:
         yield new
 
 

@@ -23,8 +23,9 @@ from uuid import uuid4
 import dagster as dg
 import yaml
 
-from isles_assets.graph.resources import Settings
-from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.graph.settings import Settings
+from isles_assets.release.isles24 import ISLES24
+from isles_assets.release.release import Release
 from isles_assets_tests.processes import REPOSITORY, environment, free_port
 from isles_assets_tests.project import MEMORY, Project
 from isles_assets_tests.running import LONG, Run, eventually, running
@@ -56,6 +57,10 @@ class Deployment:
     url: str
     code_location: Run
 
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        return self.project.release.subjects
+
     def ask(self, query: str, **variables: Any) -> Any:
         """The answer to the only field of `query`."""
         body = json.dumps({"query": query, "variables": variables}).encode()
@@ -71,14 +76,14 @@ class Deployment:
             return bool(self.ask("{ assetNodes { id } }"))
         return False
 
-    def launch(self, *assets: str, partitions: Sequence[str] = SUBJECT_IDS, **tags: str) -> str:
-        """Launch a backfill of `assets`; its id."""
+    def launch(self, *assets: str, partitions: Sequence[str] | None = None, **tags: str) -> str:
+        """Launch a backfill of `assets` over `partitions`, or all; its id."""
         answer = self.ask(
             f"""mutation ($params: LaunchBackfillParams!) {{
                 launchPartitionBackfill(backfillParams: $params) {{ {LAUNCHED} }} }}""",
             params={
                 "assetSelection": [{"path": [asset]} for asset in assets],
-                "partitionNames": list(partitions),
+                "partitionNames": list(self.subjects if partitions is None else partitions),
                 "tags": [{"key": key, "value": value} for key, value in tags.items()],
             },
         )
@@ -198,7 +203,7 @@ class Deployment:
             one = run["tags"].get("dagster/partition")
             first = run["tags"].get("dagster/asset_partition_range_start", one)
             last = run["tags"].get("dagster/asset_partition_range_end", one)
-            found.append(list(SUBJECT_IDS[SUBJECT_IDS.index(first) : SUBJECT_IDS.index(last) + 1]))
+            found.append(list(self.subjects[self.subjects.index(first) : self.subjects.index(last) + 1]))
         return sorted(found)
 
     def states(self, asset: str = "subject_shard") -> dict[str, set[str]]:
@@ -217,7 +222,7 @@ class Deployment:
 
     def failed_and_missing(self, asset: str = "subject_shard") -> list[str]:
         """What the UI selects by `Failed and missing`."""
-        return sorted(set(SUBJECT_IDS) - self.states(asset)["materialized"])
+        return sorted(set(self.subjects) - self.states(asset)["materialized"])
 
     def published(self) -> list[tuple[str, bool]]:
         """The revisions of `hub_dataset`, oldest first, and whether each was new then."""
@@ -237,25 +242,34 @@ def instance_on(tree: Path) -> Iterator[tuple[Path, Settings]]:
 
 
 @contextlib.contextmanager
-def served_on(tree: Path, **variables: str) -> Iterator[Deployment]:
+def served_on(
+    tree: Path, release: Release = ISLES24, module: str = "isles_assets", **variables: str
+) -> Iterator[Deployment]:
     """Serves a project on `tree`, nothing materialized, on the committed `dagster.yaml`, with further variables."""
-    with instance_on(tree) as (home, settings), served(home, settings, **variables) as deployment:
+    with instance_on(tree) as (home, settings), served(home, settings, release, module, **variables) as deployment:
         yield deployment
 
 
 @contextlib.contextmanager
-def served(home: Path, settings: Settings, **variables: str) -> Iterator[Deployment]:
-    """Serves a project with `settings` on the instance whose `dagster.yaml` lies in `home`; then kill -9 to all."""
+def served(
+    home: Path, settings: Settings, release: Release = ISLES24, module: str = "isles_assets", **variables: str
+) -> Iterator[Deployment]:
+    """Serves a project with `settings` on the instance whose `dagster.yaml` lies in `home`; then kill -9 to all.
+
+    `module` is the one whose code location is that of `release`.
+    """
     with contextlib.ExitStack() as stack:
         code = home / f"code-{uuid4().hex[:8]}"
         (home / "workspace.yaml").write_text(json.dumps({"load_from": [{"grpc_server": {"socket": str(code)}}]}))
         stack.enter_context(contextlib.chdir(home))  # to which the committed instance's storage is relative
-        project = Project(settings, stack.enter_context(dg.DagsterInstance.from_config(str(home))))
+        project = Project(settings, stack.enter_context(dg.DagsterInstance.from_config(str(home))), release)
+        setup = project.setup
         variables = {
             "DAGSTER_HOME": str(home),
-            "ISLES_RAW_ROOT": str(settings.tree),
-            "ISLES_DATA_DIR": str(settings.folder.root),
-            "ISLES_WORKERS": str(settings.processes),
+            "PYTHONPATH": str(REPOSITORY),
+            "ISLES_RAW_ROOT": str(setup.tree),
+            "ISLES_DATA_DIR": str(setup.folder.root),
+            "ISLES_WORKERS": str(setup.workers),
             **variables,
         }
         log = stack.enter_context((home / "log").open("ab"))
@@ -266,7 +280,7 @@ def served(home: Path, settings: Settings, **variables: str) -> Iterator[Deploym
             )
             return stack.enter_context(running(process))
 
-        code_location = start("dagster", "api", "grpc", "-m", "isles_assets", "--socket", str(code))
+        code_location = start("dagster", "api", "grpc", "-m", module, "--socket", str(code))
         eventually(lambda: listens(code), every=0.05)
         port = free_port()
         start("dagster-webserver", "-w", "workspace.yaml", "-p", str(port))

@@ -12,8 +12,9 @@ import numpy as np
 import openpyxl
 
 from isles_assets.reading import nifti
-from isles_assets.release.clinical import VARIABLES, Workbook
+from isles_assets.release.clinical import Workbook
 from isles_assets.release.volumes import Content
+from isles_assets_tests.isles24 import ISLES24
 from isles_assets_tests.project import replace
 
 
@@ -34,7 +35,7 @@ def write_volume(path: Path, image: nib.Nifti1Image) -> Path:
 
 def inspect(path: Path, content: Content) -> nifti.Inspection:
     """What decoding the file at `path` shows."""
-    with nifti.SourceReader(path) as source:
+    with nifti.DigestingReader(path) as source:
         return nifti.inspect(source, content)
 
 
@@ -55,7 +56,7 @@ def workbook(*sheets: Sequence[Sequence[Any]], formats: Mapping[str, str] | None
 
 
 def headers_of(which: Workbook) -> list[str]:
-    return [variable.header for variable in VARIABLES if variable.workbook is which]
+    return [variable.header for variable in ISLES24.variables_of(which)]
 
 
 def clinical_workbook(which: Workbook, *rows: Mapping[str, Any], formats: Mapping[str, str] | None = None) -> bytes:

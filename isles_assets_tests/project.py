@@ -21,7 +21,6 @@ from isles_assets.release.isles24 import ISLES24
 from isles_assets.release.release import Release
 from isles_assets.tables.folder import DataFolder
 
-
 OF_TABLES = ("raw_tree", "clinical_table", "subject_manifest")
 PARTITIONED = ("subject_shard", "subject_preview")
 INSTANCE = {"telemetry": {"enabled": False}, "python_logs": {"python_log_level": "INFO"}}
@@ -34,7 +33,6 @@ class Project:
     settings: Settings
     instance: dg.DagsterInstance
     release: Release = ISLES24
-    dataset: Dataset | None = None
 
     @classmethod
     @contextmanager
@@ -44,13 +42,12 @@ class Project:
         data: Path,
         *,
         release: Release = ISLES24,
-        dataset: Dataset | None = None,
         history: Path | None = None,
         **settings: Any,
     ) -> Iterator["Project"]:
         """A project on `tree` with its own DAGSTER_HOME, a copy of `history` if given, removed at the end."""
         made = Settings(raw_root=str(tree), data_dir=str(data), workers=2, **settings)
-        with cls.of(made, release=release, dataset=dataset, history=history) as project:
+        with cls.of(made, release=release, history=history) as project:
             yield project
 
     @classmethod
@@ -60,34 +57,31 @@ class Project:
         settings: Settings,
         *,
         release: Release = ISLES24,
-        dataset: Dataset | None = None,
         history: Path | None = None,
     ) -> Iterator["Project"]:
         """A project with these settings and its own DAGSTER_HOME, a copy of `history` if given, removed at the end."""
         with tempfile.TemporaryDirectory(dir=MEMORY) as home:
             if history:
                 shutil.copytree(history, home, dirs_exist_ok=True)
-            with cls.at(Path(home), settings, release, dataset) as project:
+            with cls.at(Path(home), settings, release) as project:
                 yield project
 
     @classmethod
     @contextmanager
-    def at(
-        cls, home: Path, settings: Settings, release: Release = ISLES24, dataset: Dataset | None = None
-    ) -> Iterator["Project"]:
+    def at(cls, home: Path, settings: Settings, release: Release = ISLES24) -> Iterator["Project"]:
         """A project with these settings and the DAGSTER_HOME `home`, which stays."""
         home.mkdir(exist_ok=True)
         with dg.DagsterInstance.local_temp(str(home), overrides=INSTANCE) as instance:
-            yield cls(settings, instance, release, dataset)
+            yield cls(settings, instance, release)
 
     @property
     def defs(self) -> dg.Definitions:
-        return build_defs(self.release, self.settings, self.dataset)
+        return build_defs(self.release, self.settings)
 
     @property
     def setup(self) -> Setup:
         """What the settings lead to."""
-        return self.settings.setup(self.dataset or Dataset.of(self.release))
+        return self.settings.setup(Dataset.of(self.release))
 
     @property
     def folder(self) -> DataFolder:

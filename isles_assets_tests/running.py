@@ -15,18 +15,19 @@ from typing import Any
 import dagster as dg
 
 from isles_assets.graph.settings import Settings
+from isles_assets.products.shard.product import MAIN_CONFIG
 from isles_assets.release.release import Release
 from isles_assets.tables.folder import DataFolder
-
 from isles_assets_tests.project import Project
 
 WARM = multiprocessing.get_context("forkserver")
 WARM.set_forkserver_preload([__name__, "isles_assets.definitions", "datasets"])
 
 LONG = 300
-TABLES = "tables"
-FIRST, SECOND = (f"shards/{config.name}" for config in CONFIGS)
-RECORDS = "shards/records"
+TABLES, SHARDS, PREVIEWS = "tables", "shards", "previews"
+FIRST, SECOND = f"{SHARDS}/{MAIN_CONFIG}", f"{SHARDS}/ctp_ncct"
+RECORDS = f"{SHARDS}/records"
+"""Folders of the data folder; the second config's is that of ISLES'24."""
 
 Identity = tuple[int, int]
 
@@ -129,15 +130,18 @@ def forked(function: Callable[..., None], *args: Any) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def materializing(
-    project: Project, *assets: str, partitions: Sequence[str] = SUBJECT_IDS, remembered: bool = True
+    project: Project, *assets: str, partitions: Sequence[str] | None = None, remembered: bool = True
 ) -> Iterator[Run]:
     """A run of `assets` without checks that starts at once, as its process is forked with all imports done.
 
-    One that is not `remembered` spares the time of storing 149 partitions of which it will record none.
+    Of all subjects, if no `partitions` are given. One that is not `remembered` spares the time of storing partitions
+    of which it will record none.
     """
     settings = (project.settings.raw_root, project.settings.data_dir)
     instance = project.instance.get_ref() if remembered else None
-    process = WARM.Process(target=_materialize, args=(instance, *settings, assets, partitions))
+    partitions = project.release.subjects if partitions is None else partitions
+    args = (instance, project.release, *settings, assets, partitions)
+    process = WARM.Process(target=_materialize, args=args)
     process.start()
     eventually(lambda: process.pid and os.getpgid(process.pid) == process.pid)
     with running(process) as run:
@@ -145,10 +149,12 @@ def materializing(
     process.close()
 
 
-def _materialize(ref: Any, raw_root: str, data_dir: str, assets: Sequence[str], partitions: Sequence[str]) -> None:
+def _materialize(
+    ref: Any, release: Release, raw_root: str, data_dir: str, assets: Sequence[str], partitions: Sequence[str]
+) -> None:
     os.setsid()
     with dg.DagsterInstance.from_ref(ref) if ref else dg.DagsterInstance.ephemeral() as instance:
-        project = Project(Settings(raw_root=raw_root, data_dir=data_dir, workers=2), instance)
+        project = Project(Settings(raw_root=raw_root, data_dir=data_dir, workers=2), instance, release)
         project.materialize(*assets, checks=False, partitions=partitions)
 
 
@@ -167,7 +173,7 @@ def identities(root: Path) -> dict[Path, Identity]:
 
 def rewritten(project: Project, before: dict[Path, Identity]) -> set[str]:
     """Subjects of which a file was written since."""
-    return {path.stem for path, seen in identities(project.folder.shards).items() if before.get(path) != seen}
+    return {path.stem for path, seen in identities(project.folder.root / SHARDS).items() if before.get(path) != seen}
 
 
 class Changes:
@@ -201,8 +207,8 @@ class Changes:
 
 def copy_all_but_shards(built: Project, folder: DataFolder) -> None:
     """Give `folder` the tables and previews of `built`, as hard links."""
-    for made in (built.folder.root / TABLES, built.folder.previews):
-        shutil.copytree(made, folder.root / made.relative_to(built.folder.root), copy_function=os.link)
+    for made in filter(lambda name: (built.folder.root / name).exists(), (TABLES, PREVIEWS)):
+        shutil.copytree(built.folder.root / made, folder.root / made, copy_function=os.link)
 
 
 def finished(folder: DataFolder) -> set[str]:

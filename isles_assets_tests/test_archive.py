@@ -13,11 +13,11 @@ import pytest
 from isles_assets.lib.files import sha256_of
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import ByteProgress
-from isles_assets.reading.tree import expected_paths, take_inventory
-from isles_assets.release.record import RELEASE
+from isles_assets.reading.tree import take_inventory
 from isles_assets.sample.tree import FILE_TIME
 from isles_assets.source.archive import extract, extract_release, members
-from isles_assets_tests.archives import BZIP2, COPY, LINK, LZMA2, PIPE, craft, pack
+from isles_assets_tests.archives import BZIP2, COPY, LINK, LZMA2, PIPE, RELEASE_PARTS, craft, pack
+from isles_assets_tests.isles24 import ISLES24, SMALL
 from isles_assets_tests.processes import REPOSITORY, on_small_disk, python
 from isles_assets_tests.running import eventually
 
@@ -34,6 +34,12 @@ def contents(root):
 def extracted(archive, target, workers=2):
     extract(archive, members(archive), target, workers=workers, progress=ByteProgress("", 1, lambda words: None))
     return contents(target)
+
+
+@pytest.fixture(scope="session")
+def small_packed(small_sample_tree, made_once):
+    """The sample of six subjects as a 7z archive of four blocks; not to be changed."""
+    return made_once("small_packed", lambda to: pack(to / "train.7z", small_sample_tree, RELEASE_PARTS)) / "train.7z"
 
 
 @pytest.fixture
@@ -55,12 +61,12 @@ def small(tmp_path):
 def test_the_release_is_extracted_byte_for_byte_with_its_times(packed, sample_tree, tmp_path):
     said = []
     tree = tmp_path / "release" / "train"
-    extract_release(RELEASE, packed, tree, workers=2, say=said.append)
+    extract_release(ISLES24, packed, tree, workers=2, say=said.append)
     assert contents(tree) == contents(sample_tree)
-    assert take_inventory(tree) == take_inventory(sample_tree)
-    assert {entry.mtime_ns for entry in take_inventory(tree).values()} == {int(FILE_TIME * 1e9)}
+    assert take_inventory(ISLES24, tree) == take_inventory(ISLES24, sample_tree)
+    assert {entry.mtime_ns for entry in take_inventory(ISLES24, tree).values()} == {int(FILE_TIME * 1e9)}
     assert list(tree.parent.iterdir()) == [tree]
-    size = sum(entry.size for entry in take_inventory(tree).values())
+    size = sum(entry.size for entry in take_inventory(ISLES24, tree).values())
     assert said[-1].startswith(f"Extracted: {size / 1e6:.3g} MB of {size / 1e6:.3g} MB, ")
 
 
@@ -115,9 +121,9 @@ def test_of_many_blocks_only_those_at_work_are_in_memory(tmp_path):
 
 
 def release_of(tmp_path, **more):
-    """A tree that has the release's names alone, of no bytes, and `more` files."""
+    """A tree of six subjects that has the release's names alone, of a byte each, and `more` files."""
     root = tmp_path / "train"
-    for path in [*expected_paths(), *more]:
+    for path in [*SMALL.expected_paths(), *more]:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_bytes(b".")
     return root
@@ -125,18 +131,20 @@ def release_of(tmp_path, **more):
 
 def test_an_archive_that_lacks_a_file_of_the_release_is_refused_with_its_name(tmp_path):
     root = release_of(tmp_path)
-    (root / expected_paths()[1000]).unlink()
+    (root / SMALL.expected_paths()[100]).unlink()
     archive = pack(tmp_path / "train.7z", root)
-    with pytest.raises(Refusal, match=f"does not hold it.\n.*train/{expected_paths()[1000]}: is not in the archive"):
-        extract_release(RELEASE, archive, tmp_path / "release" / "train", workers=1)
+    with pytest.raises(
+        Refusal, match=f"does not hold it.\n.*train/{SMALL.expected_paths()[100]}: is not in the archive"
+    ):
+        extract_release(SMALL, archive, tmp_path / "release" / "train", workers=1)
     assert not (tmp_path / "release").exists()
 
 
 def test_more_files_than_the_release_has_are_extracted_for_the_checks_to_judge(tmp_path):
     archive = pack(tmp_path / "train.7z", release_of(tmp_path, **{"raw_data/notes.txt": 1}))
     tree = tmp_path / "release" / "train"
-    extract_release(RELEASE, archive, tree, workers=1)
-    assert set(take_inventory(tree)) == {*expected_paths(), "raw_data/notes.txt"}
+    extract_release(SMALL, archive, tree, workers=1)
+    assert set(take_inventory(ISLES24, tree)) == {*SMALL.expected_paths(), "raw_data/notes.txt"}
 
 
 def test_what_is_not_in_the_top_folder_is_left_out_and_named(tmp_path):
@@ -145,9 +153,9 @@ def test_what_is_not_in_the_top_folder_is_left_out_and_named(tmp_path):
     with py7zr.SevenZipFile(archive, "a") as content:
         content.write(tmp_path / "beside", "__MACOSX/beside")
     said, tree = [], tmp_path / "release" / "train"
-    extract_release(RELEASE, archive, tree, workers=1, say=said.append)
+    extract_release(SMALL, archive, tree, workers=1, say=said.append)
     assert "Leaving out what is not in `train`: __MACOSX/beside" in said
-    assert list(tree.parent.iterdir()) == [tree] and set(take_inventory(tree)) == set(expected_paths())
+    assert list(tree.parent.iterdir()) == [tree] and set(take_inventory(ISLES24, tree)) == set(SMALL.expected_paths())
 
 
 NFC, NFD = (unicodedata.normalize(form, "train/ä") for form in ("NFC", "NFD"))
@@ -177,7 +185,7 @@ EVIL = {
 def test_an_archive_that_is_not_safe_is_refused_before_anything_is_written(tmp_path, names, fields, says):
     archive = craft(tmp_path / "evil.7z", names, **fields)
     with pytest.raises(Refusal, match=says):
-        extract_release(RELEASE, archive, tmp_path / "in" / "train", workers=1)
+        extract_release(SMALL, archive, tmp_path / "in" / "train", workers=1)
     assert list(tmp_path.iterdir()) == [archive]
 
 
@@ -241,22 +249,22 @@ def test_packed_bytes_that_end_early_are_refused_and_not_waited_for(small, tmp_p
         extracted(archive, tmp_path / "out")
 
 
-def test_nothing_stays_of_an_archive_with_a_damaged_block(packed, tmp_path):
+def test_nothing_stays_of_an_archive_with_a_damaged_block(small_packed, tmp_path):
     archive = tmp_path / "train.7z"
-    content = bytearray(packed.read_bytes())
+    content = bytearray(small_packed.read_bytes())
     content[32:10_000] = os.urandom(10_000 - 32)
     archive.write_bytes(content)
     with pytest.raises(Refusal):
-        extract_release(RELEASE, archive, tmp_path / "in" / "train", workers=4)
+        extract_release(SMALL, archive, tmp_path / "in" / "train", workers=4)
     assert not list((tmp_path / "in").iterdir())
 
 
 EXTRACT = """
 import sys
 from pathlib import Path
-from isles_assets.release.record import RELEASE
+from isles_assets.release.isles24 import ISLES24
 from isles_assets.source.archive import extract_release
-extract_release(RELEASE, Path(sys.argv[1]), Path(sys.argv[2]), workers=2)
+extract_release(ISLES24, Path(sys.argv[1]), Path(sys.argv[2]), workers=2)
 """
 
 
@@ -267,7 +275,7 @@ def test_killed_in_the_middle_there_is_no_tree_and_the_next_one_is_whole(packed,
         eventually(lambda: list(tree.parent.glob(f".train.*.tmp/train/{moment}")))
         process.send_signal(signal.SIGKILL)
     assert not tree.exists() and len(list(tree.parent.iterdir())) == 1
-    extract_release(RELEASE, packed, tree, workers=2)
+    extract_release(ISLES24, packed, tree, workers=2)
     assert list(tree.parent.iterdir()) == [tree]
     assert contents(tree) == contents(sample_tree)
 
@@ -276,43 +284,43 @@ ON_SMALL_DISK = """
 import os, shutil, sys
 from pathlib import Path
 from isles_assets.lib.findings import Refusal
-from isles_assets.release.record import RELEASE
 from isles_assets.source.archive import extract_release
+from isles_assets_tests.isles24 import SMALL
 archive, disk = map(Path, sys.argv[1:])
 free = shutil.disk_usage(disk).free
 if filled := int(os.environ.get("FILL", 0)):
     (disk / "filler").write_bytes(bytes(filled))
 left = shutil.disk_usage(disk).free
 try:
-    extract_release(RELEASE, archive, disk / "release" / "train", workers=2)
+    extract_release(SMALL, archive, disk / "release" / "train", workers=2)
 except Refusal as refusal:
     print(refusal)
 print(list((disk / "release").iterdir()), shutil.disk_usage(disk).free == left)
 """
 
 
-def test_a_disk_that_fills_up_is_refused_and_free_again(packed, tmp_path):
+def test_a_disk_that_fills_up_is_refused_and_free_again(small_packed, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    size = sum(member.size for member in members(packed))
-    tight = str(size + 2_000_000)  # enough for the bytes, not for the blocks of a file system
-    output = on_small_disk(disk, tight, ON_SMALL_DISK, packed, disk)
+    size = sum(member.size for member in members(small_packed))
+    tight = str(size + 50_000)  # enough for the bytes, not for the blocks of a file system
+    output = on_small_disk(disk, tight, ON_SMALL_DISK, small_packed, disk)
     assert "The release was not extracted." in output and "the disk is full -> free space" in output
     assert output.endswith("[] True\n")
 
 
-def test_a_disk_that_is_too_small_is_refused_with_numbers_before_anything_is_written(packed, tmp_path):
+def test_a_disk_that_is_too_small_is_refused_with_numbers_before_anything_is_written(small_packed, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    output = on_small_disk(disk, "8m", ON_SMALL_DISK, packed, disk)
-    size = sum(member.size for member in members(packed))
-    assert f"has 8.39 MB free, and {size / 1e6:.3g} MB are needed -> free space" in output
+    output = on_small_disk(disk, "1m", ON_SMALL_DISK, small_packed, disk)
+    size = sum(member.size for member in members(small_packed))
+    assert f"has 1.05 MB free, and {size / 1e6:.3g} MB are needed -> free space" in output
     assert output.endswith("[] True\n")
 
 
-def test_a_tree_is_not_overwritten(packed, tmp_path):
+def test_a_tree_is_not_overwritten(small_packed, tmp_path):
     tree = tmp_path / "release" / "train"
     (tree / "mine").mkdir(parents=True)
     with pytest.raises(Refusal, match="exists already"):
-        extract_release(RELEASE, packed, tree, workers=2)
+        extract_release(SMALL, small_packed, tree, workers=2)
     assert list(tmp_path.rglob("*")) == [tree.parent, tree, tree / "mine"]

@@ -15,15 +15,16 @@ import pytest
 from isles_assets.definitions import build_defs
 from isles_assets.graph import webhook
 from isles_assets.graph.automation import failed_checks, failed_runs, newer_release
-from isles_assets.graph.resources import Settings
+from isles_assets.graph.settings import Settings
 from isles_assets.lib.findings import Refusal
-from isles_assets.publication.properties import PROPERTIES
-from isles_assets.release.record import RELEASE
-from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.publication.properties import properties_of
 from isles_assets_tests.connections import drop
+from isles_assets_tests.isles24 import DATASET, SMALL
 from isles_assets_tests.project import MEMORY, OF_TABLES, PARTITIONED, Project
 from isles_assets_tests.zenodo_server import Deposit, ZenodoServer
 
+SUBJECTS = SMALL.subjects
+PROPERTIES = properties_of(SMALL)
 HUB_DATASET = dg.AssetKey("hub_dataset")
 SECRET = "b0t-5ecret"
 
@@ -44,7 +45,7 @@ class Ticks:
     def publishes(self) -> bool:
         """Whether the next tick launches `hub_dataset`."""
         result = dg.evaluate_automation_conditions(
-            build_defs(Settings()),
+            build_defs(SMALL, Settings()),
             self.instance,
             asset_selection=dg.AssetSelection.assets(HUB_DATASET),
             cursor=self.cursor,
@@ -52,7 +53,7 @@ class Ticks:
         self.cursor = result.cursor
         return result.total_requested == 1
 
-    def materialize(self, *assets: str, partitions=SUBJECT_IDS, passed=True) -> None:
+    def materialize(self, *assets: str, partitions=SUBJECTS, passed=True) -> None:
         for asset in assets:
             for partition in partitions if asset in PARTITIONED else [None]:
                 self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=partition))
@@ -75,14 +76,14 @@ def test_it_is_published_once_when_the_last_partition_is_there_and_again_when_so
     assert not ticks.publishes()
     ticks.materialize(*OF_TABLES, "subject_shard")
     assert not ticks.publishes()
-    ticks.materialize("subject_preview", partitions=SUBJECT_IDS[:-1])
+    ticks.materialize("subject_preview", partitions=SUBJECTS[:-1])
     assert not ticks.publishes()
-    ticks.materialize("subject_preview", partitions=SUBJECT_IDS[-1:])
+    ticks.materialize("subject_preview", partitions=SUBJECTS[-1:])
     assert ticks.publishes()
     assert not ticks.publishes()
     ticks.materialize("hub_dataset")
     assert not ticks.publishes()
-    ticks.materialize("subject_shard", partitions=SUBJECT_IDS[7:8])
+    ticks.materialize("subject_shard", partitions=SUBJECTS[4:5])
     assert ticks.publishes()
     assert not ticks.publishes()
 
@@ -104,9 +105,9 @@ def test_partitions_older_than_the_manifest_are_waited_for(ticks):
     ticks.materialize("subject_manifest")
     assert not ticks.publishes()
     ticks.materialize("subject_shard")
-    ticks.materialize("subject_preview", partitions=SUBJECT_IDS[1:])
+    ticks.materialize("subject_preview", partitions=SUBJECTS[1:])
     assert not ticks.publishes()
-    ticks.materialize("subject_preview", partitions=SUBJECT_IDS[:1])
+    ticks.materialize("subject_preview", partitions=SUBJECTS[:1])
     assert ticks.publishes()
 
 
@@ -116,7 +117,7 @@ def test_nothing_is_published_while_a_blocking_check_fails(ticks):
     assert not ticks.publishes()
     for prop in (prop for prop in PROPERTIES if prop.blocking):
         ticks.check(prop.name, prop.asset, passed=False)
-        ticks.materialize("subject_shard", partitions=SUBJECT_IDS[:1])
+        ticks.materialize("subject_shard", partitions=SUBJECTS[:1])
         assert not ticks.publishes(), prop.name
         ticks.check(prop.name, prop.asset, passed=True)
         assert ticks.publishes(), prop.name
@@ -127,17 +128,17 @@ def test_a_partition_that_failed_is_waited_for(ticks):
     """Dagster's own record of it decides, not the older materialization that is still there."""
     ticks.materialize(*OF_TABLES, *PARTITIONED, "hub_dataset")
     assert not ticks.publishes()
-    nowhere = Project(Settings(raw_root="/nowhere", data_dir="/nowhere"), ticks.instance)
-    result = nowhere.materialize("subject_shard", checks=False, partitions=SUBJECT_IDS[3:4])
+    nowhere = Project(Settings(raw_root="/nowhere", data_dir="/nowhere"), ticks.instance, SMALL)
+    result = nowhere.materialize("subject_shard", checks=False, partitions=SUBJECTS[3:4])
     assert not result.success
     ticks.materialize("subject_preview")
     assert not ticks.publishes()
-    ticks.materialize("subject_shard", partitions=SUBJECT_IDS[3:4])
+    ticks.materialize("subject_shard", partitions=SUBJECTS[3:4])
     assert ticks.publishes()
 
 
 def test_nothing_happens_by_itself_unless_it_is_switched_on(monkeypatch):
-    defs = build_defs(Settings())
+    defs = build_defs(SMALL, Settings())
     assert {sensor.name: sensor.default_status.name for sensor in defs.sensors or ()} == {
         "publish_when_complete": "STOPPED",
         "newer_release": "STOPPED",
@@ -238,31 +239,32 @@ def status_context(project, result, sensor, event):
     )
 
 
-def test_a_run_that_failed_is_posted_with_its_reason(project, tree, chat):
-    settings = Settings(raw_root=str(tree / "nowhere"), data_dir=project.settings.data_dir)
-    result = replace(project, settings=settings).materialize("raw_tree")
-    context = status_context(project, result, "failed_runs", dg.DagsterEventType.RUN_FAILURE)
+def test_a_run_that_failed_is_posted_with_its_reason(toy_project, tmp_path, chat):
+    nowhere = tmp_path / "nowhere"
+    settings = Settings(raw_root=str(nowhere), data_dir=toy_project.settings.data_dir)
+    result = replace(toy_project, settings=settings).materialize("raw_tree")
+    context = status_context(toy_project, result, "failed_runs", dg.DagsterEventType.RUN_FAILURE)
     failed_runs(context.for_run_failure())
     (text,) = chat.texts
     headline, reason = text.splitlines()[:2]
     assert headline == f"isles-assets: run {result.run_id} of selected failed."
-    assert reason.startswith("raw_tree: ") and str(tree / "nowhere") in text
+    assert reason.startswith("raw_tree: ") and str(nowhere) in text
 
 
-def test_checks_that_failed_in_a_run_that_did_not_are_posted(project, chat):
+def test_checks_that_failed_in_a_run_that_did_not_are_posted(toy_project, chat):
     """With nothing there to be verified."""
-    result = project.run("verify")
+    result = toy_project.run("verify")
     assert result.success
-    failed_checks(status_context(project, result, "failed_checks", dg.DagsterEventType.RUN_SUCCESS))
+    failed_checks(status_context(toy_project, result, "failed_checks", dg.DagsterEventType.RUN_SUCCESS))
     (text,) = chat.texts
     assert text.startswith(f"isles-assets: run {result.run_id} of verify found what should not be.\nhub_dataset: ")
     assert len(text) < 1600
 
 
-def test_of_a_run_in_which_all_is_well_nothing_is_posted(project, chat):
-    result = project.materialize("raw_tree")
+def test_of_a_run_in_which_all_is_well_nothing_is_posted(toy_project, chat):
+    result = toy_project.materialize("raw_tree")
     assert result.success
-    failed_checks(status_context(project, result, "failed_checks", dg.DagsterEventType.RUN_SUCCESS))
+    failed_checks(status_context(toy_project, result, "failed_checks", dg.DagsterEventType.RUN_SUCCESS))
     assert not chat.requests
 
 
@@ -270,19 +272,19 @@ def test_of_a_run_in_which_all_is_well_nothing_is_posted(project, chat):
 def zenodo(tmp_path):
     archive = tmp_path / "train.7z"
     archive.touch()
-    with ZenodoServer(Deposit(RELEASE, archive)) as server:
+    with ZenodoServer(Deposit(SMALL.record, archive)) as server:
         yield server
 
 
 def ask(zenodo, instance, cursor=None):
     settings = Settings(zenodo_endpoint=zenodo.endpoint)
-    context = dg.build_sensor_context(instance, cursor, sensor_name="newer_release", resources={"settings": settings})
-    return newer_release(context)
+    resources = {"settings": settings, "dataset": DATASET}
+    return newer_release(dg.build_sensor_context(instance, cursor, sensor_name="newer_release", resources=resources))
 
 
 def test_a_newer_release_is_observed_and_posted_once(zenodo, instance, chat):
     assert ask(zenodo, instance).skip_message == "v7 is the newest version"
-    newer = replace(RELEASE, record="18000000", version="v8")
+    newer = replace(SMALL.record, record="18000000", version="v8")
     zenodo.deposits.append(replace(zenodo.deposits[0], record=newer, date="2026-03-01"))
     result = ask(zenodo, instance)
     (observation,) = result.asset_events

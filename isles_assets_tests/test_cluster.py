@@ -22,11 +22,9 @@ import dagster as dg
 import pytest
 import yaml
 
-from isles_assets.graph.resources import Settings
-from isles_assets.products.schema import CONFIGS
-from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.tables.folder import DataFolder
+from isles_assets.graph.settings import Settings
 from isles_assets_tests.deployment import OFTEN, Deployment, served
+from isles_assets_tests.isles24 import CONFIGS, SHARD, SUBJECT_IDS, folder_at
 from isles_assets_tests.processes import NOBODY, REPOSITORY, environment, free_port, reachable_folder
 from isles_assets_tests.running import (
     FIRST,
@@ -166,7 +164,7 @@ def accepts(port: int) -> bool:
 def cluster(built, sample_tree, postgres, monkeypatch) -> Iterator[Cluster]:
     """Serves a project on the sample of which all but the shards is made."""
     with reachable_folder() as folder, contextlib.ExitStack() as stack:
-        home, data = folder / "home", DataFolder(folder / "data")
+        home, data = folder / "home", folder_at(folder / "data")
         home.mkdir()
         config = yaml.safe_load(EXAMPLE.read_text())
         (home / "dagster.yaml").write_text(yaml.safe_dump(config | OFTEN | MONITORED_OFTEN))
@@ -225,14 +223,14 @@ def test_a_machine_is_lost_but_no_shard_and_all_is_published_once(cluster, built
     ended = deployment.end(backfill)
     failed = failed_runs(deployment, backfill)
     of_lost: set[str] = set().union(*(partitions for partitions, _ in failed))
-    assert ended == ("COMPLETED_FAILED", {"subject_shard": (149 - len(of_lost), len(of_lost))})
+    assert ended == ("COMPLETED_FAILED", {"subject_shard": (len(everything - of_lost), len(of_lost))})
     assert any(FOUND_DEAD in reason for _, reason in failed)
     assert all(FOUND_DEAD in reason or NEVER_BEGAN in reason for _, reason in failed)
     assert deployment.states() == {"materialized": everything - of_lost, "failed": of_lost, "materializing": set()}
     done = finished(project.folder)
     assert everything - of_lost < done < everything
 
-    before = identities(project.folder.shards)
+    before = identities(SHARD.root(project.folder))
     rest = deployment.reexecute_from_failure(backfill)
     assert deployment.end(rest) == ("COMPLETED_SUCCESS", {"subject_shard": (len(of_lost), 0)})
     assert {key for keys in deployment.partitions(rest) for key in keys} == of_lost
@@ -240,7 +238,7 @@ def test_a_machine_is_lost_but_no_shard_and_all_is_published_once(cluster, built
     assert rewritten(project, before) == everything - done
     for config in CONFIGS:
         for subject in SUBJECT_IDS:
-            ours, undisturbed = (folder.shard(config, subject) for folder in (project.folder, built.folder))
+            ours, undisturbed = (SHARD.path(p.folder, config, subject) for p in (project, built))
             assert ours.read_bytes() == undisturbed.read_bytes()
     assert not list(project.folder.root.rglob("*.tmp"))
 

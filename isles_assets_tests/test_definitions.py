@@ -8,11 +8,12 @@ import dagster as dg
 import pytest
 
 from isles_assets.definitions import build_defs
-from isles_assets.graph.partitions import partitions_per_run
-from isles_assets.graph.resources import DEFAULTS, Settings
+from isles_assets.graph.settings import DefinitionSettings, Settings, variables
 from isles_assets.hub.local import LocalHub
 from isles_assets.lib.findings import Refusal
-from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets_tests.isles24 import DATASET, ISLES24, SUBJECT_IDS
+from isles_assets_tests.project import Project
+from isles_assets_tests.toy import TOY
 
 CONTRACT = {
     "raw_tree": {"deps": {"zenodo_archive"}, "group": "isles24", "kinds": {"nifti", "parquet"}, "partitions": 0},
@@ -60,7 +61,7 @@ CHECKS = {  # name: (asset, blocking)
 
 @pytest.fixture(scope="module")
 def graph():
-    return build_defs(Settings()).resolve_asset_graph()
+    return build_defs(ISLES24, Settings()).resolve_asset_graph()
 
 
 def test_assets_and_their_dependencies_are_those_of_the_contract(graph):
@@ -92,14 +93,14 @@ def test_checks_and_their_blocking_are_those_of_the_contract(graph):
 
 
 def test_jobs_are_those_of_the_readme():
-    names = {job.name for job in build_defs(Settings()).jobs}
+    names = {job.name for job in build_defs(ISLES24, Settings()).jobs}
     assert names == {"build", "verify", "rollback"}
     readme = (Path(__file__).parent.parent / "README.md").read_text()
     assert all(f"-j {name}" in readme for name in names)
 
 
 def test_job_build_covers_everything_over_all_partitions():
-    job = build_defs(Settings()).resolve_job_def("build")
+    job = build_defs(ISLES24, Settings()).resolve_job_def("build")
     assert {key.to_user_string() for key in job.asset_layer.executable_asset_keys} == set(CONTRACT)
     assert {key.name for key in job.asset_layer.asset_graph.asset_check_keys} == set(CHECKS)
     assert job.tags["dagster/asset_partition_range_start"] == "sub-stroke0001"
@@ -109,28 +110,28 @@ def test_job_build_covers_everything_over_all_partitions():
 @pytest.mark.parametrize(("number", "per_run"), [("1", 1), ("10", 10)])
 def test_partitions_per_run_splits_a_backfill(monkeypatch, number, per_run):
     monkeypatch.setenv("ISLES_PARTITIONS_PER_RUN", number)
-    assert partitions_per_run() == dg.BackfillPolicy.multi_run(per_run)
+    assert DefinitionSettings.from_environment().backfill_policy == dg.BackfillPolicy.multi_run(per_run)
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "ten", "1.5"])
 def test_partitions_per_run_refuses_what_is_no_number(monkeypatch, number):
     monkeypatch.setenv("ISLES_PARTITIONS_PER_RUN", number)
     with pytest.raises(ValueError, match="ISLES_PARTITIONS_PER_RUN"):
-        partitions_per_run()
+        DefinitionSettings.from_environment()
 
 
 @pytest.fixture
 def no_variables(monkeypatch):
-    for name in DEFAULTS:
-        monkeypatch.delenv(name, raising=False)
+    for variable in variables():
+        monkeypatch.delenv(variable.name, raising=False)
 
 
 def test_settings_have_the_documented_defaults(no_variables):
-    settings = Settings()
-    assert settings.uses_sample and settings.tree == settings.folder.sample
-    assert settings.folder.root == Path("data").absolute()
-    assert settings.target() == LocalHub(settings.folder.hub, "hugging-science/isles24-stroke")
-    assert settings.processes >= 1 and not settings.publishes_to_hub
+    setup = Settings().setup(DATASET)
+    assert setup.uses_sample and setup.tree == setup.folder.sample
+    assert setup.folder.root == Path("data").absolute()
+    assert setup.target() == LocalHub(setup.folder.hub, "hugging-science/isles24-stroke")
+    assert setup.workers >= 1 and not setup.publishes_to_hub
 
 
 def test_settings_come_from_the_environment_and_one_given_leaves_the_others(no_variables, monkeypatch, tmp_path):
@@ -142,9 +143,9 @@ def test_settings_come_from_the_environment_and_one_given_leaves_the_others(no_v
 
     @dg.asset
     def probe(settings: Settings) -> None:
-        hub = settings.publishes_to_hub
-        endpoint = settings.zenodo().endpoint
-        seen.append((str(settings.tree), str(settings.folder.root), settings.repo, settings.processes, hub, endpoint))
+        setup = settings.setup(DATASET)
+        hub, endpoint = setup.publishes_to_hub, setup.zenodo().endpoint
+        seen.append((str(setup.tree), str(setup.folder.root), setup.repo, setup.workers, hub, endpoint))
 
     one_given = {"resources": {"settings": {"config": {"data_dir": "/z"}}}}
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
@@ -167,34 +168,56 @@ def test_settings_come_from_the_environment_and_one_given_leaves_the_others(no_v
 def test_the_tree_is_where_the_release_comes_from(no_variables, monkeypatch, raw_root, source, tree, sample):
     monkeypatch.setenv("ISLES_RAW_ROOT", raw_root)
     monkeypatch.setenv("ISLES_SOURCE", source)
-    settings = Settings()
-    assert settings.tree == Path(tree).absolute() and settings.uses_sample == sample
-    assert settings.uses_zenodo == (source == "zenodo" and not raw_root)
+    setup = Settings().setup(DATASET)
+    assert setup.tree == Path(tree).absolute() and setup.uses_sample == sample
+    assert setup.uses_zenodo == (source == "zenodo" and not raw_root)
 
 
 def test_a_source_that_does_not_exist_is_refused(no_variables, monkeypatch):
     monkeypatch.setenv("ISLES_SOURCE", "zenodi")
     with pytest.raises(Refusal, match="ISLES_SOURCE: is 'zenodi' -> set it to sample or zenodo"):
-        _ = Settings().tree
+        Settings().setup(DATASET)
 
 
 @pytest.mark.parametrize("number", ["0", "-2", "many"])
-def test_workers_that_are_no_number_are_refused(monkeypatch, number):
+def test_workers_that_are_no_number_are_refused(no_variables, monkeypatch, number):
     monkeypatch.setenv("ISLES_WORKERS", number)
     with pytest.raises(Refusal, match="ISLES_WORKERS"):
-        _ = Settings().processes
+        Settings().setup(DATASET)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "mend"),
+    [
+        ("ISLES_SOURCE", "zenodi", "set it to sample or zenodo"),
+        ("ISLES_HUB_TARGET", "hub", "set it to local or huggingface"),
+        ("ISLES_WORKERS", "many", "set it to a whole number from 1, or unset it"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_fails_the_run_before_any_step(
+    no_variables, monkeypatch, tmp_path, name, value, mend
+):
+    monkeypatch.setenv(name, value)
+    with Project.of(Settings(data_dir=str(tmp_path / "data")), release=TOY) as project:
+        result = project.build()
+        events = project.instance.all_logs(result.run_id)
+    assert not result.success and not result.get_step_success_events()
+    kinds = {event.dagster_event_type for event in events}
+    assert dg.DagsterEventType.RUN_FAILURE in kinds and dg.DagsterEventType.STEP_START not in kinds
+    assert any(f"{name}: is {value!r} -> {mend}" in str(event.dagster_event) for event in events)
+    assert not (tmp_path / "data").exists()
 
 
 def test_every_variable_is_in_the_example_and_the_readme():
     root = Path(__file__).parent.parent
     for document in (".env.example", "README.md"):
         text = (root / document).read_text()
-        assert all(name in text for name in (*DEFAULTS, "ISLES_PARTITIONS_PER_RUN"))
+        assert all(variable.name in text for variable in variables())
 
 
 def test_the_package_and_its_domain_code_need_no_dagster():
     code = (
-        "import sys, isles_assets, isles_assets.products.preview.preview, isles_assets.publication.guard,"
+        "import sys, isles_assets, isles_assets.products.preview.product, isles_assets.publication.guard,"
         " isles_assets.hub.local,"
         " isles_assets.hub.verification, isles_assets.cli.restore, isles_assets.sample.tree,"
         " isles_assets.source.arrival, isles_assets.lib.workers;"

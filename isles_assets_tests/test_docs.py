@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from isles_assets.definitions import build_defs
-from isles_assets.graph.resources import Settings
-from isles_assets.publication.properties import PROPERTIES
-from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.graph.settings import Settings
+from isles_assets.publication.properties import properties_of
+from isles_assets.release.isles24 import ISLES24
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
@@ -21,7 +21,7 @@ SHOWN = [pytest.param(text, id=name) for name, text in PAGES.items()]
 
 @pytest.fixture(scope="module")
 def defs():
-    return build_defs(Settings())
+    return build_defs(ISLES24, Settings())
 
 
 def test_the_guide_names_everything_that_an_operator_meets(defs):
@@ -40,7 +40,7 @@ def test_the_guide_names_everything_that_an_operator_meets(defs):
 
 def test_the_guide_has_an_entry_for_each_check(defs):
     entries = re.findall(r"^\| `(\w+)`, `(\w+)`(, yellow)? \|", GUIDE, re.MULTILINE)
-    yellow = {prop.name for prop in PROPERTIES if not prop.blocking}
+    yellow = {prop.name for prop in properties_of(ISLES24) if not prop.blocking}
     assert sorted((name, asset, bool(warns)) for name, asset, warns in entries) == sorted(
         (key.name, key.asset_key.to_user_string(), key.name in yellow)
         for key in defs.resolve_asset_graph().asset_check_keys
@@ -56,7 +56,7 @@ def test_commands_name_jobs_assets_and_partitions_that_exist(defs, page):
     partitions = {
         name for names in re.findall(r"--partition(?:-range)? (sub-[\w.-]+)", page) for name in names.split("...")
     }
-    assert partitions <= set(SUBJECT_IDS)
+    assert partitions <= set(ISLES24.subjects)
 
 
 @pytest.mark.parametrize("page", SHOWN)

@@ -11,12 +11,12 @@ from dataclasses import replace
 import pytest
 
 from isles_assets.lib.findings import Refusal
-from isles_assets.release.record import EARLIER, RELEASE
 from isles_assets.source.download import download
 from isles_assets.source.partial import Partial, part_beside
 from isles_assets.source.patience import LEAST_PROGRESS
 from isles_assets.source.verified import is_known, note_beside, verify
 from isles_assets.source.zenodo import Zenodo
+from isles_assets_tests.isles24 import ISLES24
 from isles_assets_tests.processes import REPOSITORY, on_small_disk
 from isles_assets_tests.running import eventually
 from isles_assets_tests.zenodo_server import FAST, Cut, Deposit, Stall, Status, Trickle, ZenodoServer, record_of
@@ -51,6 +51,11 @@ def fetch(server, path, record=None, patience=FAST):
     return said
 
 
+def pinning(server):
+    """The release with the server's archive pinned."""
+    return replace(ISLES24, record=server.deposits[0].record)
+
+
 def assert_arrived(server, path):
     assert path.read_bytes() == server.deposits[0].content.read_bytes()
     assert is_known(path, server.deposits[0].record)
@@ -69,7 +74,7 @@ def test_the_archive_arrives_by_one_request_and_is_known_without_reading_it_agai
     assert any("train.7z: 3 MB of 3 MB, " in words for words in said)
     path.chmod(0)
     os.utime(path, ns=(0, path.stat().st_mtime_ns))
-    verify(path, server.deposits[0].record, pytest.fail)
+    verify(path, pinning(server), pytest.fail)
     assert path.stat().st_atime_ns == 0
 
 
@@ -388,34 +393,35 @@ def put(path, content):
 
 def test_an_archive_that_was_put_there_is_read_once(server, path, content):
     put(path, content.read_bytes())
-    record, said = server.deposits[0].record, []
-    verify(path, record, said.append)
+    release, said = pinning(server), []
+    record = release.record
+    verify(path, release, said.append)
     assert is_known(path, record) and any("3 MB of 3 MB" in words for words in said)
-    verify(path, record, pytest.fail)
+    verify(path, release, pytest.fail)
     put_again = content.read_bytes()[:-1] + b"!"
     path.write_bytes(put_again)
     assert not is_known(path, record)
     with pytest.raises(Refusal, match=f"has the size of v7, but md5 .* instead of {record.md5}"):
-        verify(path, record, said.append)
+        verify(path, release, said.append)
     assert path.read_bytes() == put_again
 
 
 def test_an_archive_of_another_size_is_refused_unread(server, path):
     put(path, b"other")
     with pytest.raises(Refusal, match=f"has 5 bytes, which is no version that is known; v7, of {SIZE}, is pinned"):
-        verify(path, server.deposits[0].record, pytest.fail)
+        verify(path, pinning(server), pytest.fail)
     assert path.read_bytes() == b"other"
 
 
 def test_an_archive_of_version_3_is_named(path):
     put(path, b"")
-    os.truncate(path, EARLIER[0].size)  # takes no disk
+    os.truncate(path, ISLES24.earlier[0].size)  # takes no disk
     with pytest.raises(Refusal, match="has 99014629647 bytes, which is v3; v7, of 99022114670, is pinned"):
-        verify(path, RELEASE, pytest.fail)
-    assert path.stat().st_size == EARLIER[0].size
+        verify(path, ISLES24, pytest.fail)
+    assert path.stat().st_size == ISLES24.earlier[0].size
 
 
 def test_a_folder_in_its_place_is_refused(path):
     path.mkdir(parents=True)
     with pytest.raises(Refusal, match="is not a file"):
-        verify(path, RELEASE, pytest.fail)
+        verify(path, ISLES24, pytest.fail)

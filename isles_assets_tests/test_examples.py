@@ -3,9 +3,10 @@
 import importlib.util
 import json
 import os
-import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,20 +14,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from isles_assets.hub.huggingface import HuggingFaceHub
+from isles_assets.products.building import build_subject
+from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
-from isles_assets.products.preview.preview import preview_state
-from isles_assets.products.schema import CONFIGS
-from isles_assets.products.shard import build_shard
+from isles_assets.products.product import Build, Product
+from isles_assets.products.sidecar import Sidecar
 from isles_assets.publication.assembling import assemble
 from isles_assets.reading.tree import take_inventory
 from isles_assets.reading.workbooks import read_clinical_rows
-from isles_assets.release.clinical import VARIABLES, Known
-from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.release.volumes import BY_COLUMN
-from isles_assets.tables import manifest
-from isles_assets.tables import storage as tables
+from isles_assets.release.clinical import Known
+from isles_assets.sample.tree import make_sample
+from isles_assets.tables.clinical import clinical_table, clinical_values
 from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.manifest import read_manifest, survey
 from isles_assets_tests.hub_server import HubServer, Token
+from isles_assets_tests.isles24 import BY_COLUMN, CONFIGS, ISLES24, PREVIEW, SHARD, SMALL, VARIABLES
 from isles_assets_tests.materials import volume, write_volume
 from isles_assets_tests.processes import REPOSITORY, python, shown
 
@@ -43,34 +45,44 @@ needs_torch = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="module")
-def published(built, sample_tree: Path, tmp_path_factory):
+def published(tmp_path_factory):
     """A Hub with three subjects whose NCCT, and what lies behind it, are large enough for reading ahead to show."""
     root = tmp_path_factory.mktemp("published")
-    tree = root / "train"
+    release = ISLES24.only(THREE)
+    sample, tree, folder = root / "sample", root / "train", DataFolder(root / "data", release)
+    make_sample(release, sample)
+    clinical = clinical_values(clinical_table(release, read_clinical_rows(release, sample, THREE)))
+    previews = build(PREVIEW, sample, folder, clinical)
+    enlarge(sample, tree)
+    shards = build(SHARD, tree, folder, clinical)
+    publication = assemble(Dataset.of(release), folder, REPO, {PREVIEW.name: previews, SHARD.name: shards})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_TOKEN", "hf_writer")
+        with HubServer(root / "hub", tokens={"hf_writer": Token("ada", orgs={"hugging-science": "write"})}) as hub:
+            HuggingFaceHub(REPO, publication.dataset, endpoint=hub.endpoint).publish(publication)
+            yield hub, folder
+
+
+def enlarge(sample: Path, tree: Path) -> None:
+    """Make of the sample a tree with some larger volumes."""
     noise = np.random.default_rng(1)
     for subject in THREE:
         for column, content in BY_COLUMN.items():
             path = tree / content.path(subject)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.hardlink_to(sample_tree / content.path(subject))
+            path.hardlink_to(sample / content.path(subject))
             if column in ("ncct", "cta"):
                 write_volume(path, volume(noise.integers(-999, 9999, SHAPE, "i2")))
         lesion = np.zeros(SHAPE, "u1")
         lesion[30:60, 30:60, 30:60] = 1
         write_volume(tree / BY_COLUMN["lesion_mask"].path(subject), volume(lesion))
-    folder = DataFolder(root / "data")
-    clinical = tables.clinical_values(tables.clinical_table(read_clinical_rows(sample_tree, THREE)))
-    schemas = {config.name: annotated_schema(config) for config in CONFIGS}
-    rows = manifest.survey(tree, take_inventory(tree), clinical)
-    records = {row.subject: build_shard(tree, folder, row, schemas) for row in rows}
-    shutil.copytree(built.folder.previews, folder.previews)
-    small = manifest.read_manifest(built.folder)
-    previews = {subject: state.record for subject in THREE if (state := preview_state(folder, small[subject])).record}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HF_TOKEN", "hf_writer")
-        with HubServer(root / "hub", tokens={"hf_writer": Token("ada", orgs={"hugging-science": "write"})}) as hub:
-            HuggingFaceHub(REPO, endpoint=hub.endpoint).publish(assemble(folder, REPO, records, previews))
-            yield hub, folder
+
+
+def build(product: Product, tree: Path, folder: DataFolder, clinical: Mapping[str, Any]) -> dict[str, Sidecar]:
+    """Make `product` of what is in `tree`."""
+    schemas = {config.name: annotated_schema(config) for config in product.configs}
+    rows = survey(folder.release, tree, take_inventory(folder.release, tree), clinical)
+    return {row.subject: build_subject(product, Build(tree, folder, schemas), row) for row in rows}
 
 
 @pytest.fixture
@@ -90,17 +102,17 @@ def on_hub(published, tmp_path):
 
 
 @pytest.fixture
-def location(built, monkeypatch, tmp_path):
+def location(small_built, monkeypatch, tmp_path):
     """The sample as it is published to the local target."""
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    return built.settings.target().location
+    return small_built.setup.target().location
 
 
 def chunk_bytes(folder: DataFolder, subjects, columns) -> int:
     """Bytes of the column chunks that hold `columns`."""
     total = 0
     for subject in subjects:
-        group = pq.read_metadata(folder.shard(CONFIGS[0], subject)).row_group(0)
+        group = pq.read_metadata(SHARD.path(folder, CONFIGS[0], subject)).row_group(0)
         chunks = [group.column(index) for index in range(group.num_columns)]
         total += sum(c.total_compressed_size for c in chunks if c.path_in_schema.split(".")[0] in columns)
     return total
@@ -126,13 +138,13 @@ def test_subjects_are_streamed_and_little_else_than_the_columns_shown_travels(pu
     assert wanted < sent <= 1.1 * wanted
 
 
-def test_the_first_three_subjects_of_a_folder_are_those_of_the_release(location, built):
+def test_the_first_three_subjects_of_a_folder_are_those_of_the_release(location, small_built):
     code, said = shown(
         sys.executable, str(EXAMPLES / "stream_subjects.py"), "--repo", location, cwd=EXAMPLES, env=os.environ
     )
     assert code == 0, said
-    rows = manifest.read_manifest(built.folder)
-    for line, subject in zip(said.splitlines()[-3:], SUBJECT_IDS, strict=False):
+    rows = read_manifest(small_built.folder)
+    for line, subject in zip(said.splitlines()[-3:], SMALL.subjects, strict=False):
         row = rows[subject]
         shapes = [row.volumes[column].shape for column in COLUMNS]
         assert line == f"{subject} {shapes[0]} {shapes[1]} NIHSS {row.clinical['nihss_admission']}"
@@ -163,10 +175,10 @@ for epoch in range(2):
 
 
 @needs_torch
-def test_every_slice_of_every_subject_comes_once_an_epoch_with_two_workers(location, built):
+def test_every_slice_of_every_subject_comes_once_an_epoch_with_two_workers(location, small_built):
     slices = [
         [subject, z]
-        for subject, row in manifest.read_manifest(built.folder).items()
+        for subject, row in read_manifest(small_built.folder).items()
         for z in range(row.volumes["ncct"].shape[2])
     ]
     epochs = [json.loads(line) for line in example(location, EPOCHS).splitlines()]
@@ -188,13 +200,14 @@ for size, path in zip((32, 80), sys.argv[2:]):
 
 
 @needs_torch
-def test_slices_are_in_hounsfield_units_and_masks_are_zero_and_one(built, sample_tree, tmp_path):
+def test_slices_are_in_hounsfield_units_and_masks_are_zero_and_one(small_built, small_sample_tree, tmp_path):
     """Cut and padded; this subject's mask is stored as 0 and 65535 with a slope."""
-    shard = tmp_path / "repo" / CONFIGS[0].path("sub-stroke0158")
+    subject = "sub-stroke0158"
+    shard = tmp_path / "repo" / CONFIGS[0].path(subject)
     shard.parent.mkdir(parents=True)
-    shard.symlink_to(built.folder.shard(CONFIGS[0], "sub-stroke0158"))
+    shard.symlink_to(SHARD.path(small_built.folder, CONFIGS[0], subject))
     example(str(tmp_path / "repo"), VALUES, tmp_path / "cut.npz", tmp_path / "padded.npz")
-    ncct, lesion = (nib.load(sample_tree / BY_COLUMN[column].path("sub-stroke0158")).get_fdata() for column in COLUMNS)
+    ncct, lesion = (nib.load(small_sample_tree / BY_COLUMN[column].path(subject)).get_fdata() for column in COLUMNS)
     assert 0.9 < lesion.max() < 1
     cut, padded = (dict(np.load(tmp_path / name)) for name in ("cut.npz", "padded.npz"))
     for name, whole, around in (("ncct", ncct, -1024), ("lesion", lesion > 0.5, 0)):
@@ -221,9 +234,9 @@ print(json.dumps([column for column, known in at_admission.items() if not known]
 """
 
 
-def test_clinical_values_and_which_are_outcomes_are_those_of_the_release(location, built):
+def test_clinical_values_and_which_are_outcomes_are_those_of_the_release(location, small_built):
     columns, rows, outcomes = map(json.loads, example(location, TABLE).splitlines())
-    table = pq.read_table(built.folder.clinical)
+    table = pq.read_table(small_built.folder.clinical)
     assert columns == table.schema.names
     assert rows == [list(row.values()) for row in table.to_pylist()]
     assert outcomes == [variable.column for variable in VARIABLES if variable.known is Known.OUTCOME]
@@ -254,4 +267,4 @@ def test_the_check_of_what_loads_lists_subjects_without_their_volumes(published,
     hub.quiet()
     assert tuple(said.split()) == THREE
     sent = sum(request.bytes_out for request in hub.requests[before:])
-    assert sent < 0.1 * sum(folder.shard(CONFIGS[0], subject).stat().st_size for subject in THREE)
+    assert sent < 0.1 * sum(SHARD.path(folder, CONFIGS[0], subject).stat().st_size for subject in THREE)

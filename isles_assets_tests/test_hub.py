@@ -16,30 +16,31 @@ from huggingface_hub import DatasetCard
 from isles_assets.cli.summary import summarize_dataset
 from isles_assets.hub.local import LocalHub
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local
-from isles_assets.lib.findings import Refusal
+from isles_assets.lib.findings import Materialize, Refusal
+from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import features
-from isles_assets.products.schema import CONFIGS
 from isles_assets.publication.guard import recorded_publication
-from isles_assets.release.clinical import VARIABLES, WORKBOOKS, Kind
-from isles_assets.release.record import CITATIONS, RELEASE
-from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.release.volumes import VOLUMES, Grid
+from isles_assets.release.clinical import Kind
+from isles_assets.release.volumes import Grid
 from isles_assets.tables.folder import DataFolder
+from isles_assets_tests.isles24 import CONFIGS, ISLES24, SMALL, VARIABLES, VOLUMES, WORKBOOKS
 from isles_assets_tests.project import replace
 from isles_assets_tests.running import LONG, WARM, eventually, forked
 
 pytestmark = pytest.mark.slow
 REPO = "hugging-science/isles24-stroke"
+DATASET = Dataset.of(SMALL)
+FIRST, LAST = SMALL.subjects[0], SMALL.subjects[-1]
 
 
 @pytest.fixture
-def location(built):
-    return built.settings.target().location
+def location(small_built):
+    return small_built.setup.target().location
 
 
-@pytest.fixture
-def publication(built):
-    return recorded_publication(built.folder, REPO)
+@pytest.fixture(scope="module")
+def publication(small_built):
+    return recorded_publication(DATASET, small_built.folder, REPO)
 
 
 @pytest.fixture
@@ -48,27 +49,27 @@ def hub(tmp_path):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
-def test_streaming_gives_every_subject_and_volumes_that_decode(location, sample_tree, config):
+def test_streaming_gives_every_subject_and_volumes_that_decode(location, config):
     dataset = datasets.load_dataset(location, config.name, split="train", streaming=True)
     assert dataset.features == features(config)
     subjects = []
     for row in dataset:
         subjects.append(row["subject_id"])
-        for volume in config.volumes:
-            assert len(row[volume.column].shape) == volume.dimensions
-            assert np.asarray(row[volume.column].dataobj[0, 0]).size
-    assert tuple(subjects) == SUBJECT_IDS
+        for column in config.volumes:
+            assert len(row[column].shape) == SMALL.by_column[column].dimensions
+            assert np.asarray(row[column].dataobj[0, 0]).size
+    assert tuple(subjects) == SMALL.subjects
 
 
-def test_loading_without_streaming_gives_all_rows(location, sample_tree, tmp_path):
+def test_loading_without_streaming_gives_all_rows(location, small_sample_tree, tmp_path):
     dataset = datasets.load_dataset(location, split="train", cache_dir=str(tmp_path))
-    assert len(dataset) == 149
+    assert len(dataset) == len(SMALL.subjects)
     assert dataset.features == features(CONFIGS[0])
-    row = dataset[148]
-    assert row["subject_id"] == "sub-stroke0189"
+    row = dataset[5]
+    assert row["subject_id"] == LAST
     assert row["lesion_mask"].shape == row["ncct"].shape
-    plain = dataset.cast_column("ncct", datasets.Nifti(decode=False))[148]["ncct"]
-    assert plain["bytes"] == (sample_tree / VOLUMES[0].path("sub-stroke0189")).read_bytes()
+    plain = dataset.cast_column("ncct", datasets.Nifti(decode=False))[5]["ncct"]
+    assert plain["bytes"] == (small_sample_tree / VOLUMES[0].path(LAST)).read_bytes()
 
 
 def test_default_config_needs_no_name_and_columns_can_be_chosen(location):
@@ -82,8 +83,9 @@ def test_one_subject_can_be_read_by_its_name(location):
     assert [row["subject_id"] for row in dataset] == ["sub-stroke0014"]
 
 
-def test_published_clinical_values_are_those_of_the_workbooks(location, sample_tree):
-    """Cell by cell against pandas, which reads the workbooks with code of its own."""
+def test_published_clinical_values_are_those_of_the_workbooks(built, sample_tree):
+    """Cell by cell of all 149 subjects against pandas, which reads the workbooks with code of its own."""
+    location = built.setup.target().location
     columns = ["subject_id", *(variable.column for variable in VARIABLES)]
     rows = datasets.load_dataset(location, split="train", streaming=True, columns=columns)
     compared = 0
@@ -93,7 +95,7 @@ def test_published_clinical_values_are_those_of_the_workbooks(location, sample_t
                 sample_tree / workbook.path(row["subject_id"]), keep_default_na=False, na_values=["", "nan"]
             )
             for variable in VARIABLES:
-                if variable.workbook is workbook:
+                if variable.workbook == workbook:
                     assert same(variable.kind, cells[variable.header].iloc[0], row[variable.column]), variable
                     compared += 1
     assert compared == 149 * 33
@@ -110,9 +112,9 @@ def same(kind, cell, value):
 
 def test_summary_says_what_is_there(location):
     text = "\n".join(summarize_dataset(location))
-    assert "default: 149 subjects, sub-stroke0001 to sub-stroke0189" in text
+    assert f"default: 6 subjects, {FIRST} to {LAST}" in text
     assert "17 volumes: ncct," in text and "34 other columns" in text
-    assert "ctp_ncct: 149 subjects" in text
+    assert "ctp_ncct: 6 subjects" in text
 
 
 def test_card_is_complete(location):
@@ -121,12 +123,12 @@ def test_card_is_complete(location):
     assert "synthetic" in card.data.tags
     assert "**SYNTHETIC SAMPLE.**" in card.text[:400]
     for volume in VOLUMES:
-        assert f"| `{volume.column}` | {'NCCT' if volume.grid is Grid.NCCT else 'native'} |" in card.text
+        assert f"| `{volume.column}` | {'NCCT' if volume.grid is Grid.COMMON else 'native'} |" in card.text
     for variable in VARIABLES:
         assert f"| `{variable.column}` |" in card.text
-    assert RELEASE.doi in card.text and all(citation.key in card.text for citation in CITATIONS)
+    assert ISLES24.record.doi in card.text and all(citation.key in card.text for citation in ISLES24.citations)
     front = card.data.to_dict()
-    assert [info["splits"][0]["num_examples"] for info in front["dataset_info"]] == [149, 149, 149]
+    assert [info["splits"][0]["num_examples"] for info in front["dataset_info"]] == [6, 6, 6]
     patterns = {config["config_name"]: config["data_files"][0]["path"] for config in front["configs"]}
     assert patterns == {
         "default": "data/train/*.parquet",
@@ -135,15 +137,15 @@ def test_card_is_complete(location):
     }
 
 
-def test_nothing_is_wrong_with_what_was_published(built, publication):
+def test_nothing_is_wrong_with_what_was_published(small_built, publication):
     for verify in (remote_matches_local, loads, card_valid):
-        assert verify(built.settings.target(), publication) == []
+        assert verify(small_built.setup.target(), publication) == []
 
 
 def test_publishing_takes_no_disk_and_shards_stay_what_they_are(hub, publication):
     assert hub.publish(publication).changed
     file = publication.files[0]
-    assert (hub.folder / file.path).stat().st_ino == file.source.stat().st_ino
+    assert (hub.folder / file.path).stat().st_ino == file.content.stat().st_ino
 
 
 def test_publishing_the_same_again_changes_nothing(hub, publication):
@@ -158,7 +160,7 @@ def test_a_shard_that_is_published_by_link_is_not_read_again(hub, publication):
     hub.publish(publication)
     file, other = publication.files[:2]
     noted = dataclasses.replace(file, sha256="0" * 64)
-    known = dataclasses.replace(publication, files=(noted, dataclasses.replace(other, source=file.source)))
+    known = dataclasses.replace(publication, files=(noted, dataclasses.replace(other, content=file.content)))
     stored = hub.stored(known)
     assert stored[file.path].sha256 == noted.sha256
     assert stored[other.path].sha256 == other.sha256
@@ -214,9 +216,9 @@ def test_a_repo_id_that_is_none_is_refused(tmp_path, repo):
 def test_remote_matches_local_names_every_difference_and_publishing_again_mends_it(hub, publication, spoil, problem):
     revision = hub.publish(publication).revision
     for _ in range(2):
-        spoil(hub.folder / CONFIGS[1].path("sub-stroke0100"))
+        spoil(hub.folder / CONFIGS[1].path(SMALL.subjects[2]))
         (finding,) = remote_matches_local(hub, publication)
-        assert problem in finding.problem and "hub_dataset" in finding.mend
+        assert problem in finding.problem and finding.mend == Materialize(("hub_dataset",))
         mended = hub.publish(publication)
         assert (mended.revision, mended.changed) == (revision, True)
         assert remote_matches_local(hub, publication) == []
@@ -225,17 +227,17 @@ def test_remote_matches_local_names_every_difference_and_publishing_again_mends_
 
 def test_loads_notices_a_missing_subject_and_a_broken_shard(hub, publication):
     hub.publish(publication)
-    (hub.folder / CONFIGS[1].path("sub-stroke0100")).unlink()
+    (hub.folder / CONFIGS[1].path(SMALL.subjects[2])).unlink()
     (finding,) = loads(hub, publication)
-    assert "has 148 rows instead of 149" in finding.problem
-    replace(hub.folder / CONFIGS[0].path("sub-stroke0001"), b"PAR1 no shard")
+    assert "has 5 rows instead of 6" in finding.problem
+    replace(hub.folder / CONFIGS[0].path(FIRST), b"PAR1 no shard")
     assert any("does not load" in finding.problem for finding in loads(hub, publication))
 
 
 def test_card_valid_notices_counts_and_patterns_that_are_not_true(hub, publication):
     hub.publish(publication)
     card = hub.card()
-    replace(hub.folder / "README.md", card.replace("num_examples: 149", "num_examples: 150").encode())
+    replace(hub.folder / "README.md", card.replace("num_examples: 6", "num_examples: 7").encode())
     assert len(card_valid(hub, publication)) == 3
     replace(hub.folder / "README.md", card.replace("path: data/train/*", "path: data/train-*").encode())
     assert len(card_valid(hub, publication)) == 1
@@ -246,7 +248,7 @@ def test_card_valid_notices_counts_and_patterns_that_are_not_true(hub, publicati
 
 
 def test_a_reader_always_finds_a_dataset_while_others_replace_it(hub, publication):
-    other = dataclasses.replace(publication, files=publication.files[:200])
+    other = dataclasses.replace(publication, files=publication.files[:9])
     hub.publish(publication)
     done, absent = threading.Event(), []
 
@@ -265,23 +267,23 @@ def test_a_reader_always_finds_a_dataset_while_others_replace_it(hub, publicatio
 
 
 def publish_two_in_turn(data: Path, root: Path, ready: Any) -> None:
-    publication = recorded_publication(DataFolder(data), REPO)
+    publication = recorded_publication(DATASET, DataFolder(data, SMALL), REPO)
     ready.set()
     while True:
         hub = LocalHub(root, REPO)
-        hub.publish(dataclasses.replace(publication, files=publication.files[:200]))
+        hub.publish(dataclasses.replace(publication, files=publication.files[:9]))
         hub.publish(publication)
 
 
-def test_killed_at_any_moment_the_folder_is_one_publication_or_the_other(built, hub, publication):
+def test_killed_at_any_moment_the_folder_is_one_publication_or_the_other(small_built, hub, publication):
     """kill -9 at ten moments of publishing two datasets in turn."""
     known = {}
-    for files in (publication.files, publication.files[:200]):
+    for files in (publication.files, publication.files[:9]):
         one = dataclasses.replace(publication, files=files)
         known[one.digest[:40]] = len(files)
     for moment in range(10):
         ready = WARM.Event()
-        with forked(publish_two_in_turn, built.folder.root, hub.root, ready) as process:
+        with forked(publish_two_in_turn, small_built.folder.root, hub.root, ready) as process:
             assert ready.wait(LONG)
             eventually(hub.folder.exists)
             time.sleep(0.007 * moment)

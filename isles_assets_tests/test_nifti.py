@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from isles_assets.reading import nifti
-from isles_assets.reading.nifti import NiftiError, SourceReader, read_header, voxel_ml
+from isles_assets.reading.nifti import DigestingReader, NiftiError, read_header, voxel_ml
 from isles_assets.release.volumes import Content
 from isles_assets_tests.materials import inspect, volume, write_volume
 from isles_assets_tests.processes import python
@@ -151,7 +151,7 @@ def test_extensions_are_found_and_the_data_behind_them(path, endianness):
 def test_digest_and_size_are_the_files(path, pack):
     content = pack(uncompressed(np.random.default_rng(1).integers(0, 999, (40, 50, 60)).astype("<i2")))
     passed = []
-    with SourceReader(write(path, content), lambda piece: passed.append(bytes(piece))) as source:
+    with DigestingReader(write(path, content), lambda piece: passed.append(bytes(piece))) as source:
         nifti.inspect(source, Content.CT)
         source.drain()
     assert b"".join(passed) == content
@@ -371,7 +371,7 @@ def test_voxels_are_shown_in_file_order_as_they_are_stored(path, dtype):
         shown[start : start + stored.size] = stored
         assert (header.shape, header.slope, stored.dtype) == (voxels.shape, 0.5, np.dtype(dtype))
 
-    with SourceReader(path) as source:
+    with DigestingReader(path) as source:
         nifti.inspect(source, Content.MAP, see)
     np.testing.assert_array_equal(shown.reshape(voxels.shape, order="F"), voxels)
     assert (sum(pieces), max(pieces) * voxels.itemsize <= 1 << 20) == (voxels.size, True)

@@ -15,13 +15,14 @@ from dagster._core.launcher import WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from isles_assets.graph import launcher
-from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.release.volumes import BY_COLUMN
+from isles_assets.products.dataset import Dataset
 from isles_assets_tests.deployment import Deployment, instance_on, served, served_on
+from isles_assets_tests.isles24 import BY_COLUMN
 from isles_assets_tests.project import OF_TABLES, PARTITIONED, replace
 from isles_assets_tests.running import (
     FIRST,
     RECORDS,
+    SHARDS,
     TABLES,
     Changes,
     copy_all_but_shards,
@@ -32,21 +33,23 @@ from isles_assets_tests.running import (
 )
 from isles_assets_tests.test_automation import Chat
 from isles_assets_tests.test_definitions import CHECKS, CONTRACT
+from isles_assets_tests.thirty import THIRTY
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a run's processes are found in /proc"),
 ]
 
-ALL = set(SUBJECT_IDS)
+SUBJECTS, CODE_LOCATION = THIRTY.subjects, (THIRTY, "isles_assets_tests.thirty")
+N, ALL = len(SUBJECTS), set(SUBJECTS)
 NONE: set[str] = set()
-BAD = [SUBJECT_IDS[40], SUBJECT_IDS[41], SUBJECT_IDS[100]]
+BAD = [SUBJECTS[10], SUBJECTS[11], SUBJECTS[20]]
 
 
 @pytest.fixture
-def deployment(tree: Path) -> Iterator[Deployment]:
+def deployment(thirty_tree: Path) -> Iterator[Deployment]:
     """A backfill is one run."""
-    with served_on(tree) as new:
+    with served_on(thirty_tree, *CODE_LOCATION) as new:
         yield new
 
 
@@ -64,7 +67,15 @@ class Damage:
             replace(path, self._good.pop(path))
 
 
-def test_the_graph_its_checks_and_what_can_be_automated_are_shown(deployment):
+@pytest.fixture
+def of_isles24(tmp_path: Path) -> Iterator[Deployment]:
+    """The code location of the package, without a tree."""
+    with served_on(tmp_path / "nowhere") as new:
+        yield new
+
+
+def test_the_graph_its_checks_and_what_can_be_automated_are_shown(of_isles24):
+    deployment = of_isles24
     nodes = deployment.ask("""{ assetNodes { assetKey { path } isPartitioned groupName
         assetChecksOrError { ... on AssetChecks { checks { name blocking } } } } }""")
     assert {node["assetKey"]["path"][0] for node in nodes} == set(CONTRACT)
@@ -85,23 +96,23 @@ def test_the_graph_its_checks_and_what_can_be_automated_are_shown(deployment):
     assert {s["name"]: s["scheduleState"]["status"] for s in repository["schedules"]} == {"nightly_verify": "STOPPED"}
 
 
-def test_all_is_materialized_from_nothing_and_later_only_what_failed(deployment, tree):
+def test_all_is_materialized_from_nothing_and_later_only_what_failed(deployment, thirty_tree):
     project = deployment.project
-    assert deployment.end(deployment.launch(*CONTRACT)) == ("COMPLETED_SUCCESS", dict.fromkeys(PARTITIONED, (149, 0)))
+    assert deployment.end(deployment.launch(*CONTRACT)) == ("COMPLETED_SUCCESS", dict.fromkeys(PARTITIONED, (N, 0)))
     assert [deployment.states(asset)["materialized"] for asset in PARTITIONED] == [ALL, ALL]
     assert [changed for _, changed in deployment.published()] == [True]
 
-    damage = Damage(tree, BAD)
+    damage = Damage(thirty_tree, BAD)
     assert deployment.materialize(*OF_TABLES) == "SUCCESS"
     everything = deployment.launch("subject_shard")
-    assert deployment.end(everything) == ("COMPLETED_FAILED", {"subject_shard": (146, 3)})
-    assert deployment.partitions(everything) == [list(SUBJECT_IDS)]
+    assert deployment.end(everything) == ("COMPLETED_FAILED", {"subject_shard": (N - 3, 3)})
+    assert deployment.partitions(everything) == [list(SUBJECTS)]
     assert deployment.states() == {"materialized": ALL - set(BAD), "failed": set(BAD), "materializing": NONE}
     assert deployment.materialize("hub_dataset") == "FAILURE"
 
     damage.mend(2)
     assert deployment.materialize(*OF_TABLES) == "SUCCESS"
-    before = identities(project.folder.shards)
+    before = identities(project.folder.root / SHARDS)
     again = deployment.reexecute_from_failure(everything)
     assert deployment.end(again) == ("COMPLETED_FAILED", {"subject_shard": (2, 1)})
     assert deployment.partitions(again) == [BAD[:2], BAD[2:]]
@@ -109,7 +120,7 @@ def test_all_is_materialized_from_nothing_and_later_only_what_failed(deployment,
 
     damage.mend()
     assert deployment.materialize(*OF_TABLES) == "SUCCESS"
-    before = identities(project.folder.shards)
+    before = identities(project.folder.root / SHARDS)
     assert deployment.failed_and_missing() == BAD[2:]
     rest = deployment.launch("subject_shard", partitions=deployment.failed_and_missing())
     assert deployment.end(rest) == ("COMPLETED_SUCCESS", {"subject_shard": (1, 0)})
@@ -125,9 +136,9 @@ def test_all_is_materialized_from_nothing_and_later_only_what_failed(deployment,
     assert later == [(first, False)] * 2  # all is again as it was
 
 
-def test_all_is_not_published_while_a_blocking_check_fails(deployment, tree):
+def test_all_is_not_published_while_a_blocking_check_fails(deployment, thirty_tree):
     """Dagster itself goes on after a failed check, since each layer of a backfill is a run of its own."""
-    wrong = tree / "raw_data" / BAD[0] / "ses-01"
+    wrong = thirty_tree / "raw_data" / BAD[0] / "ses-01"
     wrong.rename(wrong.with_name("ses-0001"))
     status, _ = deployment.end(deployment.launch(*CONTRACT))
     assert status == "COMPLETED_FAILED"
@@ -135,30 +146,33 @@ def test_all_is_not_published_while_a_blocking_check_fails(deployment, tree):
 
 
 @pytest.mark.long
-def test_runs_of_ten_are_cancelled_and_started_again_and_publish_by_themselves_when_all_is_there(built, tree):
+def test_runs_of_seven_are_cancelled_and_started_again_and_publish_by_themselves_when_all_is_there(
+    thirty_built, thirty_tree
+):
     """With messages about what failed."""
+    variables = {"ISLES_PARTITIONS_PER_RUN": "7", "ISLES_WORKERS": "1"}
     with (
         Chat() as chat,
-        served_on(tree, ISLES_PARTITIONS_PER_RUN="10", ISLES_WEBHOOK_URL=chat.url, ISLES_WORKERS="1") as deployment,
+        served_on(thirty_tree, *CODE_LOCATION, **variables, ISLES_WEBHOOK_URL=chat.url) as deployment,
     ):
         project = deployment.project
-        copy_all_but_shards(built, project.folder)
-        damage = Damage(tree, BAD)
+        copy_all_but_shards(thirty_built, project.folder)
+        damage = Damage(thirty_tree, BAD)
         assert deployment.materialize(*OF_TABLES) == "SUCCESS"
 
         everything = deployment.launch("subject_shard")
-        eventually(lambda: len(finished(project.folder)) > 20, every=0.01)
+        eventually(lambda: len(finished(project.folder)) > 8, every=0.01)
         deployment.cancel(everything)
         assert deployment.end(everything)[0] == "CANCELED"
         runs = deployment.partitions(everything)
-        assert [len(partitions) for partitions in runs] == [10] * 14 + [9]
+        assert [len(partitions) for partitions in runs] == [7] * 4 + [2]
         done = deployment.states()["materialized"]
-        assert done == finished(project.folder) and 20 < len(done) < 149 - len(BAD)
+        assert done == finished(project.folder) and 8 < len(done) < N - len(BAD)
 
-        before = identities(project.folder.shards)
+        before = identities(project.folder.root / SHARDS)
         rest = deployment.launch("subject_shard", partitions=deployment.failed_and_missing())
-        assert deployment.end(rest) == ("COMPLETED_FAILED", {"subject_shard": (149 - len(done) - 3, 3)})
-        assert all(len(partitions) <= 10 for partitions in deployment.partitions(rest))
+        assert deployment.end(rest) == ("COMPLETED_FAILED", {"subject_shard": (N - len(done) - 3, 3)})
+        assert all(len(partitions) <= 7 for partitions in deployment.partitions(rest))
         assert deployment.states() == {"materialized": ALL - set(BAD), "failed": set(BAD), "materializing": NONE}
         assert rewritten(project, before) == ALL - done - set(BAD)
         eventually(lambda: all(any(bad in text for text in chat.texts) for bad in BAD), every=0.2)
@@ -166,7 +180,7 @@ def test_runs_of_ten_are_cancelled_and_started_again_and_publish_by_themselves_w
         damage.mend()
         assert deployment.materialize(*OF_TABLES) == "SUCCESS"
         deployment.switch_on("publish_when_complete")
-        assert project.materialize("subject_preview", partitions=SUBJECT_IDS).success
+        assert project.materialize("subject_preview", partitions=SUBJECTS).success
         assert not deployment.published()
         last = deployment.launch("subject_shard", partitions=deployment.failed_and_missing())
         assert deployment.end(last) == ("COMPLETED_SUCCESS", {"subject_shard": (3, 0)})
@@ -175,15 +189,15 @@ def test_runs_of_ten_are_cancelled_and_started_again_and_publish_by_themselves_w
         assert [changed for _, changed in deployment.published()] == [True]
 
 
-def test_a_backfill_cancelled_in_the_ui_keeps_what_is_finished_and_the_rest_runs_alone(deployment, built):
+def test_a_backfill_cancelled_in_the_ui_keeps_what_is_finished_and_the_rest_runs_alone(deployment, thirty_built):
     project = deployment.project
-    shutil.copytree(built.folder.root / TABLES, project.folder.root / TABLES)
+    shutil.copytree(thirty_built.folder.root / TABLES, project.folder.root / TABLES)
     changes = Changes(project.folder)
     stopped: set[int] = set()
 
     def both_workers_stand() -> bool:
         """Each is stopped while it writes, after some subjects are done, so that the run cannot end by itself."""
-        for worker in changes.begun(FIRST).values() if len(changes.new(RECORDS)) > 20 else ():
+        for worker in changes.begun(FIRST).values() if len(changes.new(RECORDS)) > 5 else ():
             stopped.add(worker)
             os.kill(worker, signal.SIGSTOP)
         return len(stopped) == 2
@@ -193,49 +207,50 @@ def test_a_backfill_cancelled_in_the_ui_keeps_what_is_finished_and_the_rest_runs
     deployment.cancel(everything)
     status, counts = deployment.end(everything)
     done = finished(project.folder)
-    assert (status, counts) == ("CANCELED", {"subject_shard": (len(done), 149 - len(done))})
+    assert (status, counts) == ("CANCELED", {"subject_shard": (len(done), N - len(done))})
     assert [run["status"] for run in deployment.runs(everything)] == ["CANCELED"]
-    assert 20 < len(done) < 100
+    assert 5 < len(done) < 20
     assert deployment.states() == {"materialized": done, "failed": NONE, "materializing": NONE}
     assert not any(Path("/proc", str(worker)).exists() for worker in stopped)
 
-    before = identities(project.folder.shards)
+    before = identities(project.folder.root / SHARDS)
     rest = deployment.launch("subject_shard", partitions=deployment.failed_and_missing())
-    assert deployment.end(rest) == ("COMPLETED_SUCCESS", {"subject_shard": (149 - len(done), 0)})
+    assert deployment.end(rest) == ("COMPLETED_SUCCESS", {"subject_shard": (N - len(done), 0)})
     assert {key for keys in deployment.partitions(rest) for key in keys} == ALL - done
     assert deployment.states() == {"materialized": ALL, "failed": NONE, "materializing": NONE}
     assert rewritten(project, before) == ALL - done
 
 
-def test_a_run_that_is_killed_is_failed_and_what_it_had_finished_is_not_made_again(deployment, built):
+def test_a_run_that_is_killed_is_failed_and_what_it_had_finished_is_not_made_again(deployment, thirty_built):
     project = deployment.project
-    shutil.copytree(built.folder.root / TABLES, project.folder.root / TABLES)
+    shutil.copytree(thirty_built.folder.root / TABLES, project.folder.root / TABLES)
     everything = deployment.launch("subject_shard")
-    eventually(lambda: len(finished(project.folder)) > 20)
+    eventually(lambda: len(finished(project.folder)) > 5)
     deployment.kill_runs()
-    assert deployment.end(everything) == ("COMPLETED_FAILED", {"subject_shard": (0, 149)})
+    assert deployment.end(everything) == ("COMPLETED_FAILED", {"subject_shard": (0, N)})
     (run,) = deployment.runs(everything)
     assert run["status"] == "FAILURE"
 
-    done, before = finished(project.folder), identities(project.folder.shards)
-    assert 20 < len(done) < 149
+    done, before = finished(project.folder), identities(project.folder.root / SHARDS)
+    assert 5 < len(done) < N
     rest = deployment.launch("subject_shard", partitions=deployment.failed_and_missing())
-    assert deployment.end(rest) == ("COMPLETED_SUCCESS", {"subject_shard": (149, 0)})
+    assert deployment.end(rest) == ("COMPLETED_SUCCESS", {"subject_shard": (N, 0)})
     assert rewritten(project, before) == ALL - done
 
 
-def test_a_run_that_ended_with_the_computer_is_failed_once_the_ui_is_back(tree, built):
-    with instance_on(tree) as (home, settings):
-        shutil.copytree(built.folder.root / TABLES, settings.folder.root / TABLES)
-        with served(home, settings) as deployment:
+def test_a_run_that_ended_with_the_computer_is_failed_once_the_ui_is_back(thirty_tree, thirty_built):
+    with instance_on(thirty_tree) as (home, settings):
+        folder = settings.setup(Dataset.of(THIRTY)).folder
+        shutil.copytree(thirty_built.folder.root / TABLES, folder.root / TABLES)
+        with served(home, settings, *CODE_LOCATION) as deployment:
             everything = deployment.launch("subject_shard")
-            eventually(lambda: len(finished(settings.folder)) > 20)
-        done, before = finished(settings.folder), identities(settings.folder.shards)
-        with served(home, settings) as deployment:
-            assert deployment.end(everything) == ("COMPLETED_FAILED", {"subject_shard": (0, 149)})
+            eventually(lambda: len(finished(folder)) > 5)
+        done, before = finished(folder), identities(folder.root / SHARDS)
+        with served(home, settings, *CODE_LOCATION) as deployment:
+            assert deployment.end(everything) == ("COMPLETED_FAILED", {"subject_shard": (0, N)})
             assert [run["status"] for run in deployment.runs(everything)] == ["FAILURE"]
             rest = deployment.launch("subject_shard", partitions=deployment.failed_and_missing())
-            assert deployment.end(rest) == ("COMPLETED_SUCCESS", {"subject_shard": (149, 0)})
+            assert deployment.end(rest) == ("COMPLETED_SUCCESS", {"subject_shard": (N, 0)})
             assert rewritten(deployment.project, before) == ALL - done
 
 

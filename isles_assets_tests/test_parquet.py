@@ -20,8 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from isles_assets.lib.parquet import LARGEST_VALUE, Streamed, Written, value_digests, write_row
+from isles_assets.products.config import MEDIA
 from isles_assets.products.features import annotated_schema, features
-from isles_assets.products.schema import CONFIGS, MEDIA
+from isles_assets_tests.isles24 import CONFIGS
 from isles_assets_tests.materials import volume
 from isles_assets_tests.processes import python
 
@@ -214,7 +215,7 @@ def test_a_piece_counts_by_its_bytes():
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
 def test_datasets_decodes_volumes_and_gives_none_for_a_null_one(tmp_path, config):
     schema = annotated_schema(config)
-    first = config.volumes[0].column
+    first = config.volumes[0]
     image = volume(np.arange(24, dtype="<i2").reshape(2, 3, 4))
     for name, value in (("null", None), ("there", {"bytes": image.to_bytes(), "path": "there.nii"})):
         row = dict.fromkeys(schema.names) | {"subject_id": name, first: value}

@@ -15,32 +15,25 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from isles_assets.lib.findings import Refusal
+from isles_assets.lib.findings import Materialize, Refusal
 from isles_assets.lib.workers import each_in_processes
+from isles_assets.products.building import State, build_subject, state_of
+from isles_assets.products.config import MEDIA
 from isles_assets.products.footer import FOOTER_KEY
-from isles_assets.products.preview.facts import FACTS
+from isles_assets.products.preview.facts import all_facts
 from isles_assets.products.preview.pictures import LARGEST, PICTURES, SIZE
-from isles_assets.products.preview.preview import (
-    DECODED,
-    PREVIEW_VERSION,
-    PreviewRecord,
-    build_preview,
-    headline,
-    preview_schema,
-    preview_state,
-    read_montage,
-    write_preview_table,
-)
-from isles_assets.products.schema import MEDIA
+from isles_assets.products.preview.product import Preview, headline
+from isles_assets.products.product import Build
+from isles_assets.products.sidecar import Sidecar
 from isles_assets.reading.tree import take_inventory
 from isles_assets.reading.workbooks import read_clinical_rows
-from isles_assets.release.clinical import VARIABLES
-from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.release.volumes import BY_COLUMN
 from isles_assets.sample.tree import make_sample
-from isles_assets.tables import manifest
-from isles_assets.tables import storage as tables
+from isles_assets.tables.clinical import clinical_table, clinical_values
 from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.manifest import ManifestRow
+from isles_assets.tables.manifest import survey as survey_tree
+from isles_assets_tests.conftest import MadeOnce
+from isles_assets_tests.isles24 import BY_COLUMN, ISLES24, SUBJECT_IDS, VARIABLES, folder_at
 from isles_assets_tests.materials import write_volume
 from isles_assets_tests.project import replace
 
@@ -53,21 +46,38 @@ ENCODINGS = {
 }
 EMPTY, TINY, NON_FINITE = "sub-stroke0141", "sub-stroke0171", "sub-stroke0113"
 
-
+PREVIEW = Preview(ISLES24)
+(CONFIG,) = PREVIEW.configs
+FACTS = all_facts(ISLES24)
 SUBJECTS = sorted({*ENCODINGS.values(), EMPTY, TINY, NON_FINITE, *SUBJECT_IDS[40:56]})
 
 
 @pytest.fixture(scope="session")
-def sample_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sample_tree(made_once: MadeOnce) -> Path:
     """The sample of 23 subjects; not to be changed."""
-    root = tmp_path_factory.mktemp("some") / "train"
-    make_sample(root, subjects=SUBJECTS, workers=2)
-    return root
+    release = ISLES24.only(SUBJECTS)
+    return made_once("of_previews", lambda folder: make_sample(release, folder / "train", workers=2)) / "train"
 
 
-def survey(tree: Path, subject: str = SUBJECT, *, full: bool = False) -> manifest.SubjectManifest:
-    table = tables.clinical_table(read_clinical_rows(tree, [subject]))
-    (row,) = manifest.survey(tree, take_inventory(tree), tables.clinical_values(table), full=full)
+def build_preview(tree: Path, folder: DataFolder, row: ManifestRow) -> Sidecar:
+    return build_subject(PREVIEW, Build(tree, folder, {}), row)
+
+
+def preview_state(folder: DataFolder, row: ManifestRow) -> State:
+    return state_of(PREVIEW, folder, row)
+
+
+def preview(folder: DataFolder, subject: str = SUBJECT) -> Path:
+    return PREVIEW.path(folder, CONFIG, subject)
+
+
+def record_path(folder: DataFolder, subject: str = SUBJECT) -> Path:
+    return PREVIEW.sidecar_path(folder, subject)
+
+
+def survey(tree: Path, subject: str = SUBJECT, *, full: bool = False) -> ManifestRow:
+    table = clinical_table(ISLES24, read_clinical_rows(ISLES24, tree, [subject]))
+    (row,) = survey_tree(ISLES24, tree, take_inventory(ISLES24, tree), clinical_values(table), full=full)
     return row
 
 
@@ -76,7 +86,7 @@ def volume_of(tree, subject, column):
 
 
 def row_of(folder, subject=SUBJECT):
-    (row,) = pq.read_table(folder.preview(subject)).to_pylist()
+    (row,) = pq.read_table(preview(folder, subject)).to_pylist()
     return row
 
 
@@ -86,11 +96,11 @@ def files_in(folder: DataFolder) -> list[Path]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> DataFolder:
-    return DataFolder(tmp_path / "data")
+    return folder_at(tmp_path / "data")
 
 
 def test_columns_are_subject_facts_pictures_and_clinical_variables():
-    schema = preview_schema()
+    schema = CONFIG.schema
     pictures = [picture.column for picture in PICTURES]
     clinical = [variable.column for variable in VARIABLES]
     assert schema.names == ["subject_id", *(fact.column for fact in FACTS), *pictures, *clinical]
@@ -109,9 +119,9 @@ def test_row_holds_the_pictures_under_their_names_and_the_clinical_values(sample
     for picture in pictures.values():
         assert Image.open(io.BytesIO(picture["bytes"])).size == SIZE
     assert sum(len(picture["bytes"]) for picture in pictures.values()) <= LARGEST
-    assert record.size == folder.preview(SUBJECT).stat().st_size
-    assert record.synthetic and record.subject == SUBJECT and record.version == PREVIEW_VERSION
-    assert PreviewRecord.from_json(record.to_json()) == record
+    assert record.size == preview(folder).stat().st_size
+    assert record.synthetic and record.subject == SUBJECT and record.version == PREVIEW.version
+    assert Sidecar.from_json(record.to_json()) == record
 
 
 @pytest.mark.parametrize("subject", ENCODINGS.values(), ids=ENCODINGS)
@@ -164,7 +174,7 @@ def test_series_are_never_read(tree, folder):
         path = tree / BY_COLUMN[column].path(SUBJECT)
         replace(path, path.read_bytes()[:-2000])  # the header can be read, the voxels cannot
     record = build_preview(tree, folder, survey(tree))
-    assert record.sources.keys() == set(DECODED)
+    assert record.sources.keys() == {volume.column for volume in PREVIEW.sources}
     assert record.facts["ctp_frames"] > 1
 
 
@@ -177,7 +187,7 @@ def test_an_unknown_series_leaves_its_facts_null(tree, folder):
 def test_the_montage_is_read_back_and_says_synthetic(sample_tree, folder):
     subject = survey(sample_tree)
     record = build_preview(sample_tree, folder, subject)
-    page = read_montage(folder, SUBJECT)
+    page = PREVIEW.montage(folder, SUBJECT)
     image = Image.open(io.BytesIO(page))
     assert (image.format, image.width) == ("JPEG", 4 * SIZE[0]) and len(page) <= 120_000
     assert headline(subject, record.facts).startswith(f"SYNTHETIC {SUBJECT}  |  lesion ")
@@ -185,51 +195,52 @@ def test_the_montage_is_read_back_and_says_synthetic(sample_tree, folder):
     real = dataclasses.replace(subject, volumes=volumes)
     assert headline(real, record.facts).startswith(SUBJECT)
     assert not build_preview(sample_tree, folder, real).synthetic
-    assert read_montage(folder, SUBJECT) != page
+    assert PREVIEW.montage(folder, SUBJECT) != page
 
 
 def test_a_montage_that_is_not_there_is_explained(folder):
-    with pytest.raises(Refusal, match=f"subject_preview --partition {SUBJECT}"):
-        read_montage(folder, SUBJECT)
+    with pytest.raises(Refusal) as refusal:
+        PREVIEW.montage(folder, SUBJECT)
+    assert refusal.value.findings[0].mend == Materialize(("subject_preview",), SUBJECT)
 
 
 def test_the_same_volumes_give_the_same_bytes_whenever_they_were_written(sample_tree, tree, tmp_path):
-    folders = [DataFolder(tmp_path / name) for name in "ab"]
+    folders = [folder_at(tmp_path / name) for name in "ab"]
     for column in BY_COLUMN:
         path = tree / BY_COLUMN[column].path(SUBJECT)
         replace(path, path.read_bytes())
     first, second = (
         build_preview(root, folder, survey(root)) for root, folder in zip((sample_tree, tree), folders, strict=True)
     )
-    assert first.sha256 == second.sha256 and first.sources != second.sources
-    tables_of_one = [folder.root / "train.parquet" for folder in folders]
-    for path, folder in zip(tables_of_one, folders, strict=True):
-        write_preview_table(path, folder, [SUBJECT], preview_schema())
-    assert tables_of_one[0].read_bytes() == tables_of_one[1].read_bytes()
+    assert first.files == second.files and first.sources != second.sources
+    tables = [folder.root / "train.parquet" for folder in folders]
+    for path, folder in zip(tables, folders, strict=True):
+        PREVIEW.write_table(path, folder, [SUBJECT], CONFIG.schema)
+    assert tables[0].read_bytes() == tables[1].read_bytes()
 
 
 def test_state_is_up_to_date_only_after_building(sample_tree, folder):
     subject = survey(sample_tree)
     assert preview_state(folder, subject).reason == "has no preview yet"
     record = build_preview(sample_tree, folder, subject)
-    assert preview_state(folder, subject).record == record
+    assert preview_state(folder, subject).sidecar == record
 
 
-def altered(record_path: Path, **changes) -> None:
-    content = json.loads(record_path.read_text())
-    replace(record_path, json.dumps(content | changes).encode())
+def altered(path: Path, **changes) -> None:
+    content = json.loads(path.read_text())
+    replace(path, json.dumps(content | changes).encode())
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda folder: folder.preview(SUBJECT).unlink(), "is not the one recorded"),
-        (lambda folder: replace(folder.preview(SUBJECT), b"PAR1"), "is not the one recorded"),
-        (lambda folder: flip(folder.preview(SUBJECT)), "is not the one recorded"),
-        (lambda folder: folder.preview_record(SUBJECT).unlink(), "has no preview yet"),
-        (lambda folder: folder.preview_record(SUBJECT).write_text("{"), "record that cannot be read"),
-        (lambda folder: altered(folder.preview_record(SUBJECT), version=PREVIEW_VERSION + 1), "which is now"),
-        (lambda folder: altered(folder.preview_record(SUBJECT), facts={}), "CTP series changed"),
+        (lambda folder: preview(folder).unlink(), "is not the one recorded"),
+        (lambda folder: replace(preview(folder), b"PAR1"), "is not the one recorded"),
+        (lambda folder: flip(preview(folder)), "is not the one recorded"),
+        (lambda folder: record_path(folder).unlink(), "has no preview yet"),
+        (lambda folder: record_path(folder).write_text("{"), "record that cannot be read"),
+        (lambda folder: altered(record_path(folder), version="0.another"), "which is now"),
+        (lambda folder: altered(record_path(folder), facts={}), "CTP series changed"),
     ],
 )
 def test_a_spoiled_preview_is_not_up_to_date(sample_tree, folder, spoil, reason):
@@ -237,9 +248,9 @@ def test_a_spoiled_preview_is_not_up_to_date(sample_tree, folder, spoil, reason)
     build_preview(sample_tree, folder, subject)
     spoil(folder)
     state = preview_state(folder, subject)
-    assert state.record is None and reason in state.reason
+    assert state.sidecar is None and reason in state.reason
     rebuilt = build_preview(sample_tree, folder, subject)
-    assert preview_state(folder, subject).record == rebuilt
+    assert preview_state(folder, subject).sidecar == rebuilt
 
 
 def flip(path: Path) -> None:
@@ -261,7 +272,7 @@ def test_a_touched_volume_is_stale_by_its_time_and_not_by_its_digest(tree, folde
     replace(path, path.read_bytes())
     assert preview_state(folder, survey(tree)).reason == "has a preview made before these changed: adc"
     state = preview_state(folder, survey(tree, full=True))
-    assert state.record and state.record.sources["adc"].mtime_ns == path.stat().st_mtime_ns
+    assert state.sidecar and state.sidecar.sources["adc"].mtime_ns == path.stat().st_mtime_ns
 
 
 def test_a_change_without_a_trace_is_found_by_its_digest(tree, folder):
@@ -271,14 +282,14 @@ def test_a_change_without_a_trace_is_found_by_its_digest(tree, folder):
     content[9] ^= 1  # the operating system in the gzip header
     replace(path, bytes(content))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert preview_state(folder, survey(tree)).record
-    assert preview_state(folder, survey(tree, full=True)).record is None
+    assert preview_state(folder, survey(tree)).sidecar
+    assert preview_state(folder, survey(tree, full=True)).sidecar is None
 
 
 def test_a_volume_that_no_picture_or_fact_is_of_may_change(tree, folder):
     build_preview(tree, folder, survey(tree))
     replace(tree / BY_COLUMN["cbf_native"].path(SUBJECT), b"x")
-    assert preview_state(folder, survey(tree)).record
+    assert preview_state(folder, survey(tree)).sidecar
 
 
 def test_another_series_makes_the_preview_stale(tree, folder):
@@ -350,7 +361,7 @@ def test_a_refused_rebuild_leaves_the_preview_of_before(tree, folder):
     replace(tree / BY_COLUMN["ncct"].path(SUBJECT), b"x")
     with pytest.raises(Refusal):
         build_preview(tree, folder, survey(tree))
-    assert preview_state(folder, subject).record == record
+    assert preview_state(folder, subject).sidecar == record
 
 
 def test_one_bad_subject_costs_no_other_in_processes(tree, folder):
@@ -361,15 +372,15 @@ def test_one_bad_subject_costs_no_other_in_processes(tree, folder):
     arguments = {subject: (tree, folder, row) for subject, row in rows.items()}
     outcomes = dict(each_in_processes(build_preview, arguments, 2))
     assert {subject: type(outcome) for subject, outcome in outcomes.items()} == {
-        SUBJECT: PreviewRecord, "sub-stroke0001": PreviewRecord, EMPTY: Refusal,
+        SUBJECT: Sidecar, "sub-stroke0001": Sidecar, EMPTY: Refusal,
     }  # fmt: skip
-    assert {path.stem for path in folder.previews.glob("*.parquet")} == {SUBJECT, "sub-stroke0001"}
+    assert {path.stem for path in PREVIEW.root(folder).glob("*.parquet")} == {SUBJECT, "sub-stroke0001"}
 
 
 @pytest.fixture(scope="session")
 def previews(sample_tree, tmp_path_factory):
     """The previews of all 23 subjects; not to be changed."""
-    folder = DataFolder(tmp_path_factory.mktemp("previews") / "data")
+    folder = folder_at(tmp_path_factory.mktemp("previews") / "data")
     for subject in SUBJECTS:
         build_preview(sample_tree, folder, survey(sample_tree, subject))
     return folder, SUBJECTS
@@ -378,9 +389,9 @@ def previews(sample_tree, tmp_path_factory):
 def test_the_table_has_all_rows_in_order_in_groups_of_ten_with_an_index_of_pages(previews, tmp_path):
     folder, subjects = previews
     path = tmp_path / "preview" / "train.parquet"
-    write_preview_table(path, folder, reversed(subjects), preview_schema())
+    PREVIEW.write_table(path, folder, reversed(subjects), CONFIG.schema)
     with pq.ParquetFile(path) as file:
-        assert file.schema_arrow.equals(preview_schema())
+        assert file.schema_arrow.equals(CONFIG.schema)
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         assert [group.num_rows for group in groups] == [10, 10, 3]
         columns = [group.column(number) for group in groups for number in range(group.num_columns)]
@@ -392,24 +403,24 @@ def test_the_table_has_all_rows_in_order_in_groups_of_ten_with_an_index_of_pages
     assert [row["subject_id"] for row in rows] == subjects
     for row in (rows[0], rows[-1]):
         stored = row_of(folder, row["subject_id"])
-        assert row == {name: stored[name] for name in preview_schema().names}
+        assert row == {name: stored[name] for name in CONFIG.schema.names}
 
 
 def test_the_table_says_where_it_is_from_and_nothing_of_this_machine(previews, tmp_path):
     folder, subjects = previews
-    write_preview_table(tmp_path / "train.parquet", folder, subjects, preview_schema())
+    PREVIEW.write_table(tmp_path / "train.parquet", folder, subjects, CONFIG.schema)
     footer = json.loads(pq.read_metadata(tmp_path / "train.parquet").metadata[FOOTER_KEY.encode()])
-    assert (footer["format"], footer["release"]["version"], footer["synthetic"]) == (PREVIEW_VERSION, "v7", True)
+    assert (footer["format"], footer["release"]["version"], footer["synthetic"]) == (PREVIEW.version, "v7", True)
     content = (tmp_path / "train.parquet").read_bytes()
     assert str(folder.root).encode() not in content and b"mtime" not in content
 
 
 def test_datasets_reads_the_table_with_pictures(previews, tmp_path):
     folder, subjects = previews
-    features = datasets.Features.from_arrow_schema(preview_schema())
+    features = datasets.Features.from_arrow_schema(CONFIG.schema)
     features |= {picture.column: datasets.Image() for picture in PICTURES}
     path = tmp_path / "train.parquet"
-    write_preview_table(path, folder, subjects, datasets.Features(features).arrow_schema)
+    PREVIEW.write_table(path, folder, subjects, datasets.Features(features).arrow_schema)
     dataset = datasets.Dataset.from_parquet(str(path), cache_dir=str(tmp_path / "cache"))
     assert dataset["subject_id"][:] == subjects
     assert dataset.features["tmax_picture"] == datasets.Image()
@@ -418,19 +429,19 @@ def test_datasets_reads_the_table_with_pictures(previews, tmp_path):
 
 def test_the_table_is_refused_where_a_preview_is_missing_or_damaged(previews, tmp_path):
     folder, subjects = previews
-    copy = DataFolder(tmp_path / "data")
+    copy = folder_at(tmp_path / "data")
     for path in files_in(folder):
         replace(copy.root / path.relative_to(folder.root), path.read_bytes())
-    copy.preview(subjects[2]).unlink()
-    flip(copy.preview(subjects[5]))
-    copy.preview_record(subjects[7]).unlink()
+    preview(copy, subjects[2]).unlink()
+    flip(preview(copy, subjects[5]))
+    record_path(copy, subjects[7]).unlink()
     target = tmp_path / "train.parquet"
     with pytest.raises(Refusal, match="was not written") as refusal:
-        write_preview_table(target, copy, subjects, preview_schema())
+        PREVIEW.write_table(target, copy, subjects, CONFIG.schema)
     assert [finding.subject for finding in refusal.value.findings] == [subjects[2], subjects[5], subjects[7]]
     assert not target.exists()
 
 
 def test_the_schema_is_plain_parquet():
-    assert not preview_schema().metadata
-    assert all(not pa.types.is_large_binary(field.type) for field in preview_schema())
+    assert not CONFIG.schema.metadata
+    assert all(not pa.types.is_large_binary(field.type) for field in CONFIG.schema)

@@ -15,13 +15,14 @@ from isles_assets.products.preview.montage import LARGEST as LARGEST_MONTAGE
 from isles_assets.products.preview.montage import montage
 from isles_assets.products.preview.pictures import LARGEST, PICTURES, SIZE, THICKNESS, draw
 from isles_assets.products.preview.scene import Axes, Scene, read_scene
-from isles_assets.reading.nifti import NiftiError, SourceReader, inspect
-from isles_assets.release.volumes import BY_COLUMN
+from isles_assets.reading.nifti import DigestingReader, NiftiError, inspect
+from isles_assets_tests.isles24 import BY_COLUMN
 from isles_assets_tests.materials import volume, write_volume
 
 AIR, BONE, BRAIN = -1000, 1000, 30
 SHOWN = (SIZE[1] - 20, SIZE[0])  # rows and columns above the caption
 OUTLINE = (255, 64, 64)
+BACKGROUNDS = {"tmax": -30.0}
 
 
 def grid(shape, linear):
@@ -59,7 +60,7 @@ def write(folder, affine, **voxels):
 
 def scene_of(folder):
     def read(column, see):
-        with SourceReader(folder / f"{column}.nii.gz") as source:
+        with DigestingReader(folder / f"{column}.nii.gz") as source:
             inspect(source, BY_COLUMN[column].content, see)
 
     image = nib.load(folder / "ncct.nii.gz")
@@ -72,6 +73,10 @@ def scene(**changes):
     planes |= {column: np.asarray(plane, np.float32) for column, plane in changes.pop("planes", {}).items()}
     lesion = changes.pop("lesion", np.zeros(SHOWN, bool))
     return Scene(3, (1.0, 1.0), lesion, planes, dict.fromkeys(THICKNESS, 2.0))
+
+
+def pictures_of(seen):
+    return draw(seen, BACKGROUNDS)
 
 
 def grey(drawings, name="ncct"):
@@ -97,7 +102,7 @@ def test_right_is_left_and_anterior_is_up(tmp_path, turn, signs):
     affine = grid(shape, turn @ np.diag((3.5 * signs[0], 3.5 * signs[1], 6.0 * signs[2])))
     lesion = marker(shape, affine)
     volumes = {"ncct": head(shape, affine), "dwi": lesion.astype("<f4"), "lesion_mask": lesion.astype("u1")}
-    drawings = draw(scene_of(write(tmp_path, affine, **volumes)))
+    drawings = pictures_of(scene_of(write(tmp_path, affine, **volumes)))
     middle = np.array(SHOWN) / 2
     for shown in (
         grey(drawings, "dwi")[20:] > 40,
@@ -121,8 +126,8 @@ def test_the_order_of_the_voxel_axes_changes_nothing(tmp_path, codes):
     turned = {column: np.asarray(apply_orientation(voxels, turn)) for column, voxels in volumes.items()}
     other = scene_of(write(tmp_path, affine @ inv_ornt_aff(turn, shape), **turned))
     assert (straight.slice, other.slice) == (18, 18 if "S" in codes else 30 - 1 - 18)
-    pngs = {name: drawing.png for name, drawing in draw(straight).items()}
-    assert {name: drawing.png for name, drawing in draw(other).items()} == pngs
+    pngs = {name: drawing.png for name, drawing in pictures_of(straight).items()}
+    assert {name: drawing.png for name, drawing in pictures_of(other).items()} == pngs
 
 
 def test_an_affine_that_does_not_span_space_is_refused():
@@ -135,7 +140,7 @@ def test_a_sphere_is_round_whatever_the_voxels(tmp_path, spacing):
     shape = tuple(int(180 / mm) for mm in spacing)
     affine = grid(shape, np.diag(spacing))
     ball = np.where(np.linalg.norm(positions(shape, affine), axis=0) < 60, BONE, AIR).astype("<i2")
-    rows, columns = np.nonzero(grey(draw(scene_of(write(tmp_path, affine, ncct=ball)))) == 255)
+    rows, columns = np.nonzero(grey(pictures_of(scene_of(write(tmp_path, affine, ncct=ball)))) == 255)
     rows, columns = rows[rows > 20], columns[rows > 20]  # below the letters
     assert np.ptp(rows) == pytest.approx(np.ptp(columns), abs=4)
     assert np.ptp(rows) == pytest.approx(SHOWN[1] * 120 / 140, abs=4)  # 10 mm around it
@@ -161,7 +166,7 @@ def test_without_a_lesion_the_slice_has_the_most_soft_tissue(tmp_path):
     seen = scene_of(write(tmp_path, affine, ncct=hu))
     assert seen.slice in (6, 7)
     assert not seen.lesion.any()
-    drawings = draw(seen)
+    drawings = pictures_of(seen)
     assert not ring(drawings, "ncct_lesion").any() and not ring(drawings, "dwi_lesion").any()
     assert BRAIN in seen.planes["ncct"] and AIR in seen.planes["ncct"]
 
@@ -170,7 +175,7 @@ def test_a_volume_of_air_is_shown_in_its_middle(tmp_path):
     shape = (10, 12, 7)
     seen = scene_of(write(tmp_path, np.eye(4), ncct=np.full(shape, AIR, "<i2")))
     assert seen.slice == 3
-    assert (grey(draw(seen))[20:] == 0).all()
+    assert (grey(pictures_of(seen))[20:] == 0).all()
 
 
 def test_a_slab_shows_the_maximum_and_is_cut_at_the_end_of_the_volume(tmp_path):
@@ -216,14 +221,14 @@ def test_values_are_scaled_as_the_header_says(tmp_path):
 
 @pytest.mark.parametrize(("hu", "shade"), [(19, 0), (20, 0), (30, 64), (36, 102), (48, 178), (60, 255), (200, 255)])
 def test_the_stroke_window_is_40_wide_around_40(hu, shade):
-    drawings = draw(scene(planes={"ncct": np.full(SHOWN, hu)}))
+    drawings = pictures_of(scene(planes={"ncct": np.full(SHOWN, hu)}))
     assert (grey(drawings)[20:] == shade).all()
     assert (grey(drawings, "ncct_lesion")[20:] == min(shade, 254)).all()
 
 
 @pytest.mark.parametrize(("hu", "shade"), [(-100, 0), (50, 64), (200, 128), (350, 191), (500, 255)])
 def test_the_window_of_vessels_is_600_wide_around_200(hu, shade):
-    drawings = draw(scene(planes={"cta_ncct": np.full(SHOWN, hu)}))
+    drawings = pictures_of(scene(planes={"cta_ncct": np.full(SHOWN, hu)}))
     assert (grey(drawings, "cta")[20:] == shade).all()
 
 
@@ -235,7 +240,7 @@ def test_mri_is_shown_up_to_so_many_medians_of_the_soft_tissue(name, times):
     values[:, :150] = 100_000  # most of the plane, but no soft tissue
     values[200:, :] = 0
     values[150:160, 160:] = 200 * times / 4
-    shown = grey(draw(scene(planes={"ncct": ncct, name: values})), name)
+    shown = grey(pictures_of(scene(planes={"ncct": ncct, name: values})), name)
     assert (shown[100, 200], shown[155, 200]) == (round(255 / times), 64)
     assert (shown[100, 10], shown[250, 200]) == (255, 0)
 
@@ -249,7 +254,7 @@ def colour_bar(drawings, name):
 
 @pytest.mark.parametrize(("tmax", "along"), [(0, 0), (3, 0.25), (6, 0.5), (9, 0.75), (12, 1), (40, 1)])
 def test_tmax_is_shown_in_the_colours_of_its_bar_from_0_to_12(tmax, along):
-    drawings = draw(scene(planes={"tmax": np.full(SHOWN, tmax)}))
+    drawings = pictures_of(scene(planes={"tmax": np.full(SHOWN, tmax)}))
     bar = colour_bar(drawings, "tmax")
     assert len(bar) == 80
     shown = rgb(drawings, "tmax")[100, 100].astype(int)
@@ -259,7 +264,7 @@ def test_tmax_is_shown_in_the_colours_of_its_bar_from_0_to_12(tmax, along):
 def test_cbf_is_shown_up_to_three_medians():
     cbf = np.full(SHOWN, 20)
     cbf[:100] = 60
-    drawings = draw(scene(planes={"cbf": cbf}))
+    drawings = pictures_of(scene(planes={"cbf": cbf}))
     bar = colour_bar(drawings, "cbf").astype(int)
     assert np.abs(rgb(drawings, "cbf")[50, 100] - bar[-1]).max() <= 8
     assert np.abs(rgb(drawings, "cbf")[200, 100] - bar[79 // 3]).max() <= 8
@@ -270,20 +275,20 @@ def test_cbf_is_shown_up_to_three_medians():
 def test_background_and_non_finite_voxels_of_a_map_are_black(name, nothing):
     plane = np.full(SHOWN, 6, np.float32)
     plane[100:150, 100:150] = nothing
-    shown = rgb(draw(scene(planes={name: plane})), name)
+    shown = rgb(pictures_of(scene(planes={name: plane})), name)
     black = (shown == 0).all(axis=2)
     assert black[100:150, 100:150].all() and not black[160:].any()
 
 
 def test_a_zero_is_background_of_cbf_and_a_value_of_tmax():
-    drawings = draw(scene(planes={"tmax": np.zeros(SHOWN), "cbf": np.zeros(SHOWN)}))
+    drawings = pictures_of(scene(planes={"tmax": np.zeros(SHOWN), "cbf": np.zeros(SHOWN)}))
     assert (rgb(drawings, "cbf")[20:] == 0).all()
     assert rgb(drawings, "tmax")[100, 100].any()
 
 
 @pytest.mark.parametrize("name", ["ncct", "dwi", "adc", "cta_ncct"])
 def test_a_volume_of_nothing_finite_is_drawn_black(name):
-    drawings = draw(scene(planes={name: np.full(SHOWN, np.nan)}))
+    drawings = pictures_of(scene(planes={name: np.full(SHOWN, np.nan)}))
     picture = next(picture.name for picture in PICTURES if picture.volume == name)
     assert (grey(drawings, picture)[20:] == 0).all()
 
@@ -310,7 +315,7 @@ def test_the_outline_encloses_the_lesion_and_covers_none_of_it(name):
     hole = np.hypot(rows - 150, columns - 90) < 12
     lesion = (np.hypot(rows - 150, columns - 90) < 40) & ~hole
     lesion[60, 200] = True
-    drawn = ring(draw(scene(lesion=lesion)), name)
+    drawn = ring(pictures_of(scene(lesion=lesion)), name)
     np.testing.assert_array_equal(enclosed(drawn) & ~hole, lesion)
 
 
@@ -319,7 +324,7 @@ def test_three_voxels_at_release_scale_are_outlined(tmp_path):
     affine = grid(shape, np.diag((0.42, 0.42, 2.0)))
     lesion = np.zeros(shape, "<f8")
     lesion[300:303, 200, 1] = 1
-    drawings = draw(scene_of(write(tmp_path, affine, ncct=head(shape, affine), lesion_mask=lesion)))
+    drawings = pictures_of(scene_of(write(tmp_path, affine, ncct=head(shape, affine), lesion_mask=lesion)))
     drawn = ring(drawings, "dwi_lesion")
     assert 15 < drawn.sum() < 60
     assert 1 <= enclosed(drawn).sum() <= 3
@@ -331,7 +336,7 @@ def test_a_lesion_outside_the_skull_is_not_cropped_away(tmp_path):
     lesion = np.zeros(shape, "u1")
     lesion[2:6, 60, 2] = 1
     assert ring(
-        draw(scene_of(write(tmp_path, affine, ncct=head(shape, affine), lesion_mask=lesion))), "ncct_lesion"
+        pictures_of(scene_of(write(tmp_path, affine, ncct=head(shape, affine), lesion_mask=lesion))), "ncct_lesion"
     ).any()
 
 
@@ -339,24 +344,24 @@ def test_a_head_rest_does_not_make_the_head_smaller(tmp_path):
     shape = (120, 150, 3)
     affine = grid(shape, np.diag((2.0, 2.0, 6.0)))
     hu = head(shape, affine)
-    alone = draw(scene_of(write(tmp_path, affine, ncct=hu)))
+    alone = pictures_of(scene_of(write(tmp_path, affine, ncct=hu)))
     hu[20:100, 8:12] = -100
     hu[10, 140] = 2000  # and a piece of metal
-    with_rest = draw(scene_of(write(tmp_path, affine, ncct=hu)))
+    with_rest = pictures_of(scene_of(write(tmp_path, affine, ncct=hu)))
     skull = [np.argwhere(grey(drawings)[20:] == 255) for drawings in (alone, with_rest)]
     assert np.ptp(skull[0], axis=0).tolist() == np.ptp(skull[1], axis=0).tolist()
 
 
 def test_a_volume_that_is_smaller_than_its_picture_is_framed_in_black(tmp_path):
     shape = (50, 20, 3)
-    shown = grey(draw(scene_of(write(tmp_path, np.eye(4), ncct=np.full(shape, 40, "<i2")))))[20:]
+    shown = grey(pictures_of(scene_of(write(tmp_path, np.eye(4), ncct=np.full(shape, 40, "<i2")))))[20:]
     assert set(np.unique(shown)) <= {0, 127, 128}
     rows = np.flatnonzero((shown > 0).any(axis=1))
     assert np.ptp(rows) == pytest.approx(SHOWN[1] * 20 / 50, abs=3)
 
 
 def test_every_picture_has_the_size_and_says_what_it_is():
-    drawings = draw(scene())
+    drawings = pictures_of(scene())
     assert list(drawings) == [picture.name for picture in PICTURES]
     for name, drawing in drawings.items():
         image = Image.open(io.BytesIO(drawing.png))
@@ -367,7 +372,7 @@ def test_every_picture_has_the_size_and_says_what_it_is():
 
 
 def test_right_and_left_are_marked():
-    shown = grey(draw(scene(planes={"ncct": np.zeros(SHOWN)})))
+    shown = grey(pictures_of(scene(planes={"ncct": np.zeros(SHOWN)})))
     right, left = shown[:20, :30] > 0, shown[:20, -30:] > 0
     assert right.any() and left.any() and not shown[:20, 30:-30].any()
     assert right.sum() > left.sum(), "an R has more ink than an L"
@@ -382,7 +387,7 @@ def noise():
 
 
 def test_even_pure_noise_stays_within_the_sizes():
-    drawings = draw(noise())
+    drawings = pictures_of(noise())
     assert LARGEST / 2 < sum(len(drawing.png) for drawing in drawings.values()) <= LARGEST == 300_000
     assert len(montage(drawings, "noise")) <= LARGEST_MONTAGE == 120_000
 
@@ -390,12 +395,12 @@ def test_even_pure_noise_stays_within_the_sizes():
 def test_common_noise_costs_no_shade():
     rng = np.random.default_rng(1)
     ncct = rng.normal(35, 3, SHOWN)
-    drawings = draw(scene(planes={"ncct": ncct}))
+    drawings = pictures_of(scene(planes={"ncct": ncct}))
     assert len(np.unique(drawings["ncct"].image)) > 100
 
 
 def test_the_same_scene_gives_the_same_bytes():
-    first, second = draw(noise()), draw(noise())
+    first, second = pictures_of(noise()), pictures_of(noise())
     assert {name: d.png for name, d in first.items()} == {name: d.png for name, d in second.items()}
     assert montage(first, "a") == montage(second, "a") != montage(first, "b")
 
@@ -403,7 +408,7 @@ def test_the_same_scene_gives_the_same_bytes():
 def test_a_montage_shows_all_pictures_in_order_under_its_line():
     lesion = np.zeros(SHOWN, bool)
     lesion[100:200, 80:160] = True
-    drawings = draw(scene(lesion=lesion))
+    drawings = pictures_of(scene(lesion=lesion))
     page = Image.open(io.BytesIO(montage(drawings, "a line of text")))
     assert page.format == "JPEG" and page.size == (4 * SIZE[0], 2 * SIZE[1] + 28)
     assert np.asarray(page.crop((0, 0, page.width, 28))).max() > 200
@@ -415,7 +420,7 @@ def test_a_montage_shows_all_pictures_in_order_under_its_line():
 
 
 def test_a_long_line_is_made_to_fit():
-    drawings = draw(scene())
+    drawings = pictures_of(scene())
     pages = [montage(drawings, "word " * count) for count in (10, 30)]
     for page in pages:
         header = np.asarray(Image.open(io.BytesIO(page)).convert("L"))[:28]

@@ -14,17 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from isles_assets.lib.findings import Refusal
-from isles_assets.publication.properties import PROPERTIES, Evidence, broken
-from isles_assets.reading.tree import TOPS, subject_paths, take_inventory
+from isles_assets.lib.findings import Finding, Materialize, Refusal, Rename, fatal
+from isles_assets.publication.properties import Evidence, properties_of
+from isles_assets.reading.tree import take_inventory
 from isles_assets.reading.workbooks import ClinicalRow, read_clinical_rows
-from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME
-from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.release.volumes import BY_COLUMN, VOLUMES
 from isles_assets.sample.clinical import HYPERLIPIDEMIA_2
-from isles_assets.tables import storage as tables
+from isles_assets.sample.tree import make_sample
+from isles_assets.tables.clinical import clinical_table, clinical_values, read_clinical_table
 from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.inventory import write_inventory
 from isles_assets.tables.manifest import manifest_table, survey
+from isles_assets.tables.storage import write_table
+from isles_assets_tests.conftest import MadeOnce
+from isles_assets_tests.isles24 import BASELINE, BY_COLUMN, DICTIONARY, ISLES24, OUTCOME, SMALL, VOLUMES
 from isles_assets_tests.materials import clinical_workbook, headers_of, write_volume
 from isles_assets_tests.project import replace
 
@@ -32,7 +34,17 @@ SUBJECT = "sub-stroke0014"
 OTHER = "sub-stroke0002"
 WITHDRAWN = "sub-stroke0160"
 NCCT, LESION, CBF = (BY_COLUMN[column].path(SUBJECT) for column in ("ncct", "lesion_mask", "cbf"))
+PROPERTIES = properties_of(ISLES24)
 NAMES = [prop.name for prop in PROPERTIES]
+STRAY = "sub-stroke0142"
+PART = ISLES24.only([*SMALL.subjects, OTHER, STRAY, HYPERLIPIDEMIA_2])
+"""A part of the release that holds all that a property is known to find."""
+
+
+@pytest.fixture(scope="session")
+def sample_tree(made_once: MadeOnce) -> Path:
+    """The sample of that part; not to be changed."""
+    return made_once("part", lambda folder: make_sample(PART, folder / "train", workers=2)) / "train"
 
 
 @dataclass(frozen=True)
@@ -45,10 +57,10 @@ class Tables:
 
 @pytest.fixture(scope="module")
 def usual(sample_tree):
-    inventory = take_inventory(sample_tree)
-    clinical = {row.subject: row for row in read_clinical_rows(sample_tree, SUBJECT_IDS)}
-    manifest = survey(sample_tree, inventory, {s: row.values for s, row in clinical.items()})
-    return Tables(clinical, manifest_table(manifest))
+    inventory = take_inventory(PART, sample_tree)
+    clinical = {row.subject: row for row in read_clinical_rows(PART, sample_tree, PART.subjects)}
+    manifest = survey(PART, sample_tree, inventory, {s: row.values for s, row in clinical.items()})
+    return Tables(clinical, manifest_table(PART, manifest))
 
 
 @dataclass(frozen=True)
@@ -61,22 +73,22 @@ class Bench:
 
     def evidence(self, *touched: str) -> Evidence:
         """Write the tables; only the workbooks and volumes of the `touched` subjects are read again."""
-        inventory = take_inventory(self.tree)
-        tables.write_inventory(self.folder, inventory)
-        found = {entry.subject for entry in inventory.values()}.intersection(SUBJECT_IDS)
+        inventory = take_inventory(PART, self.tree)
+        write_inventory(self.folder, inventory)
+        found = set(map(PART.subject_of, inventory)).intersection(PART.subjects)
         clinical = dict(self.usual.clinical)
-        clinical |= {row.subject: row for row in read_clinical_rows(self.tree, found.intersection(touched))}
+        clinical |= {row.subject: row for row in read_clinical_rows(PART, self.tree, found.intersection(touched))}
         self.write_clinical(clinical[subject] for subject in found)
-        surveyed = survey(self.tree, inventory, {subject: clinical[subject].values for subject in touched})
+        surveyed = survey(PART, self.tree, inventory, {subject: clinical[subject].values for subject in touched})
         others = self.usual.manifest.filter(
             pc.field("subject_id").isin(pa.array(found.difference(touched), pa.string()))
         )
-        manifest = pa.concat_tables([others, manifest_table(surveyed)]).sort_by("subject_id")
-        tables.write_table(self.folder.manifest, manifest)
+        manifest = pa.concat_tables([others, manifest_table(PART, surveyed)]).sort_by("subject_id")
+        write_table(self.folder.manifest, manifest)
         return Evidence(self.tree, self.folder)
 
     def write_clinical(self, rows):
-        tables.write_table(self.folder.clinical, tables.clinical_table(rows))
+        write_table(self.folder.clinical, clinical_table(PART, rows))
 
     def edit_volume(self, path, **fields):
         """The image at `path`, to be saved again; `fields` are set in its header."""
@@ -98,19 +110,23 @@ class Bench:
 
 @pytest.fixture
 def bench(tree, tmp_path, usual):
-    return Bench(tree, DataFolder(tmp_path / "data"), usual)
+    return Bench(tree, DataFolder(tmp_path / "data", PART), usual)
 
 
 @pytest.fixture(scope="module")
 def usual_findings(sample_tree, tmp_path_factory, usual):
     """What the properties find in the untouched sample."""
-    bench = Bench(sample_tree, DataFolder(tmp_path_factory.mktemp("usual")), usual)
+    bench = Bench(sample_tree, DataFolder(tmp_path_factory.mktemp("usual"), PART), usual)
     return findings_by_name(bench.evidence())
 
 
 def findings_by_name(evidence):
     found = {prop.name: prop.find(evidence) for prop in PROPERTIES}
     return {name: findings for name, findings in found.items() if findings}
+
+
+def what_stops_publishing(evidence: Evidence) -> list[Finding]:
+    return fatal([finding for prop in PROPERTIES if prop.blocking for finding in prop.find(evidence)])
 
 
 @pytest.fixture
@@ -133,19 +149,19 @@ def only(findings, name):
 
 
 def test_each_property_says_what_it_enforces_in_a_sentence_of_its_own():
-    assert len({prop.sentence for prop in PROPERTIES}) == len(PROPERTIES)
-    assert all(prop.sentence.endswith(".") for prop in PROPERTIES)
+    assert len({prop.sentence_of(ISLES24) for prop in PROPERTIES}) == len(PROPERTIES)
+    assert all(prop.sentence_of(ISLES24).endswith(".") for prop in PROPERTIES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_property_holds_on_the_sample_but_for_what_is_known(usual_findings, name):
     found = [(finding.subject, finding.fatal) for finding in usual_findings.get(name, [])]
-    known = {"release_layout": [("sub-stroke0142", False)], "value_ranges": [(HYPERLIPIDEMIA_2, True)]}
+    known = {"release_layout": [(STRAY, False)], "value_ranges": [(HYPERLIPIDEMIA_2, True)]}
     assert found == known.get(name, [])
 
 
 def test_sample_may_be_published(bench):
-    assert broken(bench.evidence()) == []
+    assert what_stops_publishing(bench.evidence()) == []
 
 
 def test_evidence_may_look_at_the_tree_itself(bench):
@@ -156,24 +172,25 @@ def test_evidence_may_look_at_the_tree_itself(bench):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("dictionary_agreement", "volumes_decoded")])
-def test_table_that_is_not_there_is_refused_with_the_command_that_makes_it(tmp_path, sample_tree, name):
+def test_table_that_is_not_there_is_refused_with_the_asset_that_makes_it(tmp_path, sample_tree, name):
     (prop,) = (prop for prop in PROPERTIES if prop.name == name)
-    with pytest.raises(Refusal, match=f"materialize -m isles_assets --select {prop.asset}"):
-        prop.find(Evidence(sample_tree, DataFolder(tmp_path)))
+    with pytest.raises(Refusal) as refusal:
+        prop.find(Evidence(sample_tree, DataFolder(tmp_path, PART)))
+    assert refusal.value.findings[0].mend == Materialize((prop.asset,))
 
 
 # The tree
 
 
 def test_missing_subject_is_named(bench, new_findings):
-    for top in TOPS:
+    for top in PART.tops:
         shutil.rmtree(bench.tree / top / SUBJECT)
     found = new_findings()
     assert found.keys() == {"subject_count", "release_layout", "one_row_per_subject", "all_modalities"}
     (missing,) = found["subject_count"]
     assert (missing.subject, missing.problem, missing.fatal) == (SUBJECT, "is missing from the tree", True)
     assert "archive" in missing.mend
-    assert [finding.path for finding in found["release_layout"]] == subject_paths(SUBJECT)
+    assert [finding.path for finding in found["release_layout"]] == PART.subject_paths(SUBJECT)
     assert [(finding.subject, finding.problem) for finding in found["one_row_per_subject"]] == [
         (SUBJECT, "gives 0 rows")
     ]
@@ -183,7 +200,7 @@ def test_missing_subject_is_named(bench, new_findings):
 
 
 def test_subject_of_another_release_is_named(bench, new_findings):
-    for path in subject_paths(SUBJECT):
+    for path in PART.subject_paths(SUBJECT):
         replace(bench.tree / path.replace(SUBJECT, WITHDRAWN), (bench.tree / path).read_bytes())
     finding = only(new_findings(), "subject_count")
     assert (finding.subject, finding.problem, finding.fatal) == (WITHDRAWN, "is no subject of the release", True)
@@ -206,7 +223,7 @@ def rename_session_everywhere(tree):
 
 
 def rename_session_of_all_subjects(tree):
-    for subject in SUBJECT_IDS:
+    for subject in PART.subjects:
         path = tree / f"derivatives/{subject}/ses-02"
         path.rename(path.with_name("ses-2"))
 
@@ -217,11 +234,11 @@ def rename_session_of_all_subjects(tree):
         (rename_session_in_folder, 1, 3),
         (rename_session_in_file_names, 3, 3),
         (rename_session_everywhere, 4, 3),
-        (rename_session_of_all_subjects, 149, 149 * 3 + 1),
+        (rename_session_of_all_subjects, len(PART.subjects), len(PART.subjects) * 3 + 1),
     ],
 )
 def test_other_session_names_are_named_with_the_commands_that_mend_them(bench, new_findings, damage, names, files):
-    before = take_inventory(bench.tree)
+    before = take_inventory(PART, bench.tree)
     damage(bench.tree)
     found = new_findings()
     assert found.keys() == {"session_naming", "release_layout"}
@@ -229,8 +246,8 @@ def test_other_session_names_are_named_with_the_commands_that_mend_them(bench, n
     for finding in found["session_naming"]:
         assert finding.subject in finding.path
         assert finding.fatal
-        subprocess.run(finding.mend.split(), cwd=bench.tree, check=True)
-    assert take_inventory(bench.tree) == before
+        subprocess.run(str(finding.mend).split(), cwd=bench.tree, check=True)
+    assert take_inventory(PART, bench.tree) == before
 
 
 def test_session_that_is_neither_is_left_to_the_reader(bench, new_findings):
@@ -243,14 +260,15 @@ def test_session_that_is_neither_is_left_to_the_reader(bench, new_findings):
 
 
 def test_file_in_another_case_is_named_with_the_command_that_mends_it(bench, new_findings):
-    before = take_inventory(bench.tree)
+    before = take_inventory(PART, bench.tree)
     other = NCCT.replace("ncct.nii", "NCCT.nii")
     (bench.tree / NCCT).rename(bench.tree / other)
     finding = new_findings(SUBJECT)["release_layout"][0]
     assert (finding.subject, finding.path, finding.problem) == (SUBJECT, NCCT, f"is named {other}")
-    assert finding.mend == f"mv {other} {NCCT}"
-    subprocess.run(finding.mend.split(), cwd=bench.tree, check=True)
-    assert take_inventory(bench.tree) == before
+    assert finding.mend == Rename(other, NCCT)
+    assert str(finding.mend) == f"mv {other} {NCCT}"
+    subprocess.run(str(finding.mend).split(), cwd=bench.tree, check=True)
+    assert take_inventory(PART, bench.tree) == before
 
 
 @pytest.mark.parametrize("column", ["ncct", "ctp_ncct", "lesion_mask"])
@@ -272,7 +290,7 @@ def test_empty_file_is_named_and_counts_as_missing_and_stops_publishing(bench, n
     assert found.keys() == {"release_layout", "all_modalities"}
     (finding,) = found["release_layout"]
     assert (finding.subject, finding.path, finding.problem) == (SUBJECT, path, "is empty (0 bytes)")
-    assert broken(Evidence(bench.tree, bench.folder)) == [finding, *found["all_modalities"]]
+    assert what_stops_publishing(Evidence(bench.tree, bench.folder)) == [finding, *found["all_modalities"]]
 
 
 @pytest.mark.parametrize("which", [BASELINE, OUTCOME])
@@ -289,7 +307,7 @@ def test_missing_phenotype_folder_is_named_by_both_workbooks(bench, new_findings
     paths = [BASELINE.path(SUBJECT), OUTCOME.path(SUBJECT)]
     assert [finding.path for finding in found["release_layout"]] == paths
     with pytest.raises(Refusal) as caught:
-        read_clinical_rows(bench.tree, SUBJECT_IDS)
+        read_clinical_rows(PART, bench.tree, PART.subjects)
     assert [(finding.path, finding.problem) for finding in caught.value.findings] == [(p, "is missing") for p in paths]
 
 
@@ -382,7 +400,7 @@ def test_row_of_no_subject_is_named(bench):
 
 def test_column_that_is_blank_in_every_workbook_is_named(bench, new_findings):
     """The csv tables of release v3 had lost the durations."""
-    for subject in SUBJECT_IDS:
+    for subject in PART.subjects:
         path = bench.tree / BASELINE.path(subject)
         book = openpyxl.load_workbook(path)
         (sheet,) = book.worksheets
@@ -390,7 +408,7 @@ def test_column_that_is_blank_in_every_workbook_is_named(bench, new_findings):
             sheet.cell(line, headers_of(BASELINE).index("Onset to door") + 1).value = None
         path.unlink()
         book.save(path)
-    finding = only(new_findings(*SUBJECT_IDS), "all_variables")
+    finding = only(new_findings(*PART.subjects), "all_variables")
     assert "`onset_to_door_min` is empty in every subject" in finding.problem
     assert finding.mend
 
@@ -408,7 +426,7 @@ def test_column_that_is_blank_in_every_workbook_is_named(bench, new_findings):
 )
 def test_column_that_is_not_as_it_should_be_is_named(bench, edit, problem):
     evidence = bench.evidence()
-    tables.write_table(bench.folder.clinical, edit(tables.read_clinical_table(bench.folder)))
+    write_table(bench.folder.clinical, edit(read_clinical_table(bench.folder)))
     (prop,) = (prop for prop in PROPERTIES if prop.name == "all_variables")
     (finding,) = prop.find(evidence)
     assert (finding.problem, finding.mend) == (problem, "materialize clinical_table again")
@@ -477,7 +495,7 @@ def test_odd_value_is_named_as_a_warning_and_kept(bench, new_findings):
         (SUBJECT, OUTCOME.path(SUBJECT), "`mRS 3 months` is 42, outside 0, 1, 2, 3, 4, 5, 6"),
     }
     assert all("published as it is" in finding.mend for finding in found["value_ranges"])
-    kept = tables.clinical_values(tables.read_clinical_table(bench.folder))[SUBJECT]
+    kept = clinical_values(read_clinical_table(bench.folder))[SUBJECT]
     assert (kept["mrs_3month"], kept["age"], kept["tici_postinterventional"]) == (42, -1, "2d")
 
 
@@ -603,7 +621,7 @@ def test_unreadable_header_is_named_as_a_warning_and_stops_nothing(bench, new_fi
     for column, (_, problem) in damaged.items():
         assert problem in problems[BY_COLUMN[column].path(SUBJECT)]
     assert all(finding.subject == SUBJECT and finding.mend for finding in found["readable_headers"])
-    assert broken(Evidence(bench.tree, bench.folder)) == []
+    assert what_stops_publishing(Evidence(bench.tree, bench.folder)) == []
 
 
 @pytest.mark.parametrize(("column", "shape"), [("ctp", (4, 5, 6)), ("cta", (4, 5, 6, 7))])

@@ -2,13 +2,11 @@
 
 import os
 import re
-import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +19,20 @@ from isles_assets.hub.local import LocalHub
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.verification import card_valid, remote_matches_local
 from isles_assets.lib.findings import Refusal
-from isles_assets.products.building import build_shards
+from isles_assets.products.building import STAGED_TOGETHER, build_subjects, state_of
+from isles_assets.products.config import CARD
+from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
-from isles_assets.products.schema import CARD, CARD_PICTURE, CONFIGS, PREVIEW
-from isles_assets.products.shard import shard_state
+from isles_assets.products.preview.product import CARD_PICTURE
+from isles_assets.products.product import Build
 from isles_assets.publication.assembling import assemble
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.publication import Publication
-from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.release import Release
+from isles_assets.sample.tree import make_sample
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import read_manifest
+from isles_assets_tests import isles24
 from isles_assets_tests.hub_server import (
     HubServer,
     Token,
@@ -41,15 +43,29 @@ from isles_assets_tests.hub_server import (
     lose_response,
     status,
 )
+from isles_assets_tests.isles24 import ISLES24, PREVIEW, SMALL
 from isles_assets_tests.processes import END_AT_ONCE, shown
-from isles_assets_tests.project import MEMORY, linked, part_of
-from isles_assets_tests.running import LONG, WARM, forked
+from isles_assets_tests.project import MEMORY, Project, linked, part_of
+from isles_assets_tests.running import LONG, WARM, eventually, forked
+from isles_assets_tests.toy import TOY
 
 pytestmark = pytest.mark.slow
 
-DESCRIBING = (CARD_PICTURE, PREVIEW.path)
-LARGE_FILES = len(SUBJECT_IDS) * len(CONFIGS) + len(DESCRIBING)
-"""All that travels as large files: everything but the card."""
+MANY = replace(TOY, subjects=tuple(f"sub-a{number:02}" for number in range(1, 26)))
+"""The toy release with so many subjects that they are staged in several groups."""
+
+SUBJECTS = MANY.subjects
+DATASET = Dataset.of(MANY)
+(SHARD,) = DATASET.products
+CONFIGS = DATASET.configs
+LARGE_FILES = len(SUBJECTS) * len(CONFIGS)
+"""All of it that travels as large files: everything but the card."""
+
+DESCRIBING = (CARD_PICTURE, PREVIEW.configs[0].path(""))
+LARGE_FILES_OF_SMALL = len(SMALL.subjects) * len(isles24.CONFIGS) + len(DESCRIBING)
+
+PART = ISLES24.only(ISLES24.subjects[:12])
+"""So many subjects with previews that some are freed and others left."""
 
 REPO = "hugging-science/isles24-stroke"
 SECRET = "hf_SecretThatMustNotShow"
@@ -69,18 +85,46 @@ def hub(tmp_path, monkeypatch):
 
 @pytest.fixture
 def target(hub):
-    return HuggingFaceHub(REPO, endpoint=hub.endpoint)
-
-
-@pytest.fixture(scope="module")
-def whole(built):
-    return recorded_publication(built.folder, REPO)
+    return HuggingFaceHub(REPO, DATASET, endpoint=hub.endpoint)
 
 
 @pytest.fixture
-def first(built, whole, tmp_path):
+def target_of_small(hub):
+    return HuggingFaceHub(REPO, Dataset.of(SMALL), endpoint=hub.endpoint)
+
+
+@pytest.fixture(scope="session")
+def many(made_once):
+    """The folder with tree and data of all of these subjects, in which the job `build` has run; not to be changed."""
+
+    def build(folder: Path) -> None:
+        make_sample(MANY, folder / MANY.record.top, workers=2)
+        with Project.temporary(folder / MANY.record.top, folder / "data", release=MANY) as project:
+            assert project.build().success
+
+    return made_once("many_toys", build)
+
+
+@pytest.fixture(scope="session")
+def data(many):
+    return DataFolder(many / "data", MANY)
+
+
+@pytest.fixture(scope="module")
+def whole(data):
+    return recorded_publication(DATASET, data, REPO)
+
+
+@pytest.fixture(scope="module")
+def whole_of_small(small_built):
+    """A publication that has previews."""
+    return recorded_publication(Dataset.of(SMALL), small_built.folder, REPO)
+
+
+@pytest.fixture
+def first(data, whole, tmp_path):
     """The publication of the first so many subjects."""
-    return lambda number: part_of(whole, built.folder, tmp_path / f"first {number}", SUBJECT_IDS[:number])
+    return lambda number: part_of(whole, data, tmp_path / f"first {number}", SUBJECTS[:number])
 
 
 @pytest.fixture
@@ -103,16 +147,16 @@ def is_there(hub: HubServer, publication: Publication) -> bool:
     return {path: file for path, file in hub.files(REPO).items() if path != ".gitattributes"} == wanted
 
 
-def test_first_publication_moves_main_once_and_is_tagged(hub, target, whole):
-    said = []
+def test_first_publication_moves_main_once_and_is_tagged(hub, target_of_small, whole_of_small):
+    target, whole, said = target_of_small, whole_of_small, []
     published = replace(target, say=said.append).publish(whole)
     assert is_there(hub, whole)
     assert moves_of_main(hub) == 1
     assert published.changed and published.revision == hub.head(REPO)
     assert hub.head(REPO, tag_of(whole)) == published.revision
-    assert published.changes.by_kind() == {"added": [CARD, *DESCRIBING, *SUBJECT_IDS], "changed": [], "removed": []}
-    assert len(uploads(hub)) == len(set(uploads(hub))) == LARGE_FILES
-    assert said[-1].startswith(f"{LARGE_FILES + 1} of {LARGE_FILES + 1} files")
+    assert published.changes.by_kind() == {"added": [CARD, *DESCRIBING, *SMALL.subjects], "changed": [], "removed": []}
+    assert len(uploads(hub)) == len(set(uploads(hub))) == LARGE_FILES_OF_SMALL
+    assert said[-1].startswith(f"{LARGE_FILES_OF_SMALL + 1} of {LARGE_FILES_OF_SMALL + 1} files")
     assert remote_matches_local(target, whole) == []
     assert card_valid(target, whole) == []
 
@@ -129,17 +173,17 @@ def test_the_same_again_makes_no_commit_and_sends_no_file(hub, target, small):
     assert sum(record.bytes_in for record in sent) < 1000
 
 
-def test_one_changed_subject_sends_one_subject(hub, target, built, whole, small, tmp_path):
+def test_one_changed_subject_sends_one_subject(hub, target, data, whole, small, tmp_path):
     target.publish(small)
     before = len(uploads(hub))
-    changed, other = SUBJECT_IDS[2], SUBJECT_IDS[100]  # the files of `other` under the name of `changed`
-    folder = linked(built.folder, tmp_path / "changed", small.subjects)
+    changed, other = SUBJECTS[2], SUBJECTS[20]  # the files of `other` under the name of `changed`
+    folder = linked(DATASET, data, tmp_path / "changed", small.subjects)
     for config in CONFIGS:
-        folder.shard(config, changed).unlink()
-        folder.shard(config, changed).hardlink_to(built.folder.shard(config, other))
-    records = {**small.records, changed: replace(whole.records[other], subject=changed)}
-    published = target.publish(assemble(folder, REPO, records, small.previews))
-    assert published.changes.by_kind() == {"added": [], "changed": [CARD, SUBJECT_IDS[2]], "removed": []}
+        SHARD.path(folder, config, changed).unlink()
+        SHARD.path(folder, config, changed).hardlink_to(SHARD.path(data, config, other))
+    sidecars = {**small.made[SHARD.name], changed: replace(whole.made[SHARD.name][other], subject=changed)}
+    published = target.publish(assemble(DATASET, folder, REPO, {SHARD.name: sidecars}))
+    assert published.changes.by_kind() == {"added": [], "changed": [CARD, changed], "removed": []}
     assert len(uploads(hub)) - before == len(CONFIGS)
     assert moves_of_main(hub) == 2
 
@@ -318,32 +362,21 @@ def test_rollback_to_what_is_not_there_is_refused(hub, target, small):
     assert moves_of_main(hub) == 1
 
 
-PUBLISH = """
-import sys
-from pathlib import Path
-from isles_assets.tables.folder import DataFolder
-from isles_assets.publication.guard import recorded_publication
-from isles_assets.hub.huggingface import HuggingFaceHub
-publication = recorded_publication(DataFolder(Path(sys.argv[1])), sys.argv[2])
-print("ready", flush=True)
-HuggingFaceHub(sys.argv[2], say=print).publish(publication)
-"""
-
-
-def publish(data: Path, endpoint: str, token: str, ready: Any) -> None:
+def publish(folder: Path, endpoint: str, token: str, ready: Any) -> None:
     os.environ["HF_TOKEN"] = token
-    publication = recorded_publication(DataFolder(data), REPO)
+    publication = recorded_publication(DATASET, DataFolder(folder, MANY), REPO)
     ready.set()
-    HuggingFaceHub(REPO, endpoint=endpoint, say=print).publish(publication)
+    HuggingFaceHub(REPO, DATASET, endpoint=endpoint, say=print).publish(publication)
 
 
-def test_killed_at_any_moment_the_next_publication_completes_it(hub, target, built, whole):
-    """kill -9 six times on the way to one publication of 149 subjects."""
+def test_killed_at_any_moment_the_next_publication_completes_it(hub, target, data, whole):
+    """kill -9 six times on the way to one publication of 25 subjects."""
     for kill in range(6):
         ready = WARM.Event()
-        with forked(publish, built.folder.root, hub.endpoint, SECRET, ready):
+        with forked(publish, data.root, hub.endpoint, SECRET, ready):
             assert ready.wait(LONG)
-            time.sleep(0.15 * (kill + 1))
+            eventually(lambda wanted=8 * kill: len(uploads(hub)) >= wanted)
+        hub.quiet()
         assert REPO not in hub.store.repos or moves_of_main(hub) <= 1
     assert uploads(hub)
     target.publish(whole)
@@ -353,34 +386,33 @@ def test_killed_at_any_moment_the_next_publication_completes_it(hub, target, bui
 
 
 def shards_here(folder: DataFolder) -> int:
-    return len(list(folder.shards.rglob("*.parquet")))
+    return len(list((folder.root / "shards").rglob("*.parquet")))
 
 
 @pytest.fixture
-def freeing(built, whole, target, tmp_path):
-    """Build the first 25 subjects into an empty folder, staging and freeing ten or more at a time."""
-    rows = list(read_manifest(built.folder).values())[:25]
-    folder, previews = DataFolder(tmp_path / "data"), whole.previews
-    shutil.copytree(built.folder.previews, folder.previews)
+def freeing(many, data, target, tmp_path):
+    """Build all 25 subjects into an empty folder, staging and freeing ten or more at a time."""
+    rows = list(read_manifest(data).values())
+    folder = DataFolder(tmp_path / "data", MANY)
     schemas = {config.name: annotated_schema(config) for config in CONFIGS}
     most = []
 
-    def stage(records):
+    def stage(sidecars):
         most.append(shards_here(folder))
-        stage_and_free(target, folder, records)
+        stage_and_free(target, SHARD, folder, sidecars)
 
     def build(stage=stage):
         target.prepare_staging()
-        tree = Path(built.settings.raw_root)
-        outcomes = list(build_shards(tree, folder, rows, schemas, workers=2, say=most.append, stage=stage))
-        records = {row.subject: shard_state(folder, row).record for row in rows}
-        publication = assemble(folder, REPO, records, {subject: previews[subject] for subject in records})
+        parts = Build(many / MANY.record.top, folder, schemas)
+        outcomes = list(build_subjects(SHARD, parts, rows, workers=2, say=most.append, stage=stage))
+        sidecars = {row.subject: state_of(SHARD, folder, row).sidecar for row in rows}
+        publication = assemble(DATASET, folder, REPO, {SHARD.name: sidecars})
         return outcomes, publication, [number for number in most if isinstance(number, int)]
 
     return folder, build
 
 
-def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target, first, freeing):
+def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target, whole, freeing):
     folder, build = freeing
     outcomes, publication, held = build()
     assert [outcome.written for outcome in outcomes] == [True] * 25
@@ -388,9 +420,9 @@ def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target,
     assert len(uploads(hub)) == 40 and moves_of_main(hub) == 0
 
     published = target.publish(publication)
-    assert is_there(hub, first(25))
+    assert is_there(hub, whole)
     assert moves_of_main(hub) == 1
-    assert len(uploads(hub)) == len(set(uploads(hub))) == 50 + len(DESCRIBING)
+    assert len(uploads(hub)) == len(set(uploads(hub))) == LARGE_FILES
     assert {move.new for move in hub.ref_moves(REPO) if move.ref == "refs/heads/staging"} >= {None}
     assert not target.publish(publication).changed
 
@@ -399,7 +431,7 @@ def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target,
     assert again.digest == publication.digest and published.revision == hub.head(REPO)
 
 
-def test_shards_that_were_built_before_are_freed_as_well(hub, target, first, freeing):
+def test_shards_that_were_built_before_are_freed_as_well(hub, target, whole, freeing):
     folder, build = freeing
     build(stage=None)
     assert shards_here(folder) == 50
@@ -407,10 +439,10 @@ def test_shards_that_were_built_before_are_freed_as_well(hub, target, first, fre
     assert not any(outcome.written for outcome in outcomes)
     assert shards_here(folder) == 0 and len(uploads(hub)) == 50
     target.publish(publication)
-    assert is_there(hub, first(25))
+    assert is_there(hub, whole)
 
 
-def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, first, freeing):
+def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, whole, freeing):
     folder, build = freeing
     fault = hub.fail(**UPLOAD, after=27, times=10_000, how=status(400))
     with pytest.raises(RuntimeError, match="uploading"):
@@ -420,17 +452,17 @@ def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, first, f
     outcomes, publication, _ = build()
     assert sum(outcome.written for outcome in outcomes) == 5
     target.publish(publication)
-    assert is_there(hub, first(25))
-    assert len(uploads(hub)) == len(set(uploads(hub))) == 50 + len(DESCRIBING)
+    assert is_there(hub, whole)
+    assert len(uploads(hub)) == len(set(uploads(hub))) == LARGE_FILES
 
 
 def test_a_freed_shard_that_the_hub_lost_is_named(hub, target, freeing):
     _, build = freeing
     _, publication, _ = build()
-    hub.put_commit(REPO, {CONFIGS[0].path(SUBJECT_IDS[0]): None}, ref="staging")
+    hub.put_commit(REPO, {CONFIGS[0].path(SUBJECTS[0]): None}, ref="staging")
     with pytest.raises(Refusal, match="neither on this disk nor staged") as refusal:
         target.publish(publication)
-    assert [finding.path for finding in refusal.value.findings] == [CONFIGS[0].path(SUBJECT_IDS[0])]
+    assert [finding.path for finding in refusal.value.findings] == [CONFIGS[0].path(SUBJECTS[0])]
     assert moves_of_main(hub) == 0
 
 
@@ -441,24 +473,44 @@ def test_freed_shards_cannot_be_published_to_a_folder(freeing, tmp_path):
         LocalHub(tmp_path / "local", REPO).publish(publication)
 
 
-def test_a_disk_without_room_is_refused_before_anything_is_written(built, tmp_path):
-    row = next(iter(read_manifest(built.folder).values()))
-    huge = {column: replace(facts, size=10**15) for column, facts in row.volumes.items()}
-    folder = DataFolder(tmp_path / "data")
+def test_a_disk_without_room_is_refused_before_anything_is_written(data, tmp_path):
+    row = next(iter(read_manifest(data).values()))
+    huge = {column: replace(entry, size=10**15) for column, entry in row.volumes.items()}
+    build = Build(Path(), DataFolder(tmp_path / "data", MANY), {})
     with pytest.raises(Refusal, match="free_disk") as refusal:
-        list(build_shards(Path(), folder, [replace(row, volumes=huge)], {}, workers=1, say=print))
-    assert "18000 TB are needed" in str(refusal.value).replace("1.8e+04", "18000")
-    assert not folder.root.exists()
+        list(build_subjects(SHARD, build, [replace(row, volumes=huge)], workers=1, say=print))
+    assert "3000 TB are needed" in str(refusal.value).replace("3e+03", "3000")
+    assert not build.folder.root.exists()
 
 
-def test_a_hub_without_xet_is_served_by_lfs_without_a_setting(hub, built, whole, tmp_path):
+PUBLICATION = """
+import sys
+from pathlib import Path
+from isles_assets.hub.huggingface import HuggingFaceHub
+from isles_assets.hub.verification import loads
+from isles_assets.products.dataset import Dataset
+from isles_assets.publication.guard import recorded_publication
+from isles_assets.release.isles24 import ISLES24
+from isles_assets.tables.folder import DataFolder
+data, repo, *subjects = sys.argv[1:]
+release = ISLES24.only(subjects)
+dataset = Dataset.of(release)
+publication = recorded_publication(dataset, DataFolder(Path(data), release), repo)
+"""
+PUBLISH = f"""{PUBLICATION}
+print("ready", flush=True)
+HuggingFaceHub(repo, dataset, say=print).publish(publication)
+"""
+
+
+def test_a_hub_without_xet_is_served_by_lfs_without_a_setting(hub, small_built, whole_of_small, tmp_path):
     environment = hub.environment(tmp_path / "home", SECRET)
     del environment["HF_HUB_DISABLE_XET"]
-    arguments = [sys.executable, "-c", PUBLISH, str(built.folder.root), REPO]
+    arguments = [sys.executable, "-c", PUBLISH, str(small_built.folder.root), REPO, *SMALL.subjects]
     subprocess.run(arguments, env=environment, check=True, capture_output=True)
     assert [record.status for record in hub.requests if "xet-write-token" in record.path] == [404]
-    assert is_there(hub, whole)
-    assert len(uploads(hub)) == LARGE_FILES and moves_of_main(hub) == 1
+    assert is_there(hub, whole_of_small)
+    assert len(uploads(hub)) == LARGE_FILES_OF_SMALL and moves_of_main(hub) == 1
 
 
 @pytest.fixture
@@ -468,26 +520,38 @@ def home():
         yield Path(name)
 
 
-def dagster(project, hub, home: Path, *arguments: str) -> tuple[int, str]:
+DEFINITIONS = """
+from isles_assets.definitions import build_defs
+from isles_assets.graph.settings import Settings
+from isles_assets.release.isles24 import ISLES24
+defs = build_defs(ISLES24.only({subjects}), Settings())
+"""
+"""A code location of some subjects; the tests' own package would forget the token."""
+
+
+def dagster(release: Release, tree: Path, data: Path | str, hub, home: Path, *arguments: str) -> tuple[int, str]:
+    """Run a command of Dagster on `release`, which is the module `part` there."""
+    (home / "part.py").write_text(DEFINITIONS.format(subjects=release.subjects))
     environment = hub.environment(home / "hf", SECRET) | {
         "DAGSTER_HOME": str(home),
-        "ISLES_RAW_ROOT": project.settings.raw_root,
-        "ISLES_DATA_DIR": project.settings.data_dir,
+        "ISLES_RAW_ROOT": str(tree),
+        "ISLES_DATA_DIR": str(data),
         "ISLES_HUB_TARGET": "huggingface",
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
     }
     return shown("dagster", *arguments, cwd=home, env=environment)
 
 
-def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, built, home):
-    outputs = []
+def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, small_built, home):
+    outputs, large = [], LARGE_FILES_OF_SMALL
+    folder, lost = small_built.folder, isles24.CONFIGS[0].path(SMALL.subjects[3])
 
     def run(*arguments):
-        code, output = dagster(built, hub, home, *arguments)
+        code, output = dagster(SMALL, small_built.setup.tree, folder.root, hub, home, *arguments)
         outputs.append(output)
         return code, output
 
-    publish = ("asset", "materialize", "-m", "isles_assets", "--select", "hub_dataset", "--config-json")
+    publish = ("asset", "materialize", "-m", "part", "--select", "hub_dataset", "--config-json")
     code, output = run(*publish, "{}")
     assert code == 1 and "would show a synthetic sample to the public" in output
     assert hub.requests == []
@@ -495,23 +559,21 @@ def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, built, ho
     allowed = '{"ops": {"hub_dataset": {"config": {"allow_synthetic": true}}}}'
     code, output = run(*publish, allowed)
     assert code == 0, output
-    assert f"{LARGE_FILES + 1} of {LARGE_FILES + 1} files" in output
+    assert f"{large + 1} of {large + 1} files" in output
     assert f"Published {hub.endpoint}/datasets/{REPO}/tree/{hub.head(REPO)}" in output
     assert "failed" not in output
 
-    verify = ("job", "execute", "-m", "isles_assets", "-j", "verify")
+    verify = ("job", "execute", "-m", "part", "-j", "verify")
     before = len(hub.requests)
     assert run(*verify)[0] == 0
     assert {record.method for record in hub.requests[before:]} <= {"GET", "HEAD"}
-    hub.put_commit(REPO, {CONFIGS[0].path(SUBJECT_IDS[3]): None})
+    hub.put_commit(REPO, {lost: None})
     code, output = run(*verify)
-    assert f"{CONFIGS[0].path(SUBJECT_IDS[3])}: is not published" in output
-    assert "has 148 rows instead of 149" in output
+    assert f"{lost}: is not published" in output
+    assert "has 5 rows instead of 6" in output
 
     (home / "rollback.yaml").write_text("ops: {restore_revision: {config: {to: nothing-of-that-name}}}")
-    code, output = dagster(
-        built, hub, home, "job", "execute", "-m", "isles_assets", "-j", "rollback", "-c", "rollback.yaml"
-    )
+    code, output = run("job", "execute", "-m", "part", "-j", "rollback", "-c", "rollback.yaml")
     assert code == 1 and "has no revision nothing-of-that-name" in output
 
     hub.tokens[SECRET].expired = True
@@ -539,16 +601,20 @@ ops:
 """
 
 
-@pytest.mark.long
-def test_the_whole_graph_runs_on_a_disk_that_frees_itself(hub, built, home):
-    shutil.copytree(built.folder.previews, home / "freed/previews")  # drawn from the same tree: they are up to date
+@pytest.fixture(scope="session")
+def part_tree(made_once):
+    return made_once("part_sample", lambda folder: make_sample(PART, folder / "train", workers=2)) / "train"
+
+
+def test_the_whole_graph_runs_on_a_disk_that_frees_itself(hub, part_tree, home):
     (home / "free-disk.yaml").write_text(FREE_DISK)
-    build = ("job", "execute", "-m", "isles_assets", "-j", "build", "-c", "free-disk.yaml")
-    code, output = dagster(built, hub, home, *build)
+    build = ("job", "execute", "-m", "part", "-j", "build", "-c", "free-disk.yaml")
+    code, output = dagster(PART, part_tree, "data", hub, home, *build)
     assert code == 0, output
-    assert shards_here(DataFolder(home / "freed")) == 18
+    left, configs = len(PART.subjects) - STAGED_TOGETHER, len(isles24.CONFIGS)
+    assert shards_here(DataFolder(home / "freed", PART)) == left * configs == 4
     assert moves_of_main(hub) == 1
-    assert len(hub.files(REPO)) == LARGE_FILES + 2  # the card and .gitattributes
+    assert len(hub.files(REPO)) == len(PART.subjects) * configs + len(DESCRIBING) + 2  # the card and .gitattributes
     assert "failed:" not in output.replace("value_ranges failed:", "")
 
 
@@ -556,7 +622,7 @@ STREAM = f"""
 import datasets
 rows = datasets.load_dataset("hugging-science/isles24-stroke", split="train", streaming=True)
 row = next(iter(rows))
-print(row["subject_id"], row["ncct"].shape, sum(1 for _ in rows.select_columns(["subject_id"])))
+print(row["subject_id"], row["t1"].shape, sum(1 for _ in rows.select_columns(["subject_id"])))
 {END_AT_ONCE}"""
 
 
@@ -564,7 +630,7 @@ def test_anybody_can_stream_what_is_published(hub, target, whole, tmp_path):
     target.publish(whole)
     anonymous = hub.environment(tmp_path / "home")
     run = subprocess.run([sys.executable, "-c", STREAM], env=anonymous, capture_output=True, text=True, check=True)
-    assert run.stdout.split()[0] == "sub-stroke0001" and run.stdout.split()[-1] == "149"
+    assert run.stdout.split()[0] == SUBJECTS[0] and run.stdout.split()[-1] == "25"
 
 
 def test_nothing_is_published_while_it_is_uploaded(hub, target, small):
@@ -580,22 +646,16 @@ def test_nothing_is_published_while_it_is_uploaded(hub, target, small):
     assert not compare(small, target.stored())
 
 
-LOADS = f"""
-import sys
-from pathlib import Path
-from isles_assets.tables.folder import DataFolder
-from isles_assets.publication.guard import recorded_publication
-from isles_assets.hub.huggingface import HuggingFaceHub
-from isles_assets.hub.verification import loads
-print(*loads(HuggingFaceHub(sys.argv[2]), recorded_publication(DataFolder(Path(sys.argv[1])), sys.argv[2])))
+LOADS = f"""{PUBLICATION}
+print(*loads(HuggingFaceHub(repo, dataset), publication))
 {END_AT_ONCE}"""
 
 
-def test_a_blob_damaged_in_storage_does_not_load(hub, target, built, whole, tmp_path):
-    target.publish(whole)
-    arguments = [sys.executable, "-c", LOADS, str(built.folder.root), REPO]
+def test_a_blob_damaged_in_storage_does_not_load(hub, target_of_small, small_built, whole_of_small, tmp_path):
+    target_of_small.publish(whole_of_small)
+    arguments = [sys.executable, "-c", LOADS, str(small_built.folder.root), REPO, *SMALL.subjects]
     environment = hub.environment(tmp_path / "home", SECRET)
     assert subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True).stdout == "\n"
-    hub.damage(REPO, CONFIGS[0].path(SUBJECT_IDS[0]), at=5000)
+    hub.damage(REPO, isles24.CONFIGS[0].path(SMALL.subjects[0]), at=5000)
     found = subprocess.run(arguments, env=environment, capture_output=True, text=True, check=True).stdout
     assert "default: does not load" in found

@@ -4,19 +4,21 @@ import hashlib
 
 import pytest
 
-from isles_assets.reading.tree import expected_paths, subject_paths
-from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME, VARIABLES, Known
-from isles_assets.release.peculiarities import (
-    DUPLICATE_ROWS,
-    EMPTY_LESION,
-    NON_FINITE_MTT,
-    PECULIARITIES,
-    STRAY_FILES,
-    TINY_LESION,
+from isles_assets.release.clinical import Known
+from isles_assets.release.oddities import Trait
+from isles_assets.release.volumes import Grid
+from isles_assets_tests.isles24 import (
+    BASELINE,
+    BY_COLUMN,
+    DICTIONARY,
+    ISLES24,
+    OUTCOME,
+    REGISTERED,
+    SUBJECT_IDS,
+    VARIABLES,
+    VOLUMES,
+    subject_id,
 )
-from isles_assets.release.record import CITATIONS, RELEASE
-from isles_assets.release.subjects import SUBJECT_IDS, subject_id
-from isles_assets.release.volumes import BY_COLUMN, REGISTERED, SESSIONS, VOLUMES, Grid
 from isles_assets_tests.materials import headers_of
 
 PATHS = {
@@ -117,15 +119,16 @@ def test_workbooks_lie_where_the_contract_says():
         "phenotype/sub-stroke0014/ses-02/sub-stroke0014_ses-02_outcome.xlsx",
     ]
     assert DICTIONARY.path == "clinical_data-description.xlsx"
-    assert SESSIONS == ("ses-01", "ses-02")
+    assert ISLES24.sessions == ("ses-01", "ses-02")
 
 
 def test_release_has_2982_files_with_the_stray():
-    assert len(subject_paths("sub-stroke0014")) == 20
-    expected = expected_paths()
+    assert len(ISLES24.subject_paths("sub-stroke0014")) == 20
+    expected = ISLES24.expected_paths()
+    strays = [file.path for file in ISLES24.stray_files]
     assert len(expected) == len(set(expected)) == 2_981
-    assert len({*expected, *STRAY_FILES}) == 2_982
-    assert list(STRAY_FILES) == ["derivatives/sub-stroke0142/ses-02/sub-stroke0142_ses-02_lesion-msk.nii"]
+    assert len({*expected, *strays}) == 2_982
+    assert strays == ["derivatives/sub-stroke0142/ses-02/sub-stroke0142_ses-02_lesion-msk.nii"]
 
 
 @pytest.mark.parametrize(
@@ -159,31 +162,32 @@ def test_what_is_known_only_after_admission_is_an_outcome():
 
 
 def test_archive_is_pinned():
-    assert (RELEASE.record, RELEASE.version, RELEASE.archive) == ("17652035", "v7", "train.7z")
-    assert (RELEASE.size, RELEASE.md5) == (99_022_114_670, "4959a5dd2438d53e3c86d6858484e781")
-    assert RELEASE.doi == "10.5281/zenodo.17652035"
-    assert RELEASE.license_id == "cc-by-nc-sa-4.0"
+    record = ISLES24.record
+    assert (record.record, record.version, record.archive) == ("17652035", "v7", "train.7z")
+    assert (record.size, record.md5) == (99_022_114_670, "4959a5dd2438d53e3c86d6858484e781")
+    assert record.doi == "10.5281/zenodo.17652035"
+    assert record.license_id == "cc-by-nc-sa-4.0"
 
 
 @pytest.mark.parametrize("work", ["10.1148/ryai.250603", "2408.11142", "2408.10966", "2312.17670"])
 def test_works_to_cite_are_cited(work):
-    assert any(work in citation.bibtex for citation in CITATIONS)
+    assert any(work in citation.bibtex for citation in ISLES24.citations)
 
 
 @pytest.mark.parametrize(
-    ("peculiarity", "numbers"),
+    ("trait", "numbers"),
     [
-        (EMPTY_LESION, (141, 162)),
-        (TINY_LESION, (171,)),
-        (DUPLICATE_ROWS, (180,)),
-        (NON_FINITE_MTT, (30, 37, 74, 78, 86, 89, 96, 98, 102, 106, 113, 117, 185, 187)),
+        (Trait.EMPTY_LESION, (141, 162)),
+        (Trait.TINY_LESION, (171,)),
+        (Trait.REPEATED_ROWS, (180,)),
+        (Trait.NON_FINITE_MTT, (30, 37, 74, 78, 86, 89, 96, 98, 102, 106, 113, 117, 185, 187)),
     ],
     ids=["empty lesion", "tiny lesion", "duplicate rows", "non-finite MTT"],
 )
-def test_peculiar_subjects_are_those_of_the_fact_sheet(peculiarity, numbers):
-    assert peculiarity.subjects == tuple(map(subject_id, numbers))
-    assert peculiarity in PECULIARITIES
+def test_peculiar_subjects_are_those_of_the_fact_sheet(trait, numbers):
+    assert ISLES24.subjects_with(trait) == tuple(map(subject_id, numbers))
+    assert trait in {oddity.trait for oddity in ISLES24.oddities}
 
 
 def test_peculiar_subjects_are_in_the_release():
-    assert {subject for peculiarity in PECULIARITIES for subject in peculiarity.subjects} <= set(SUBJECT_IDS)
+    assert {subject for oddity in ISLES24.oddities for subject in oddity.subjects} <= set(SUBJECT_IDS)

@@ -11,38 +11,47 @@ import pytest
 
 from isles_assets.cli.sample import main
 from isles_assets.lib.findings import Refusal
-from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME, VARIABLES, WORKBOOKS, Kind
-from isles_assets.release.peculiarities import (
-    DUPLICATE_ROWS,
-    EMPTY_LESION,
-    NON_FINITE_MTT,
-    OBLIQUE,
-    REPLACED_LESION,
-    STRAY_FILES,
-    STRAY_LESION,
-    TINY_LESION,
-)
-from isles_assets.release.subjects import SUBJECT_IDS, subject_id
-from isles_assets.release.volumes import BY_COLUMN, REGISTERED, TMAX_BACKGROUND, VOLUMES, Content, Grid
-from isles_assets.sample import SYNTHETIC_MARK
+from isles_assets.reading.nifti import SYNTHETIC_MARK
+from isles_assets.release.clinical import Kind
+from isles_assets.release.oddities import Trait
+from isles_assets.release.volumes import Content, Grid
 from isles_assets.sample.clinical import HYPERLIPIDEMIA_2, NAN_TICI, NO_SEX
 from isles_assets.sample.tree import FILE_TIME, QFORM_ONLY_LESION, SCALED_LESION, make_sample
+from isles_assets_tests.isles24 import (
+    BASELINE,
+    BY_COLUMN,
+    DICTIONARY,
+    ISLES24,
+    OUTCOME,
+    REGISTERED,
+    SUBJECT_IDS,
+    VARIABLES,
+    VOLUMES,
+    WORKBOOKS,
+    subject_id,
+)
 
-FEW = (subject_id(1), *OBLIQUE.subjects[:1], *STRAY_LESION.subjects, *DUPLICATE_ROWS.subjects)
+LESIONS = (Trait.EMPTY_LESION, Trait.TINY_LESION, Trait.OTHER_LESION_TYPE)
+OBLIQUE, STRAY_LESION, DUPLICATE_ROWS = map(
+    ISLES24.subjects_with, (Trait.OBLIQUE, Trait.SECOND_LESION, Trait.REPEATED_ROWS)
+)
+OF_LESIONS = [subject for oddity in ISLES24.oddities if oddity.trait in LESIONS for subject in oddity.subjects]
+FEW = (subject_id(1), *OBLIQUE[:1], *STRAY_LESION, *DUPLICATE_ROWS)
+TMAX_BACKGROUND = -30
+STRAY_FILES = [file.path for file in ISLES24.stray_files]
+SOME = sorted({*SUBJECT_IDS[::6], *FEW, *SCALED_LESION, *QFORM_ONLY_LESION, *OF_LESIONS})
 AFFINE_TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    root = tmp_path_factory.mktemp("whole") / "train"
-    make_sample(root, workers=2)
-    return root
+def whole(sample_tree):
+    return sample_tree
 
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
     root = tmp_path_factory.mktemp("few") / "train"
-    make_sample(root, subjects=FEW)
+    make_sample(ISLES24.only(FEW), root)
     return root
 
 
@@ -83,7 +92,7 @@ def test_all_subjects_have_exactly_the_files_of_the_release(whole):
 
 def test_chosen_subjects_have_exactly_their_files(tmp_path):
     subjects = (subject_id(2), subject_id(189))
-    make_sample(tmp_path / "train", subjects=subjects)
+    make_sample(ISLES24.only(subjects), tmp_path / "train")
     assert files_of(tmp_path / "train") == expected_files(subjects)
     assert [path.name for path in tmp_path.iterdir()] == ["train"]
 
@@ -93,7 +102,7 @@ def test_whole_sample_is_small(whole):
 
 
 def test_same_seed_gives_same_bytes_and_times_whatever_the_workers(few, tmp_path):
-    make_sample(tmp_path / "again", subjects=FEW[::-1], workers=2)
+    make_sample(ISLES24.only(FEW[::-1]), tmp_path / "again", workers=2)
     assert contents(tmp_path / "again") == contents(few)
     assert {when for _, when in contents(few).values()} == {int(FILE_TIME * 1e9)}
 
@@ -103,13 +112,13 @@ def test_a_subject_does_not_depend_on_who_else_is_written(few, whole):
 
 
 def test_another_seed_gives_other_heads(few, tmp_path):
-    make_sample(tmp_path / "other", subjects=FEW[:1], seed=7)
+    make_sample(ISLES24.only(FEW[:1]), tmp_path / "other", seed=7)
     path = BY_COLUMN["ncct"].path(FEW[0])
     assert (tmp_path / "other" / path).read_bytes() != (few / path).read_bytes()
 
 
 def test_every_volume_decodes_to_what_it_should_hold(whole):
-    for subject in SUBJECT_IDS:
+    for subject in SOME:
         for volume in VOLUMES:
             path = whole / volume.path(subject)
             image = nib.load(path)
@@ -129,7 +138,7 @@ def test_every_volume_decodes_to_what_it_should_hold(whole):
 
 def test_registered_volumes_lie_on_the_ncct_grid_within_rounding(whole):
     exact = []
-    for subject in SUBJECT_IDS:
+    for subject in SOME:
         ncct = load(whole, "ncct", subject)
         for volume in REGISTERED:
             image = nib.load(whole / volume.path(subject))
@@ -141,7 +150,7 @@ def test_registered_volumes_lie_on_the_ncct_grid_within_rounding(whole):
 
 
 def test_native_volumes_share_no_grid_with_the_ncct(whole):
-    for subject in SUBJECT_IDS:
+    for subject in SOME:
         ncct, ctp, cta = (load(whole, column, subject) for column in ("ncct", "ctp", "cta"))
         assert ctp.shape[:3] != ncct.shape != cta.shape
         for volume in VOLUMES:
@@ -161,7 +170,7 @@ def test_grids_vary_like_the_release(whole):
         positive_x.append(image.affine[0, 0] > 0)
         assert (image.shape[1] > image.shape[0]) == turned.any()
     assert 25 <= sum(aligned) <= 50
-    assert tuple(filter(None, oblique)) == OBLIQUE.subjects
+    assert tuple(filter(None, oblique)) == OBLIQUE
     assert 20 < sum(positive_x) < 129
 
 
@@ -187,9 +196,9 @@ def test_stroke_shows_in_the_images(whole):
 def test_lesions_are_empty_tiny_or_there_as_known(whole):
     for subject in SUBJECT_IDS:
         count = int((voxels(whole, "lesion_mask", subject) > 0.5).sum())
-        if subject in EMPTY_LESION.subjects:
+        if subject in ISLES24.subjects_with(Trait.EMPTY_LESION):
             assert count == 0
-        elif subject in TINY_LESION.subjects:
+        elif subject in ISLES24.subjects_with(Trait.TINY_LESION):
             assert count == 3
         else:
             assert count > 3
@@ -201,10 +210,11 @@ def test_some_occlusion_masks_are_empty_and_most_are_not(whole):
 
 
 def test_lesion_masks_are_stored_in_the_ways_of_the_release(whole):
+    replaced = ISLES24.subjects_with(Trait.OTHER_LESION_TYPE)
     for subject in SUBJECT_IDS:
         image = load(whole, "lesion_mask", subject)
         scaled, qform_only = subject in SCALED_LESION, subject in QFORM_ONLY_LESION
-        assert image.get_data_dtype() == ("u2" if scaled or subject in REPLACED_LESION.subjects else "f8")
+        assert image.get_data_dtype() == ("u2" if scaled or subject in replaced else "f8")
         assert (image.header["sform_code"] == 0) == qform_only
         assert load(whole, "ncct", subject).header["sform_code"] > 0
         if scaled:
@@ -215,7 +225,7 @@ def test_lesion_masks_are_stored_in_the_ways_of_the_release(whole):
 def test_mtt_is_not_finite_in_the_known_subjects_only(whole):
     for subject in SUBJECT_IDS:
         values = voxels(whole, "mtt", subject)
-        known = subject in NON_FINITE_MTT.subjects
+        known = subject in ISLES24.subjects_with(Trait.NON_FINITE_MTT)
         assert (np.isnan(values).any(), np.isinf(values).any()) == (known, known)
         for column in ("cbf", "cbv", "tmax"):
             assert np.isfinite(voxels(whole, column, subject)).all()
@@ -223,7 +233,7 @@ def test_mtt_is_not_finite_in_the_known_subjects_only(whole):
 
 def test_stray_mask_is_the_uncompressed_lesion(whole):
     (stray,) = STRAY_FILES
-    (subject,) = STRAY_LESION.subjects
+    (subject,) = STRAY_LESION
     image = nib.load(whole / stray)
     assert image.get_data_dtype() == np.uint16
     assert (whole / stray).stat().st_size == 352 + 2 * np.prod(image.shape)
@@ -233,12 +243,12 @@ def test_stray_mask_is_the_uncompressed_lesion(whole):
 def test_workbooks_have_the_release_headers_and_rows(whole):
     for workbook in WORKBOOKS:
         headers = [variable.header for variable in VARIABLES if variable.workbook is workbook]
-        for subject in SUBJECT_IDS:
+        for subject in SOME:
             book = openpyxl.load_workbook(whole / workbook.path(subject))
             assert book.properties.title == SYNTHETIC_MARK
             header, first, *rest = book.worksheets[0].iter_rows(values_only=True)
             assert list(header) == headers
-            assert rest == ([first] if subject in DUPLICATE_ROWS.subjects else [])
+            assert rest == ([first] if subject in DUPLICATE_ROWS else [])
 
 
 def clinical(root):
@@ -316,7 +326,7 @@ def test_a_given_lesion_is_kept_byte_for_byte_and_sets_the_grid(tmp_path):
     given = tmp_path / "mask.nii.gz"
     nib.save(nib.Nifti1Image(mask, affine), given)
     subject = subject_id(14)
-    make_sample(tmp_path / "train", subjects=[subject], lesions={subject: given})
+    make_sample(ISLES24.only([subject]), tmp_path / "train", lesions={subject: given})
     assert (tmp_path / "train" / BY_COLUMN["lesion_mask"].path(subject)).read_bytes() == given.read_bytes()
     for volume in REGISTERED:
         image = nib.load(tmp_path / "train" / volume.path(subject))
@@ -330,23 +340,28 @@ def test_refuses_an_existing_root(tmp_path):
     root = tmp_path / "train"
     root.mkdir()
     with pytest.raises(Refusal, match="exists already"):
-        make_sample(root, subjects=FEW[:1])
+        make_sample(ISLES24.only(FEW[:1]), root)
     assert list(tmp_path.rglob("*")) == [root]
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"subjects": ["sub-stroke0160"]},
-        {"subjects": FEW[:1], "release_scale": [FEW[1]]},
-        {"subjects": FEW[:1], "lesions": {FEW[0]: Path("nowhere.nii.gz")}},
-        {"subjects": FEW[:1], "lesions": {FEW[0]: Path(__file__)}},
+        {"release_scale": [FEW[1]]},
+        {"lesions": {FEW[0]: Path("nowhere.nii.gz")}},
+        {"lesions": {FEW[0]: Path(__file__)}},
     ],
 )
 def test_refuses_what_does_not_fit(tmp_path, arguments):
     with pytest.raises(Refusal):
-        make_sample(tmp_path / "train", **arguments)
+        make_sample(ISLES24.only(FEW[:1]), tmp_path / "train", **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_refuses_a_subject_that_the_release_does_not_have():
+    with pytest.raises(Refusal) as refusal:
+        ISLES24.only(["sub-stroke0160"])
+    assert [finding.subject for finding in refusal.value.findings] == ["sub-stroke0160"]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -357,7 +372,7 @@ def test_leaves_nothing_behind_when_it_fails(tmp_path, workers):
     cut = tmp_path / "cut.nii.gz"
     cut.write_bytes(gzip.compress(whole[: len(whole) // 2]))
     with pytest.raises(OSError):
-        make_sample(tmp_path / "train", subjects=FEW, lesions={FEW[0]: cut}, workers=workers)
+        make_sample(ISLES24.only(FEW), tmp_path / "train", lesions={FEW[0]: cut}, workers=workers)
     assert list(tmp_path.iterdir()) == [cut]
 
 
@@ -367,6 +382,9 @@ def test_command_line(tmp_path, caplog):
     assert files_of(root) == expected_files(FEW[:2])
     assert main([str(root)]) == 1
     assert "exists already" in caplog.text
+    assert main([str(tmp_path / "other"), "--subject", "sub-stroke0160"]) == 1
+    assert "sub-stroke0160: is no subject of the release" in caplog.text
+    assert list(tmp_path.iterdir()) == [root]
     with pytest.raises(SystemExit):
         main([str(root), "--lesion", "no-equals-sign"])
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from isles_assets.lib.findings import Refusal
-from isles_assets.reading.tree import Entry, Fault, check_root, take_inventory
+from isles_assets.reading.tree import Fault, TreeFile, check_root, take_inventory
+from isles_assets_tests.isles24 import ISLES24, SMALL
 from isles_assets_tests.processes import as_nobody, reachable_folder
 
 TOPS = ("raw_data", "derivatives", "phenotype")
@@ -37,23 +38,23 @@ def refusal(function, *args):
 
 
 def test_root_is_the_folder_that_holds_the_three(root):
-    assert check_root(root) == root
+    assert check_root(ISLES24, root) == root
 
 
 def test_root_may_be_a_symlink_and_is_resolved(root, tmp_path):
     (tmp_path / "link").symlink_to(root)
-    assert check_root(tmp_path / "link") == root
+    assert check_root(ISLES24, tmp_path / "link") == root
 
 
 @pytest.mark.parametrize("top", TOPS)
 def test_one_of_the_three_is_enough_for_a_root_that_is_incomplete(root, top):
     for other in set(TOPS) - {top}:
         shutil.rmtree(root / other)
-    assert check_root(root) == root
+    assert check_root(ISLES24, root) == root
 
 
 def test_missing_root_is_refused(tmp_path):
-    finding = refusal(check_root, tmp_path / "nothing")
+    finding = refusal(check_root, ISLES24, tmp_path / "nothing")
     assert finding.path == str(tmp_path / "nothing")
     assert finding.problem == "there is no such folder"
     assert "ISLES_RAW_ROOT" in finding.mend
@@ -62,21 +63,21 @@ def test_missing_root_is_refused(tmp_path):
 def test_archive_given_as_root_is_refused(tmp_path):
     archive = tmp_path / "train.7z"
     archive.write_bytes(b"7z")
-    assert refusal(check_root, archive).problem == "is not a folder"
+    assert refusal(check_root, ISLES24, archive).problem == "is not a folder"
 
 
 def test_root_two_levels_too_high_is_refused_naming_the_right_one(root):
-    assert refusal(check_root, root.parent.parent).mend == f"set ISLES_RAW_ROOT to {root}"
+    assert refusal(check_root, ISLES24, root.parent.parent).mend == f"set ISLES_RAW_ROOT to {root}"
 
 
 def test_folder_below_something_called_derivatives_is_not_called_too_low(tmp_path):
     folder = tmp_path / "derivatives" / "of-mine"
     folder.mkdir(parents=True)
-    assert "does not hold the release" in refusal(check_root, folder).problem
+    assert "does not hold the release" in refusal(check_root, ISLES24, folder).problem
 
 
 def test_root_one_level_too_high_is_refused_naming_the_right_one(root):
-    finding = refusal(check_root, root.parent)
+    finding = refusal(check_root, ISLES24, root.parent)
     assert finding.problem == "is too high a level"
     assert finding.mend == f"set ISLES_RAW_ROOT to {root}"
 
@@ -91,14 +92,14 @@ def test_root_one_level_too_high_is_refused_naming_the_right_one(root):
     ],
 )
 def test_root_too_low_is_refused_naming_the_right_one(root, below):
-    finding = refusal(check_root, root / below)
+    finding = refusal(check_root, ISLES24, root / below)
     assert "too low" in finding.problem
     assert finding.mend == f"set ISLES_RAW_ROOT to {root}"
 
 
 def test_unrelated_folder_is_refused_saying_what_is_missing(tmp_path):
     (tmp_path / "photos").mkdir()
-    finding = refusal(check_root, tmp_path)
+    finding = refusal(check_root, ISLES24, tmp_path)
     assert "none of raw_data, derivatives, phenotype is there" in finding.problem
     assert "`train` folder" in finding.mend
 
@@ -106,7 +107,7 @@ def test_unrelated_folder_is_refused_saying_what_is_missing(tmp_path):
 def test_root_that_may_not_be_listed_is_refused():
     with reachable_folder() as folder:
         make_root(folder / "train").chmod(0o711)
-        assert refusal(as_nobody, check_root, folder / "train").mend == "grant read and search rights"
+        assert refusal(as_nobody, check_root, ISLES24, folder / "train").mend == "grant read and search rights"
 
 
 def test_a_closed_folder_beside_the_root_does_not_hide_it():
@@ -114,26 +115,26 @@ def test_a_closed_folder_beside_the_root_does_not_hide_it():
     with reachable_folder() as folder:
         root = make_root(folder / "train")
         (folder / "lost+found").mkdir(mode=0o700)
-        assert refusal(as_nobody, check_root, folder).mend == f"set ISLES_RAW_ROOT to {root}"
+        assert refusal(as_nobody, check_root, ISLES24, folder).mend == f"set ISLES_RAW_ROOT to {root}"
 
 
 def test_root_in_a_closed_folder_is_refused():
     with reachable_folder() as folder:
         root = make_root(folder / "closed" / "train")
         root.parent.chmod(0o700)
-        assert refusal(as_nobody, check_root, root).path == str(root)
+        assert refusal(as_nobody, check_root, ISLES24, root).path == str(root)
 
 
-def test_inventory_has_every_file_of_the_sample_with_size_and_time(sample_tree):
+def test_inventory_has_every_file_of_the_sample_with_size_and_time(small_sample_tree):
     expected = {}
-    for folder, _, names in os.walk(sample_tree):
+    for folder, _, names in os.walk(small_sample_tree):
         for name in names:
             path = Path(folder, name)
-            relative = path.relative_to(sample_tree).as_posix()
-            expected[relative] = Entry(relative, path.stat().st_size, path.stat().st_mtime_ns)
-    inventory = take_inventory(sample_tree)
+            relative = path.relative_to(small_sample_tree).as_posix()
+            expected[relative] = TreeFile(relative, path.stat().st_size, path.stat().st_mtime_ns)
+    inventory = take_inventory(SMALL, small_sample_tree)
     assert inventory == expected
-    assert len(inventory) == 2_982
+    assert len(inventory) == len(SMALL.subjects) * 20 + 1
     assert list(inventory) == sorted(inventory)
 
 
@@ -151,7 +152,7 @@ def test_inventory_has_every_file_of_the_sample_with_size_and_time(sample_tree):
     ],
 )
 def test_subject_of_an_entry_is_its_folders(path, subject):
-    assert Entry(path, 1, 1).subject == subject
+    assert ISLES24.subject_of(path) == subject
 
 
 @pytest.mark.parametrize(
@@ -170,7 +171,7 @@ def test_symlinks_are_followed_only_to_name_what_is_wrong_with_them(root, target
     (root.parent / "outside").write_bytes(b"x")
     link = (root / FILE).with_name("link")
     link.symlink_to(target)
-    inventory = take_inventory(root)
+    inventory = take_inventory(ISLES24, root)
     assert inventory.keys() == {FILE, link.relative_to(root).as_posix()}
     assert inventory[link.relative_to(root).as_posix()].fault is fault
 
@@ -178,26 +179,26 @@ def test_symlinks_are_followed_only_to_name_what_is_wrong_with_them(root, target
 def test_size_of_a_good_symlink_is_its_files(root):
     link = (root / FILE).with_name("link")
     link.symlink_to(root / FILE)
-    assert take_inventory(root)[link.relative_to(root).as_posix()].size == len(b"voxels")
+    assert take_inventory(ISLES24, root)[link.relative_to(root).as_posix()].size == len(b"voxels")
 
 
 def test_tree_under_a_linked_root_has_no_links_that_leave_it(root, tmp_path):
     (tmp_path / "link").symlink_to(root)
     (root / "raw_data" / "inside").symlink_to(root / FILE)
-    assert take_inventory(tmp_path / "link") == take_inventory(root)
-    assert take_inventory(root)["raw_data/inside"].fault is None
+    assert take_inventory(ISLES24, tmp_path / "link") == take_inventory(ISLES24, root)
+    assert take_inventory(ISLES24, root)["raw_data/inside"].fault is None
 
 
 def test_pipe_is_no_file(root):
     os.mkfifo(root / "raw_data" / "pipe")
-    assert take_inventory(root)["raw_data/pipe"].fault is Fault.NOT_A_FILE
+    assert take_inventory(ISLES24, root)["raw_data/pipe"].fault is Fault.NOT_A_FILE
 
 
 def test_unreadable_file_is_listed_with_its_fault():
     with reachable_folder() as folder:
         root = make_root(folder / "train")
         (root / FILE).chmod(0)
-        entry = as_nobody(take_inventory, root)[FILE]
+        entry = as_nobody(take_inventory, ISLES24, root)[FILE]
     assert (entry.size, entry.fault) == (len(b"voxels"), Fault.UNREADABLE)
 
 
@@ -206,7 +207,7 @@ def test_unreadable_folder_is_refused_by_name(mode):
     with reachable_folder() as folder:
         root = make_root(folder / "train")
         (root / FILE).parent.chmod(mode if os.getuid() == 0 else mode << 6 & 0o700)
-        finding = refusal(as_nobody, take_inventory, root)
+        finding = refusal(as_nobody, take_inventory, ISLES24, root)
         (root / FILE).parent.chmod(0o700)
     assert finding.path == f"raw_data/{SUBJECT}/ses-01"
     assert finding.mend == "grant read and search rights"
@@ -218,4 +219,4 @@ def test_symlink_into_a_closed_folder_is_listed_with_a_fault():
         (folder / "closed").mkdir(mode=0o700)
         (folder / "closed" / "file").write_bytes(b"x")
         (root / "raw_data" / "link").symlink_to(folder / "closed" / "file")
-        assert as_nobody(take_inventory, root)["raw_data/link"].fault is not None
+        assert as_nobody(take_inventory, ISLES24, root)["raw_data/link"].fault is not None

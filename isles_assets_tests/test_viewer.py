@@ -9,13 +9,16 @@ from datasets import Features, Image, IterableDataset, Value, load_dataset
 from huggingface_hub import DatasetCard
 
 from isles_assets.hub.streaming import first_row, rows_of
+from isles_assets.products.config import CARD
 from isles_assets.products.features import features
-from isles_assets.products.preview.facts import FACTS
+from isles_assets.products.preview.facts import all_facts
 from isles_assets.products.preview.pictures import PICTURES
-from isles_assets.products.preview.preview import preview_schema
-from isles_assets.products.schema import CARD, CARD_PICTURE, PREVIEW
-from isles_assets.release.subjects import SUBJECT_IDS
-from isles_assets.tables.storage import clinical_values, read_clinical_table
+from isles_assets.products.preview.product import CARD_PICTURE
+from isles_assets.tables.clinical import clinical_values, read_clinical_table
+from isles_assets_tests.isles24 import ISLES24, SMALL, SUBJECT_IDS
+from isles_assets_tests.isles24 import PREVIEW as PRODUCT
+
+(PREVIEW,) = PRODUCT.configs
 
 SCAN_LIMIT = 300_000_000
 """Bytes that the viewer reads at most for a page; a page has `PAGE` rows."""
@@ -27,21 +30,27 @@ FIRST_ROWS_ANSWER = 1_000_000
 
 @pytest.fixture(scope="module")
 def folder(built) -> Path:
-    return Path(built.settings.target().location)
+    """The dataset of all subjects: a page of the viewer is of a hundred."""
+    return Path(built.setup.target().location)
 
 
 @pytest.fixture(scope="module")
 def footer(folder):
-    return pq.read_metadata(folder / PREVIEW.path)
+    return pq.read_metadata(folder / PREVIEW.path(""))
 
 
-def test_a_row_a_subject_with_pictures_that_decode_and_the_clinical_values(folder, built):
-    table = load_dataset(str(folder), PREVIEW.name, split="train")
-    assert table["subject_id"] == list(SUBJECT_IDS)
+@pytest.fixture(scope="module")
+def small_folder(small_built) -> Path:
+    return Path(small_built.setup.target().location)
+
+
+def test_a_row_a_subject_with_pictures_that_decode_and_the_clinical_values(small_folder, small_built):
+    table = load_dataset(str(small_folder), PREVIEW.name, split="train")
+    assert table["subject_id"] == list(SMALL.subjects)
     assert table.features == features(PREVIEW)
     first = table[0]
     assert {first[picture.column].size for picture in PICTURES} == {first[PICTURES[0].column].size}
-    clinical = clinical_values(read_clinical_table(built.folder))
+    clinical = clinical_values(read_clinical_table(small_built.folder))
     for row in table.remove_columns([picture.column for picture in PICTURES]):
         assert {column: row[column] for column in clinical[row["subject_id"]]} == clinical[row["subject_id"]]
 
@@ -67,28 +76,29 @@ def test_the_first_rows_without_pictures_fit_in_the_viewers_answer(folder):
     assert len(json.dumps(rows)) + PAGE * links < FIRST_ROWS_ANSWER
 
 
-def test_the_card_declares_what_the_file_says_of_itself(folder, footer):
-    card = DatasetCard.load(folder / CARD).data.to_dict()
+def test_the_card_declares_what_the_file_says_of_itself(small_folder):
+    footer = pq.read_metadata(small_folder / PREVIEW.path(""))
+    card = DatasetCard.load(small_folder / CARD).data.to_dict()
     (info,) = [info for info in card["dataset_info"] if info["config_name"] == PREVIEW.name]
-    assert [feature["name"] for feature in info["features"]] == preview_schema().names
+    assert [feature["name"] for feature in info["features"]] == PREVIEW.schema.names
     assert {f["name"] for f in info["features"] if f.get("dtype") == "image"} == {p.column for p in PICTURES}
-    assert info["splits"] == [{"name": "train", "num_bytes": info["dataset_size"], "num_examples": 149}]
+    assert info["splits"] == [{"name": "train", "num_bytes": info["dataset_size"], "num_examples": 6}]
     stated = json.loads(footer.metadata[b"huggingface"])["info"]["features"]
     assert stated == json.loads(features(PREVIEW).arrow_schema.metadata[b"huggingface"])["info"]["features"]
     assert all(isinstance(features(PREVIEW)[picture.column], Image) for picture in PICTURES)
 
 
-def test_the_cards_picture_is_there(folder):
-    assert f"]({CARD_PICTURE})" in (folder / CARD).read_text()
-    assert (folder / CARD_PICTURE).read_bytes()[:3] == b"\xff\xd8\xff"
+def test_the_cards_picture_is_there(small_folder):
+    assert f"]({CARD_PICTURE})" in (small_folder / CARD).read_text()
+    assert (small_folder / CARD_PICTURE).read_bytes()[:3] == b"\xff\xd8\xff"
 
 
-def test_facts_are_those_of_the_volumes(folder, built):
+def test_facts_are_those_of_the_volumes(folder):
     rows = load_dataset(str(folder), PREVIEW.name, split="train").remove_columns([p.column for p in PICTURES])
     by_subject = {row["subject_id"]: row for row in rows}
     assert [s for s, row in by_subject.items() if not row["lesion_voxels"]] == ["sub-stroke0141", "sub-stroke0162"]
     assert by_subject["sub-stroke0171"]["lesion_voxels"] == 3
-    assert {fact.column for fact in FACTS} <= by_subject["sub-stroke0001"].keys()
+    assert {fact.column for fact in all_facts(ISLES24)} <= by_subject["sub-stroke0001"].keys()
 
 
 def test_who_wants_the_first_row_leaves_no_thread_that_reads_ahead_in_a_file_of_more():
@@ -105,7 +115,7 @@ def test_who_wants_the_first_row_leaves_no_thread_that_reads_ahead_in_a_file_of_
     assert given == [0, 1, 2]
 
 
-def test_the_first_row_is_decoded_as_datasets_does(folder):
-    first = first_row(rows_of(str(folder), PREVIEW.name))
-    table = load_dataset(str(folder), PREVIEW.name, split="train")
+def test_the_first_row_is_decoded_as_datasets_does(small_folder):
+    first = first_row(rows_of(str(small_folder), PREVIEW.name))
+    table = load_dataset(str(small_folder), PREVIEW.name, split="train")
     assert first == table[0]

@@ -15,9 +15,10 @@ from isles_assets.reading.workbooks import (
     read_clinical_rows,
     read_dictionary,
 )
-from isles_assets.release.clinical import BASELINE, DICTIONARY, OUTCOME, VARIABLES, WORKBOOKS, Kind
-from isles_assets.release.peculiarities import DUPLICATE_ROWS
-from isles_assets.release.subjects import SUBJECT_IDS
+from isles_assets.release.clinical import Kind
+from isles_assets.release.oddities import Trait
+from isles_assets.sample.clinical import HYPERLIPIDEMIA_2, NAN_TICI, NO_SEX
+from isles_assets_tests.isles24 import BASELINE, DICTIONARY, ISLES24, OUTCOME, VARIABLES, WORKBOOKS
 from isles_assets_tests.materials import clinical_workbook, edited_zip, headers_of, workbook
 from isles_assets_tests.project import replace
 
@@ -40,14 +41,14 @@ def put(root, content, which=BASELINE, subject=SUBJECT):
 
 
 def value_of(root, column):
-    row, findings = read_clinical(root, SUBJECT)
+    row, findings = read_clinical(ISLES24, root, SUBJECT)
     assert row is not None, findings
     return row.values[column]
 
 
 def problem_of(root, which=BASELINE):
     """What is wrong with the one workbook that something is wrong with."""
-    row, (finding,) = read_clinical(root, SUBJECT)
+    row, (finding,) = read_clinical(ISLES24, root, SUBJECT)
     assert row is None
     assert (finding.subject, finding.path, finding.fatal) == (SUBJECT, which.path(SUBJECT), True)
     assert finding.mend
@@ -173,7 +174,7 @@ def test_what_is_not_of_the_kind_is_refused(column, cell, reason):
 def test_blank_cells_are_missing_never_zero(root):
     put(root, clinical_workbook(BASELINE, {"Center": 2}))
     put(root, clinical_workbook(OUTCOME, {"TICI postinterventional": "nan", "NIHSS 24h": 0}), OUTCOME)
-    row, _ = read_clinical(root, SUBJECT)
+    row, _ = read_clinical(ISLES24, root, SUBJECT)
     assert row is not None
     assert {column: value for column, value in row.values.items() if value is not None} == {"center": 2, "nihss_24h": 0}
     assert list(row.values) == [variable.column for variable in VARIABLES]
@@ -254,7 +255,7 @@ def test_truth_value_in_a_real_cell_is_refused(root):
 @pytest.mark.parametrize("times", [1, 2, 3])
 def test_identical_rows_are_one_and_reported(root, times):
     put(root, clinical_workbook(BASELINE, *[{"Center": 2, "Age": 71.5}] * times))
-    row, findings = read_clinical(root, SUBJECT)
+    row, findings = read_clinical(ISLES24, root, SUBJECT)
     assert not findings
     assert row is not None
     assert (row.values["center"], row.values["age"]) == (2, 71.5)
@@ -277,7 +278,7 @@ def test_all_that_is_wrong_is_told_at_once(root):
     put(root, b"no workbook", OUTCOME)
     put(root, clinical_workbook(BASELINE, {"Center": 1}), subject="sub-stroke0002")
     with pytest.raises(Refusal) as caught:
-        read_clinical_rows(root, [SUBJECT, "sub-stroke0002"])
+        read_clinical_rows(ISLES24, root, [SUBJECT, "sub-stroke0002"])
     assert "5 clinical values or workbooks" in caught.value.headline
     assert sorted((finding.path, finding.problem[:15]) for finding in caught.value.findings) == [
         (BASELINE.path(SUBJECT), "`Age` holds 'ol"),
@@ -310,12 +311,14 @@ def expected(variable, row):
     return pd.to_timedelta(str(cell)).total_seconds() / 60
 
 
-def test_every_value_of_the_sample_is_what_pandas_reads(sample_tree):
-    rows = read_clinical_rows(sample_tree, SUBJECT_IDS)
-    assert [row.subject for row in rows] == list(SUBJECT_IDS)
+def test_every_value_is_what_pandas_reads(sample_tree):
+    odd = {NO_SEX, NAN_TICI, HYPERLIPIDEMIA_2, *ISLES24.subjects_with(Trait.REPEATED_ROWS)}
+    subjects = sorted({*ISLES24.subjects[::6], *odd})
+    rows = read_clinical_rows(ISLES24, sample_tree, subjects)
+    assert [row.subject for row in rows] == subjects
     for row in rows:
         assert dict(row.values) == as_pandas_reads(sample_tree, row.subject), row.subject
-    assert {row.subject for row in rows if row.repeated} == set(DUPLICATE_ROWS.subjects)
+    assert {row.subject for row in rows if row.repeated} == set(ISLES24.subjects_with(Trait.REPEATED_ROWS))
 
 
 def dictionary(*rows, sheet=DICTIONARY.sheet, header=DICTIONARY.headers, above=2):
@@ -328,7 +331,7 @@ ROWS = [["", "Identifier", None, "text", ""], ["", "Age", "years", "integer", ""
 
 def test_dictionary_is_read_below_its_header(tmp_path):
     replace(tmp_path / DICTIONARY.path, dictionary(*ROWS))
-    assert read_dictionary(tmp_path) == [
+    assert read_dictionary(DICTIONARY, tmp_path) == [
         DictionaryEntry("Identifier", ""),
         DictionaryEntry("Age", "years"),
         DictionaryEntry("Sex", ""),
@@ -350,12 +353,12 @@ def test_dictionary_that_is_not_the_releases_is_refused(tmp_path, content, probl
     if content is not None:
         replace(tmp_path / DICTIONARY.path, content)
     with pytest.raises(WorkbookError, match=problem):
-        read_dictionary(tmp_path)
+        read_dictionary(DICTIONARY, tmp_path)
 
 
-def test_outcome_with_nothing_but_its_header_is_all_missing_and_reported(tree):
-    replace(tree / OUTCOME.path("sub-stroke0014"), workbook([headers_of(OUTCOME)]))
-    row, findings = read_clinical(tree, "sub-stroke0014")
+def test_outcome_with_nothing_but_its_header_is_all_missing_and_reported(small_tree):
+    replace(small_tree / OUTCOME.path("sub-stroke0014"), workbook([headers_of(OUTCOME)]))
+    row, findings = read_clinical(ISLES24, small_tree, "sub-stroke0014")
     assert findings == []
     assert {row.values[variable.column] for variable in VARIABLES if variable.workbook is OUTCOME} == {None}
     assert row.values["age"] is not None

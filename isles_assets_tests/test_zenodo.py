@@ -7,9 +7,9 @@ from email.utils import formatdate
 import pytest
 
 from isles_assets.lib.findings import Refusal
-from isles_assets.release.record import RELEASE
 from isles_assets.source.patience import PassingError
 from isles_assets.source.zenodo import Zenodo
+from isles_assets_tests.isles24 import ISLES24
 from isles_assets_tests.zenodo_server import FAST, Deposit, Status, ZenodoServer, record_of
 
 
@@ -178,9 +178,10 @@ def test_a_server_that_does_not_say_what_is_newest_is_no_reason_to_stop(server, 
 
 
 def test_the_release_that_is_pinned_is_the_one_of_the_fact_sheet():
-    assert (RELEASE.record, RELEASE.size) == ("17652035", 99_022_114_670)
-    assert RELEASE.md5 == "4959a5dd2438d53e3c86d6858484e781"
+    pinned = ISLES24.record
+    assert (pinned.record, pinned.size) == ("17652035", 99_022_114_670)
+    assert pinned.md5 == "4959a5dd2438d53e3c86d6858484e781"
     zenodo = Zenodo()
-    assert zenodo.content_url(RELEASE.record, RELEASE.archive) == (
+    assert zenodo.content_url(pinned.record, pinned.archive) == (
         "https://zenodo.org/api/records/17652035/files/train.7z/content"
     )

@@ -14,7 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
-from isles_assets.release.record import RELEASE, Record
+from isles_assets.release.isles24 import ISLES24
+from isles_assets.release.zenodo_record import ZenodoRecord
 from isles_assets.source.patience import Patience
 from isles_assets_tests.connections import drop
 
@@ -24,17 +25,17 @@ FAST = Patience(in_all=1.5, first=0.01, longest=0.05, connect=20, stall=20)
 _PIECE = 1 << 16
 
 
-def record_of(content: Path, **facts: Any) -> Record:
-    """A record that pins the archive at `content`, with other `facts` than the release's if any are given."""
+def record_of(content: Path, record: ZenodoRecord = ISLES24.record) -> ZenodoRecord:
+    """A record like `record` that pins the archive at `content`."""
     digest = md5(content.read_bytes(), usedforsecurity=False).hexdigest()
-    return replace(RELEASE, **{"size": content.stat().st_size, "md5": digest, **facts})
+    return replace(record, size=content.stat().st_size, md5=digest)
 
 
 @dataclass
 class Deposit:
     """A record on the server: what is said of its archive, and the bytes that are sent."""
 
-    record: Record
+    record: ZenodoRecord
     content: Path
     date: str = "2025-11-20"
     etag: str | None = ""

@@ -63,7 +63,7 @@ class Setup:
     @property
     def origin(self) -> str:
         """Where the tree comes from, for people."""
-        return "ISLES_RAW_ROOT" if self.raw_root else self.source
+        return "ISLES_RAW_ROOT" if self.raw_root else self.source.value
 
     @property
     def tree(self) -> Path:

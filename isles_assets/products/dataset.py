@@ -1,12 +1,11 @@
 """`Dataset`: what is published of a release, before anything is made: its products, configs and files in the repo."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from isles_assets.products import registry
 from isles_assets.products.config import CARD, Config
 from isles_assets.products.product import Product
-from isles_assets.products.registry import PRODUCTS
 from isles_assets.release.release import Release
 
 
@@ -18,9 +17,9 @@ class Dataset:
     products: tuple[Product, ...]
 
     @classmethod
-    def of(cls, release: Release, products: Sequence[type[Product]] = PRODUCTS) -> "Dataset":
-        """The dataset of `release` with those of `products` that can be made of it."""
-        return cls(release, tuple(product(release) for product in products if product.fits(release)))
+    def of(cls, release: Release) -> "Dataset":
+        """The dataset of `release` with those of the registered products that can be made of it."""
+        return cls(release, tuple(product(release) for product in registry.PRODUCTS if product.fits(release)))
 
     @cached_property
     def configs(self) -> tuple[Config, ...]:

@@ -46,6 +46,18 @@ class Release:
     tags: tuple[str, ...] = ()
     task_categories: tuple[str, ...] = ("image-segmentation",)
 
+    def __post_init__(self) -> None:
+        """Raises `ValueError` for a table that is at odds with itself, when the code is loaded."""
+        columns = [*(volume.column for volume in self.volumes), *(variable.column for variable in self.variables)]
+        if twice := {column for column in columns if columns.count(column) > 1}:
+            raise ValueError(f"{self.name}: more than one column is named {', '.join(sorted(twice))}")
+        if unknown := {*self.examples, *self.first_look}.difference(columns):
+            raise ValueError(
+                f"{self.name}: examples or first_look name {', '.join(sorted(unknown))}, which is no column"
+            )
+        if strange := {variable.workbook for variable in self.variables}.difference(self.workbooks):
+            raise ValueError(f"{self.name}: {', '.join(book.entities for book in strange)} is not among the workbooks")
+
     @property
     def version(self) -> str:
         """The record's version, such as `v7`."""
