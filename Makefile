@@ -7,7 +7,7 @@ QUIET := PYTHONWARNINGS="ignore:Function"
 # Dagster reads .env, too.
 -include .env
 
-.PHONY: setup demo test test-long versions lint ui bench
+.PHONY: setup demo test test-long versions lint settings ui bench
 
 setup: $(READY)
 
@@ -36,6 +36,10 @@ lint: setup
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
+
+# .env.example and the settings in README and guide, from their declarations.
+settings: setup
+	$(VENV)/bin/python -m isles_assets.graph.settings_docs
 
 # With DAGSTER_MODULE_NAME set, Dagster's webserver never comes up.
 ui: setup

@@ -1,7 +1,5 @@
 """The contract of the graph: what a user, a saved link or an automation relies on by name."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import dagster as dg
@@ -9,9 +7,11 @@ import pytest
 
 from isles_assets.definitions import build_defs
 from isles_assets.graph.settings import DefinitionSettings, Settings, variables
+from isles_assets.graph.settings_docs import documents
 from isles_assets.hub.local import LocalHub
 from isles_assets.lib.findings import Refusal
 from isles_assets_tests.isles24 import DATASET, ISLES24, SUBJECT_IDS
+from isles_assets_tests.processes import REPOSITORY
 from isles_assets_tests.project import Project
 from isles_assets_tests.toy import TOY
 
@@ -208,19 +208,14 @@ def test_a_setting_that_cannot_be_used_fails_the_run_before_any_step(
     assert not (tmp_path / "data").exists()
 
 
-def test_every_variable_is_in_the_example_and_the_readme():
-    root = Path(__file__).parent.parent
-    for document in (".env.example", "README.md"):
-        text = (root / document).read_text()
-        assert all(variable.name in text for variable in variables())
+def test_what_is_written_of_the_settings_is_what_they_declare():
+    """If not: `make settings`."""
+    for path, text in documents(ISLES24, REPOSITORY).items():
+        assert path.read_text() == text, path
 
 
-def test_the_package_and_its_domain_code_need_no_dagster():
-    code = (
-        "import sys, isles_assets, isles_assets.products.preview.product, isles_assets.publication.guard,"
-        " isles_assets.hub.local,"
-        " isles_assets.hub.verification, isles_assets.cli.restore, isles_assets.sample.tree,"
-        " isles_assets.source.arrival, isles_assets.lib.workers;"
-        " sys.exit('dagster' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+def test_every_field_of_the_settings_is_declared_with_its_variable():
+    fields = {**Settings.model_fields, **DefinitionSettings.model_fields}
+    assert len(list(variables())) == len(fields)
+    assert len({variable.name for variable in variables()}) == len(fields)
+    assert all(variable.meaning and variable.name.startswith("ISLES_") for variable in variables())

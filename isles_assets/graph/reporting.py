@@ -62,7 +62,7 @@ def _metadata_value(value: Any) -> dg.MetadataValue:
         case Path():
             return dg.MetadataValue.path(value)
         case str():
-            return dg.MetadataValue.text(value)
+            return dg.MetadataValue.text(str(value))  # of an enum, too
         case _:
             return dg.MetadataValue.json(value)
 

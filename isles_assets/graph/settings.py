@@ -80,7 +80,7 @@ class Settings(dg.ConfigurableResource):
         "`local`: a folder laid out exactly as the Hub repo. `huggingface`: the Hub at `HF_ENDPOINT`",
         default=HubTarget.local,
     )  # fmt: skip
-    hub_repo: str | None = _setting("ISLES_HUB_REPO", Topic.TARGET, "dataset repo, <owner>/<name>", default="{repo}")
+    hub_repo: str | None = _setting("ISLES_HUB_REPO", Topic.TARGET, "dataset repo, owner/name", default="{repo}")
     workers: int | None = _setting(
         "ISLES_WORKERS", Topic.RUNS, "processes that build shards inside one run", default="number of cores", ge=1
     )
@@ -139,8 +139,8 @@ class DefinitionSettings(pydantic.BaseModel):
 
     partitions_per_run: int | None = _setting(
         "ISLES_PARTITIONS_PER_RUN", Topic.RUNS,
-        "unset: a backfill of `subject_shard` is one run; N: runs of N partitions, for [several machines]"
-        "(docs/cluster.md)",
+        "partitions of `subject_shard` in one run of a backfill, for several machines (docs/cluster.md); unset: all of "
+        "them",
         ge=1,
     )  # fmt: skip
     webhook_url: str | None = _setting(
