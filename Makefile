@@ -39,7 +39,7 @@ lint: setup
 
 # .env.example and the settings in README and guide, from their declarations.
 settings: setup
-	$(VENV)/bin/python -m isles_assets.graph.settings_docs
+	$(VENV)/bin/python docs/settings.py
 
 # With DAGSTER_MODULE_NAME set, Dagster's webserver never comes up.
 ui: setup

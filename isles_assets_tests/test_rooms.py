@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "cli": {"lib", "release", "reading", "tables", "products", "publication", "hub", "sample"},
     "graph": set(ROOMS) - {"cli"},
 }
-KNOW_ISLES24 = {"definitions.py", "cli/restore.py", "cli/sample.py", "cli/summary.py", "graph/settings_docs.py"}
+KNOW_ISLES24 = {"definitions.py", "cli/restore.py", "cli/sample.py", "cli/summary.py"}
 MAKE_THE_SAMPLE = {"cli/sample.py", "graph/assets.py"}
 COMMAND = re.compile(r"\b(dagster (asset|job|dev|run|definitions)|dg (launch|check|list))\b")
 OF_A_RELEASE = re.compile(r"isles'?24|stroke|ncct|lesion|zenodo", re.IGNORECASE)

@@ -4,6 +4,7 @@ A failed blocking check stops what is downstream in its own run. `hub_dataset` d
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 
 import dagster as dg
@@ -12,6 +13,7 @@ from pydantic import Field
 from isles_assets.graph.commands import render
 from isles_assets.graph.reporting import of_findings
 from isles_assets.graph.settings import Settings
+from isles_assets.graph.setup import Setup
 from isles_assets.hub.target import Target
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local
 from isles_assets.lib.findings import Finding, fatal, found, summarize
@@ -27,32 +29,33 @@ _EVALUATIONS_ASKED = 10
 
 def property_check(release: Release, prop: Property) -> dg.AssetChecksDefinition:
     """The asset check that enforces `prop` on `release`."""
-    sentence = prop.sentence_of(release)
 
-    @dg.asset_check(name=prop.name, asset=prop.asset, description=sentence, blocking=prop.blocking)
-    def check(
-        context: dg.AssetCheckExecutionContext, settings: Settings, dataset: dg.ResourceParam[Dataset]
-    ) -> dg.AssetCheckResult:
-        setup = settings.setup(dataset)
-        severity = dg.AssetCheckSeverity.ERROR if prop.blocking else dg.AssetCheckSeverity.WARN
-        return _result(context, prop.name, severity, lambda: list(prop.find(Evidence(setup.tree, setup.folder))))
+    def find(setup: Setup) -> list[Finding]:
+        return list(prop.find(Evidence(setup.tree, setup.folder)))
 
-    return check
+    return _check(prop.asset, prop.name, prop.sentence_of(release), find, blocking=prop.blocking)
 
 
 def publication_check(verify: Callable[[Target, Publication], list[Finding]]) -> dg.AssetChecksDefinition:
     """The asset check on what is published that `verify` makes; it can be run alone at any later time."""
 
-    @dg.asset_check(name=verify.__name__, asset="hub_dataset", description=verify.__doc__)
+    def find(setup: Setup) -> list[Finding]:
+        return verify(setup.target(), recorded_publication(setup.dataset, setup.folder, setup.repo))
+
+    return _check("hub_dataset", verify.__name__, verify.__doc__ or "", find)
+
+
+def _check(
+    asset: str, name: str, sentence: str, find: Callable[[Setup], list[Finding]], *, blocking: bool | None = None
+) -> dg.AssetChecksDefinition:
+    """A check of what `find` finds. One that could block and does not only warns."""
+    severity = dg.AssetCheckSeverity.WARN if blocking is False else dg.AssetCheckSeverity.ERROR
+
+    @dg.asset_check(name=name, asset=asset, description=sentence, blocking=bool(blocking))
     def check(
         context: dg.AssetCheckExecutionContext, settings: Settings, dataset: dg.ResourceParam[Dataset]
     ) -> dg.AssetCheckResult:
-        setup = settings.setup(dataset)
-
-        def find() -> list[Finding]:
-            return verify(setup.target(), recorded_publication(dataset, setup.folder, setup.repo))
-
-        return _result(context, verify.__name__, dg.AssetCheckSeverity.ERROR, find)
+        return _result(context, name, severity, partial(find, settings.setup(dataset)))
 
     return check
 
@@ -105,7 +108,7 @@ def _result(
     severity: dg.AssetCheckSeverity,
     find: Callable[[], Sequence[Finding]],
 ) -> dg.AssetCheckResult:
-    """What `find` finds, in the UI and in the log; what cannot be looked at is found wanting."""
+    """What `find` finds, in the UI and in the log; an input that cannot be read fails the check."""
     findings = found(find)
     if bad := fatal(findings):
         say = context.log.error if severity is dg.AssetCheckSeverity.ERROR else context.log.warning

@@ -5,13 +5,15 @@
 
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from isles_assets.graph.settings import Topic, Variable, variables
 from isles_assets.lib.markdown import markdown_table
+from isles_assets.release.isles24 import ISLES24
 from isles_assets.release.release import Release
 
+ROOT = Path(__file__).parents[1]
 _WIDTH = 118
 _BEGIN, _END = "<!-- settings: written by `make settings` -->", "<!-- /settings -->"
 _OF_OTHERS = Variable(
@@ -87,16 +89,15 @@ def _between(text: str, content: str) -> str:
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
-def write(release: Release, root: Path) -> Iterable[Path]:
-    """Bring the documents up to date; those that were not."""
-    for path, text in documents(release, root).items():
-        if not path.exists() or path.read_text() != text:
+def main() -> int:
+    """Bring the documents up to date; with `--check` only say which are not, and fail."""
+    wrong = [(path, text) for path, text in documents(ISLES24, ROOT).items() if path.read_text() != text]
+    for path, text in wrong:
+        if sys.argv[1:] != ["--check"]:
             path.write_text(text)
-            yield path
+        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+    return 1 if wrong and sys.argv[1:] == ["--check"] else 0
 
 
 if __name__ == "__main__":
-    from isles_assets.release.isles24 import ISLES24
-
-    for changed in write(ISLES24, Path.cwd()):
-        sys.stdout.write(f"{changed}\n")
+    sys.exit(main())
