@@ -194,13 +194,14 @@ def test_stale_files_go_in_the_same_commit_and_files_of_others_stay(hub, target,
         {
             "data/train-00000-of-00149.parquet": b"old layout",
             "data/train/sub-stroke0160.parquet": b"dropped subject",
+            f"{CONFIGS[1].folder}/train/sub-stroke0018.parquet": b"another config",
             "notes/mine.md": b"mine",
         },
     )
     moves = moves_of_main(hub)
     published = target.publish(small)
     assert moves_of_main(hub) == moves + 1
-    assert published.changes.by_kind()["removed"] == ["sub-stroke0160", "train-00000-of-00149"]
+    assert published.changes.by_kind()["removed"] == ["sub-stroke0018", "sub-stroke0160", "train-00000-of-00149"]
     assert set(hub.files(REPO)) - {".gitattributes"} == {file.path for file in small.files} | {"notes/mine.md"}
 
 
