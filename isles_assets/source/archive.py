@@ -25,7 +25,7 @@ from isles_assets.lib.findings import Finding, Refusal, name_some
 from isles_assets.lib.progress import ByteProgress
 from isles_assets.release.release import Release
 
-_HEADLINE = "The release was not extracted."
+NOT_EXTRACTED = "The release was not extracted."
 _MEND_OTHER = "do not use this archive: it is not the release's, or somebody has changed it"
 _MEND_DAMAGED = "remove it and materialize zenodo_archive again; if it recurs, check the disk"
 
@@ -64,7 +64,7 @@ def members(archive: Path) -> list[Member]:
         blocks = {id(folder): number for number, folder in enumerate(_streams(content).unpackinfo.folders)}
         found = [_member(entry, blocks) for entry in entries if not entry.is_directory]
     if findings := [*_unsafe(entries), *_clashes(entries)]:
-        raise Refusal(_HEADLINE, findings)
+        raise Refusal(NOT_EXTRACTED, findings)
     return found
 
 
@@ -77,7 +77,7 @@ def extract_release(
     not hold the release, is unsafe or damaged, and for a disk that is too small.
     """
     if tree.exists():
-        raise Refusal.of(_HEADLINE, "exists already", "move it away", path=str(tree))
+        raise Refusal.of(NOT_EXTRACTED, "exists already", "move it away", path=str(tree))
     top = release.record.top
     found = {member.name: member for member in members(archive)}
     wanted = [member for name, member in found.items() if name.startswith(f"{top}/")]
@@ -85,12 +85,12 @@ def extract_release(
     if others := [name for name in found if not name.startswith(f"{top}/")]:
         say(f"Leaving out what is not in `{top}`: {name_some(others)}")
     size = sum(member.size for member in wanted)
-    with explained(tree, headline=_HEADLINE):
+    with explained(tree, headline=NOT_EXTRACTED):
         tree.parent.mkdir(parents=True, exist_ok=True)
         sweep(tree.parent)
         if problem := lack_of_room(tree, size):
             mend = "free space, or set ISLES_DATA_DIR to a larger disk; then run again"
-            raise Refusal.of(_HEADLINE, problem, mend, path=str(tree.parent))
+            raise Refusal.of(NOT_EXTRACTED, problem, mend, path=str(tree.parent))
         partial = temporary_beside(tree)
         try:
             extract(archive, wanted, partial, workers=workers, progress=ByteProgress("Extracted", size, say))
@@ -219,16 +219,12 @@ def _opened(archive: Path, file: BinaryIO) -> Iterator[py7zr.SevenZipFile]:
             yield content
     except (Refusal, MemoryError, _StoppedError):
         raise
-    except _DamageError as error:
-        raise _damaged(archive, str(error)) from error
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in _OF_DECOMPRESSORS:
             raise
-        raise _damaged(archive, f"is damaged, or no 7z archive ({type(error).__name__}: {error})") from error
-
-
-def _damaged(archive: Path, problem: str) -> Refusal:
-    return Refusal.of(_HEADLINE, problem, _MEND_DAMAGED, path=str(archive))
+        unforeseen = f"is damaged, or no 7z archive ({type(error).__name__}: {error})"
+        problem = str(error) if isinstance(error, _DamageError) else unforeseen
+        raise Refusal.of(NOT_EXTRACTED, problem, _MEND_DAMAGED, path=str(archive)) from error
 
 
 def _streams(content: py7zr.SevenZipFile) -> Any:
@@ -249,7 +245,7 @@ def _check_release(archive: Path, release: Release, names: Container[str]) -> No
     expected = (f"{release.record.top}/{path}" for path in release.expected_paths())
     if missing := [name for name in expected if name not in names]:
         findings = [Finding("is not in the archive", _MEND_OTHER, path=name) for name in missing]
-        raise Refusal(f"{_HEADLINE} {archive} does not hold it.", findings)
+        raise Refusal(f"{NOT_EXTRACTED} {archive} does not hold it.", findings)
 
 
 def _unsafe(entries: Iterable[Any]) -> Iterator[Finding]:
@@ -266,17 +262,16 @@ def _unsafe(entries: Iterable[Any]) -> Iterator[Finding]:
 def _problem_of(name: str) -> str:
     """What is wrong with a member's name; empty for nothing."""
     parts = name.split("/")
-    if name.startswith("/") or re.match("[A-Za-z]:", name):
-        return "is an absolute path"
-    if ".." in parts:
-        return "leads out of the folder"
-    if "\\" in name or not name.isprintable():
-        return "has a character that no name of the release has"
-    if "" in parts or "." in parts:
-        return "is no plain path"
-    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
-        return "is longer than file systems allow"
-    return ""
+    problems = {
+        "is an absolute path": name.startswith("/") or re.match("[A-Za-z]:", name),
+        "leads out of the folder": ".." in parts,
+        "has a character that no name of the release has": "\\" in name or not name.isprintable(),
+        "is no plain path": "" in parts or "." in parts,
+        "is longer than file systems allow": any(
+            len(part.encode(errors="surrogatepass")) > _LONGEST_NAME for part in parts
+        ),
+    }
+    return next((problem for problem, is_so in problems.items() if is_so), "")
 
 
 def _clashes(entries: Iterable[Any]) -> Iterator[Finding]:

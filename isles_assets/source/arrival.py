@@ -10,12 +10,12 @@ from isles_assets.lib.findings import Finding, Materialize, Refusal
 from isles_assets.lib.progress import readable_bytes
 from isles_assets.release.release import Release
 from isles_assets.release.zenodo_record import ZenodoRecord
-from isles_assets.source.archive import extract_release
+from isles_assets.source.archive import NOT_EXTRACTED, extract_release
 from isles_assets.source.download import download
 from isles_assets.source.partial import size_so_far
-from isles_assets.source.patience import LONG, Patience
+from isles_assets.source.patience import LONG, NOT_DOWNLOADED, Patience
 from isles_assets.source.verified import is_known, note_beside, read_note, verify
-from isles_assets.source.zenodo import NOT_DOWNLOADED, Zenodo
+from isles_assets.source.zenodo import Zenodo
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,8 @@ def unpack(release: Release, places: Places, *, workers: int, say: Callable[[str
         return
     if not is_known(places.archive, record):
         problem = "was not seen to be the pinned one" if places.archive.exists() else "is not there"
-        raise Refusal.of(
-            "The release was not extracted.", problem, Materialize(("zenodo_archive",)), path=str(places.archive)
-        )
+        mend = Materialize(("zenodo_archive",))
+        raise Refusal.of(NOT_EXTRACTED, problem, mend, path=str(places.archive))
     with written_whole(note_beside(places.tree)) as temporary:
         temporary.write_text(json.dumps(_origin(record)))
     extract_release(release, places.archive, places.tree, workers=workers, say=say)

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import requests
 
-from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import ByteProgress
 from isles_assets.release.zenodo_record import ZenodoRecord
 from isles_assets.source.partial import Partial
-from isles_assets.source.patience import LEAST_PROGRESS, LONG, PassingError, Patience, patiently
-from isles_assets.source.zenodo import NOT_DOWNLOADED, Zenodo, get
+from isles_assets.source.patience import LEAST_PROGRESS, LONG, PassingError, Patience, not_downloaded, patiently
+from isles_assets.source.zenodo import Zenodo, get
 
 MOST_BEGINNINGS = 3
 """Times that a download is begun anew because the file has changed on the server."""
@@ -46,15 +45,14 @@ def download(
         arrival = _Arrival(record, partial, zenodo, patience, progress)
         for _ in range(MOST_BEGINNINGS):
             try:
-                patiently(arrival.go_on, patience, say, NOT_DOWNLOADED, arrival.url, lambda: partial.size)
+                patiently(arrival.go_on, patience, say, arrival.url, lambda: partial.size)
                 break
             except _ChangedError as change:
                 say(f"Beginning anew: {change}")
                 partial.begin(None)
         else:
             problem = f"was another file each of {MOST_BEGINNINGS} times"
-            mend = "run again later, or use another endpoint"
-            raise Refusal.of(NOT_DOWNLOADED, problem, mend, path=arrival.url)
+            raise not_downloaded(problem, "run again later, or use another endpoint", path=arrival.url)
         partial.finish()
 
 
@@ -84,7 +82,7 @@ class _Arrival:
                 new = piece[known:]
                 known -= len(piece) - len(new)
                 if part.size + len(new) > self._record.size:
-                    raise Refusal.of(NOT_DOWNLOADED, "sends more bytes than the file has", _MEND, path=self.url)
+                    raise not_downloaded("sends more bytes than the file has", _MEND, path=self.url)
                 part.append(new)
                 self._progress.reach(part.size)
         if part.size < self._record.size:
@@ -94,26 +92,21 @@ class _Arrival:
         """See what the answer is; return how many bytes at its start are there already."""
         part, etag = self._partial, _strong_etag(response)
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise Refusal.of(NOT_DOWNLOADED, "compresses what it sends", _MEND, path=self.url)
-        if response.status_code == HTTPStatus.PARTIAL_CONTENT:
-            start, size = self._range(response)
-            if size != self._record.size:
-                raise self._changed(f"it has {size} bytes now")
+            raise not_downloaded("compresses what it sends", _MEND, path=self.url)
+        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise self._changed("it has fewer bytes now")
+        in_part = response.status_code == HTTPStatus.PARTIAL_CONTENT
+        whole = 0, int(response.headers.get("Content-Length", self._record.size))
+        start, size = self._range(response) if in_part else whole
+        if size != self._record.size:
+            raise self._changed(f"it has {size} bytes now")
+        if in_part:
             if etag and part.etag and etag != part.etag:
                 raise self._changed(f"its ETag is {etag} now")
             if start != part.size:
-                raise Refusal.of(
-                    NOT_DOWNLOADED,
-                    f"was asked for bytes from {part.size} on, and answers those from {start} on",
-                    _MEND,
-                    path=self.url,
-                )
+                problem = f"was asked for bytes from {part.size} on, and answers those from {start} on"
+                raise not_downloaded(problem, _MEND, path=self.url)
             return 0
-        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise self._changed("it has fewer bytes now")
-        size = int(response.headers.get("Content-Length", self._record.size))
-        if size != self._record.size:
-            raise self._changed(f"it has {size} bytes now")
         if not part.size:
             part.begin(etag)
         elif not etag:
@@ -126,16 +119,14 @@ class _Arrival:
         """What to raise: a refusal by Zenodo's own word if it has another archive now."""
         self._zenodo.check_now(self._record)
         if not self._partial.size:
-            return Refusal.of(
-                NOT_DOWNLOADED, f"is not the file that Zenodo's record describes: {how}", _MEND, path=self.url
-            )
+            return not_downloaded(f"is not the file that Zenodo's record describes: {how}", _MEND, path=self.url)
         return _ChangedError(f"{self.url} has changed on the server: {how}")
 
     def _range(self, response: requests.Response) -> tuple[int, int]:
         """First byte and size of the whole that a partial answer states."""
         stated = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if not stated:
-            raise Refusal.of(NOT_DOWNLOADED, "answers a part of the file and does not say which", _MEND, path=self.url)
+            raise not_downloaded("answers a part of the file and does not say which", _MEND, path=self.url)
         return int(stated[1]), self._record.size if stated[2] == "*" else int(stated[2])
 
     def _pieces(self, response: requests.Response) -> Iterator[bytes]:

@@ -11,17 +11,17 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
 import pydantic
 
 from isles_assets.lib.files import explained, sync_folder, written_whole
-from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import ByteProgress, readable_bytes
 from isles_assets.release.zenodo_record import ZenodoRecord
+from isles_assets.source.patience import not_downloaded
 from isles_assets.source.verified import note_beside, remember
-from isles_assets.source.zenodo import NOT_DOWNLOADED
 
 NOTED_EVERY = 256 << 20
 """Bytes after which the digest is noted."""
@@ -29,6 +29,7 @@ NOTED_EVERY = 256 << 20
 _BUFFER = 4 << 20
 _IDENTITY = ("record", "archive", "size", "md5")
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
+_md5 = partial(hashlib.md5, usedforsecurity=False)
 
 Position = Annotated[int, pydantic.Field(gt=0)]
 
@@ -79,16 +80,13 @@ class Partial:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
-                    raise Refusal.of(
-                        NOT_DOWNLOADED, "another process is downloading it", "wait for it, or end it", path=str(part)
-                    ) from error
+                    problem, mend = "another process is downloading it", "wait for it, or end it"
+                    raise not_downloaded(problem, mend, path=str(part)) from error
                 if path.exists():  # and then what is open here may be that file
-                    raise Refusal.of(
-                        NOT_DOWNLOADED, "another process has just completed it", "run again", path=str(path)
-                    )
-                partial = cls(path, record, file, say, noted_every)
-                partial._take_over()
-                yield partial
+                    raise not_downloaded("another process has just completed it", "run again", path=str(path))
+                opened = cls(path, record, file, say, noted_every)
+                opened._take_over()
+                yield opened
 
     @property
     def etag(self) -> str | None:
@@ -117,16 +115,14 @@ class Partial:
         md5 = self._digest.hexdigest()
         if md5 != self._record.md5:
             self._part.unlink()
-            self._forget()
+            note_beside(self._part).unlink(missing_ok=True)
             problem = f"arrived with md5 {md5} instead of {self._record.md5}, and was not kept"
-            raise Refusal.of(
-                NOT_DOWNLOADED, problem, "run again; if it recurs, check network and disk", path=str(self._path)
-            )
+            raise not_downloaded(problem, "run again; if it recurs, check network and disk", path=str(self._path))
         os.fsync(self._file.fileno())
         remember(self._path, self._part, md5)
         self._part.rename(self._path)
         sync_folder(self._path.parent)
-        self._forget()
+        note_beside(self._part).unlink(missing_ok=True)
 
     def _take_over(self) -> None:
         """Keep of what is there all that is known to be right."""
@@ -136,11 +132,9 @@ class Partial:
         note = self._read_note()
         if note is None or not note.is_of(self._record) or there > self._record.size:
             what = f"record {note.record}, {note.size} bytes, md5 {note.md5}" if note else "something unknown"
-            self._say(
-                f"Dropping {readable_bytes(there)} in {self._part}: they are of {what}, not of the pinned archive"
-            )
-            self._cut(0, _md5())
-            return
+            drops = f"Dropping {readable_bytes(there)} in {self._part}"
+            self._say(f"{drops}: they are of {what}, not of the pinned archive")
+            return self._cut(0, _md5())
         self._note = note
         self._say(f"Reading the {readable_bytes(there)} that have arrived before, for their MD5")
         self._read(there, trusted=note.boot is not None and note.boot == _boot())
@@ -185,9 +179,6 @@ class Partial:
         with written_whole(note_beside(self._part)) as temporary:
             temporary.write_text(self._note.model_dump_json())
 
-    def _forget(self) -> None:
-        note_beside(self._part).unlink(missing_ok=True)
-
 
 def part_beside(path: Path) -> Path:
     """Where the bytes are kept until `path` is complete."""
@@ -199,10 +190,6 @@ def size_so_far(path: Path) -> int:
     with suppress(FileNotFoundError):
         return part_beside(path).stat().st_size
     return 0
-
-
-def _md5() -> "hashlib._Hash":
-    return hashlib.md5(usedforsecurity=False)
 
 
 def _boot() -> str | None:

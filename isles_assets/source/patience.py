@@ -3,12 +3,16 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import readable_time
 
 Result = TypeVar("Result")
+
+NOT_DOWNLOADED = "The release was not downloaded."
+not_downloaded = partial(Refusal.of, NOT_DOWNLOADED)
 
 LEAST_PROGRESS = 1 << 16
 """Bytes that a connection must bring to count as alive, and an attempt to count as progress."""
@@ -54,14 +58,13 @@ def patiently(
     attempt: Callable[[], Result],
     patience: Patience,
     say: Callable[[str], None],
-    headline: str,
     url: str,
     reached: Callable[[], int] = lambda: 0,
 ) -> Result:
     """What `attempt` returns once it raises no `PassingError`.
 
     `reached` tells how far the attempts have come, in bytes; whenever that is `LEAST_PROGRESS` further than ever
-    before, all patience is back. Raises `Refusal` with `headline` when it is at an end.
+    before, all patience is back. Raises `Refusal` when it is at an end.
     """
     furthest, since, pause = reached(), time.monotonic(), patience.first
     while True:
@@ -77,7 +80,7 @@ def patiently(
                 if error.pause is not None:
                     problem += f", and the server asks to wait for {readable_time(error.pause)}"
                 mend = "run again later: what has arrived is kept" if reached() else "run again later"
-                raise Refusal.of(headline, problem, mend, path=url) from error
+                raise not_downloaded(problem, mend, path=url) from error
             say(f"{url}: {error}; going on in {readable_time(rest)}")
             time.sleep(rest)
             pause = min(2 * pause, patience.longest)

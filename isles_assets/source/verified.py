@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from isles_assets.lib.files import explained, written_whole
@@ -12,8 +13,8 @@ from isles_assets.release.release import Release
 from isles_assets.release.zenodo_record import ZenodoRecord
 
 _BUFFER = 4 << 20
-_NOT_USED = "The archive that is there was not used."
-_ANOTHER_PLACE = "remove it, or move it away, to have the pinned one downloaded"
+_not_used = partial(Refusal.of, "The archive that is there was not used.")
+_MEND = "remove it, or move it away, to have the pinned one downloaded"
 
 
 def note_beside(path: Path) -> Path:
@@ -23,18 +24,14 @@ def note_beside(path: Path) -> Path:
 
 def remember(path: Path, status_of: Path, md5: str) -> None:
     """Note that the file that is now at `status_of`, and will be at `path`, has this `md5`."""
-    status = status_of.stat()
     with written_whole(note_beside(path)) as temporary:
-        temporary.write_text(json.dumps({"size": status.st_size, "mtime_ns": status.st_mtime_ns, "md5": md5}))
+        temporary.write_text(json.dumps(_note_of(status_of, md5)))
 
 
 def is_known(path: Path, record: ZenodoRecord) -> bool:
     """Whether `path` is the archive of `record`, as was seen when it was read and its size and time say since."""
-    if not path.is_file():
-        return False
-    status = path.stat()
-    note = {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "md5": record.md5}
-    return status.st_size == record.size and read_note(note_beside(path)) == note
+    has_size = path.is_file() and path.stat().st_size == record.size
+    return has_size and read_note(note_beside(path)) == _note_of(path, record.md5)
 
 
 def read_note(path: Path) -> object:
@@ -54,25 +51,16 @@ def verify(path: Path, release: Release, say: Callable[[str], None]) -> None:
     if is_known(path, record):
         return
     with explained(path):
-        status = path.stat()
+        size = path.stat().st_size
         if not path.is_file():
-            raise Refusal.of(_NOT_USED, "is not a file", _ANOTHER_PLACE, path=str(path))
-        if status.st_size != record.size:
-            raise Refusal.of(
-                _NOT_USED,
-                f"has {status.st_size} bytes, which is {_which(release, status.st_size)}",
-                _ANOTHER_PLACE,
-                path=str(path),
-            )
+            raise _not_used("is not a file", _MEND, path=str(path))
+        if size != record.size:
+            raise _not_used(f"has {size} bytes, which is {_which(release, size)}", _MEND, path=str(path))
         say(f"Reading {path} to see that it is the pinned one")
         md5 = md5_of(path, ByteProgress(path.name, record.size, say))
         if md5 != record.md5:
-            raise Refusal.of(
-                _NOT_USED,
-                f"has the size of {record.version}, but md5 {md5} instead of {record.md5}",
-                _ANOTHER_PLACE,
-                path=str(path),
-            )
+            problem = f"has the size of {record.version}, but md5 {md5} instead of {record.md5}"
+            raise _not_used(problem, _MEND, path=str(path))
         remember(path, path, md5)
 
 
@@ -85,6 +73,11 @@ def md5_of(path: Path, progress: ByteProgress) -> str:
             digest.update(buffer[:count])
             progress.advance(count)
     return digest.hexdigest()
+
+
+def _note_of(path: Path, md5: str) -> dict[str, int | str]:
+    status = path.stat()
+    return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "md5": md5}
 
 
 def _which(release: Release, size: int) -> str:

@@ -22,11 +22,10 @@ import urllib3
 from isles_assets import __version__
 from isles_assets.lib.findings import Refusal
 from isles_assets.release.zenodo_record import ZenodoRecord, record_url
-from isles_assets.source.patience import SHORT, PassingError, Patience, patiently
+from isles_assets.source.patience import SHORT, PassingError, Patience, not_downloaded, patiently
 
 ENDPOINT = "https://zenodo.org"
 
-NOT_DOWNLOADED = "The release was not downloaded."
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 _MENDS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "the record is not open to everybody: look at it in a browser",
@@ -65,7 +64,6 @@ class PublishedRecord(_Model):
     """A record as Zenodo's API describes it; what is not used is left out."""
 
     id: int | str
-    conceptrecid: str = ""
     metadata: _Metadata
     files: list[ZenodoFile] = []
 
@@ -102,12 +100,8 @@ class Zenodo:
     def __post_init__(self) -> None:
         parts = urlsplit(self.endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Refusal.of(
-                "The settings cannot be used.",
-                f"is {self.endpoint!r}",
-                f"set it to one like {ENDPOINT}",
-                path="ISLES_ZENODO_ENDPOINT",
-            )
+            problem, mend = f"is {self.endpoint!r}", f"set it to one like {ENDPOINT}"
+            raise Refusal.of("The settings cannot be used.", problem, mend, path="ISLES_ZENODO_ENDPOINT")
 
     def content_url(self, record: str, key: str) -> str:
         """Where the bytes of a record's file are."""
@@ -115,29 +109,23 @@ class Zenodo:
 
     def check(self, record: ZenodoRecord) -> None:
         """Raise `Refusal` unless Zenodo's record and its archive are the pinned ones; waits for Zenodo's answer."""
-        url = self._record_url(record.record)
-        patiently(lambda: self.check_now(record), self.patience, self.say, NOT_DOWNLOADED, url)
+        patiently(lambda: self.check_now(record), self.patience, self.say, self._record_url(record.record))
 
     def check_now(self, record: ZenodoRecord) -> None:
         """The same, but raises `PassingError` where Zenodo does not answer at once."""
         url = self._record_url(record.record)
-        published = _published(url, self._answer(url))
+        published = self._published(url)
         pinned = f"{record.version}, {record.size} bytes, md5 {record.md5}, is pinned"
         if published.record != record.record:
-            raise Refusal.of(
-                NOT_DOWNLOADED, f"is record {published.record}, and {record.record} is pinned", _NOTHING_TO_DO, path=url
-            )
+            problem = f"is record {published.record}, and {record.record} is pinned"
+            raise not_downloaded(problem, _NOTHING_TO_DO, path=url)
         file = next((file for file in published.files if file.key == record.archive), None)
         if file is None:
             names = ", ".join(file.key for file in published.files) or "no file"
-            raise Refusal.of(
-                NOT_DOWNLOADED, f"holds {names}, and {record.archive} of {pinned}", _NOTHING_TO_DO, path=url
-            )
+            raise not_downloaded(f"holds {names}, and {record.archive} of {pinned}", _NOTHING_TO_DO, path=url)
         if (file.size, file.md5) != (record.size, record.md5):
             problem = f"holds a {record.archive} of {file.size} bytes, md5 {file.md5}; {pinned}"
-            raise Refusal.of(
-                NOT_DOWNLOADED, problem, "see whether a newer isles-assets pins that; do not mix the two", path=url
-            )
+            raise not_downloaded(problem, "see whether a newer isles-assets pins that; do not mix the two", path=url)
 
     def newer(self, record: ZenodoRecord) -> PublishedRecord | None:
         """The newest version if that is not `record`; None, too, where Zenodo does not say, which `say` is told."""
@@ -155,19 +143,17 @@ class Zenodo:
         """
         url = f"{self._record_url(record)}/versions/latest"
         with get(url, self.patience, redirects=False) as response:
-            later = response.is_redirect and _LATER_VERSION.search(urlsplit(response.headers["Location"]).path)
             if not response.is_redirect:
                 return _published(url, response)
-        if later:
-            url = self._record_url(later[1])
-        return _published(url, self._answer(url))
+        later = _LATER_VERSION.search(urlsplit(response.headers["Location"]).path)
+        return self._published(self._record_url(later[1]) if later else url)
 
     def _record_url(self, record: str) -> str:
         return f"{self.endpoint.rstrip('/')}/api/records/{record}"
 
-    def _answer(self, url: str) -> requests.Response:
+    def _published(self, url: str) -> PublishedRecord:
         with get(url, self.patience) as response:
-            return response
+            return _published(url, response)
 
 
 @contextmanager
@@ -192,13 +178,12 @@ def get(
                 raise _not_ok(url, response)
             yield response
     except (requests.exceptions.InvalidURL, requests.exceptions.TooManyRedirects) as error:
-        raise Refusal.of(NOT_DOWNLOADED, str(error), "see ISLES_ZENODO_ENDPOINT and proxies", path=url) from error
+        raise not_downloaded(str(error), "see ISLES_ZENODO_ENDPOINT and proxies", path=url) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         reason = _innermost(error)
         if isinstance(reason, ssl.SSLCertVerificationError):
-            raise Refusal.of(
-                NOT_DOWNLOADED, reason.verify_message, "see REQUESTS_CA_BUNDLE, and who answers there", path=url
-            ) from error
+            mend = "see REQUESTS_CA_BUNDLE, and who answers there"
+            raise not_downloaded(reason.verify_message, mend, path=url) from error
         raise PassingError(_words(reason)) from error
 
 
@@ -208,7 +193,7 @@ def _not_ok(url: str, response: requests.Response) -> PassingError | Refusal:
         return PassingError(f"answers {status}", _pause(response.headers))
     message = _message(response)
     problem = f"answers {status}: {message}" if message else f"answers {status}"
-    return Refusal.of(NOT_DOWNLOADED, problem, _MENDS.get(response.status_code, _NOTHING_TO_DO), path=url)
+    return not_downloaded(problem, _MENDS.get(response.status_code, _NOTHING_TO_DO), path=url)
 
 
 def _pause(headers: Mapping[str, str]) -> float | None:
@@ -239,7 +224,7 @@ def _published(url: str, response: requests.Response) -> PublishedRecord:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "it"
         problem = f"answers what is no record of Zenodo's: {where}: {first['msg']}"
-        raise Refusal.of(NOT_DOWNLOADED, problem, _MENDS[HTTPStatus.NOT_FOUND], path=url) from error
+        raise not_downloaded(problem, _MENDS[HTTPStatus.NOT_FOUND], path=url) from error
 
 
 def _words(reason: BaseException) -> str:
