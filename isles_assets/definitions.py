@@ -40,7 +40,7 @@ def build_defs(release: Release, settings: Settings) -> dg.Definitions:
         asset_checks=checks_of(release),
         jobs=[build_job(release), verify, rollback],
         schedules=SCHEDULES,
-        sensors=sensors(notify=defined.notifies),
+        sensors=sensors(notify=bool(defined.webhook_url)),
         resources={"settings": settings, "dataset": dataset},
         executor=dg.in_process_executor,
     )

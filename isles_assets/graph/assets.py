@@ -4,17 +4,14 @@ Those of each subject are in `product_assets`, what is published in `hub_dataset
 in by `definitions` from the release.
 """
 
-from pathlib import Path
-
 import dagster as dg
 from pydantic import Field
 
 from isles_assets.graph import reporting
 from isles_assets.graph.reporting import refusals_reported
-from isles_assets.graph.settings import Settings
+from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.files import sha256_of
 from isles_assets.products.building import STAGED_TOGETHER
-from isles_assets.products.dataset import Dataset
 from isles_assets.publication.guard import keep_release_from_sample
 from isles_assets.reading.tree import take_inventory
 from isles_assets.reading.workbooks import read_clinical_rows
@@ -37,7 +34,7 @@ class ArchiveConfig(dg.Config):
 
 @dg.asset(kinds={"zenodo", "7z"}, code_version="1")
 def zenodo_archive(
-    context: dg.AssetExecutionContext, config: ArchiveConfig, settings: Settings, dataset: dg.ResourceParam[Dataset]
+    context: dg.AssetExecutionContext, config: ArchiveConfig, settings: Settings, dataset: DatasetParam
 ) -> dg.MaterializeResult:
     """The pinned archive of the release, downloaded from Zenodo: resumed after any break, size and MD5 verified.
 
@@ -47,28 +44,24 @@ def zenodo_archive(
     with refusals_reported():
         setup, record = settings.setup(dataset), dataset.release.record
         if not setup.uses_zenodo:
-            metadata = reporting.of_no_archive(setup)
-            return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion("not needed"))
+            how = f"not needed: the tree comes from {setup.origin}, {setup.tree}"
+            return _materialized({"how": how}, "not needed")
         zenodo = setup.zenodo(context.log.info)
-        newest = zenodo.newer(record)
-        if newest:
+        if newest := zenodo.newer(record):
             context.log_event(dg.AssetObservation(context.asset_key, metadata=reporting.of_newer_version(newest)))
             context.log.warning(
                 f"Zenodo has a version after {record.version}, which is pinned and used: "
                 f"{newest.version} of {newest.date}, {newest.url}"
             )
-        shards = record.size
-        if config.free_disk:
-            shards = shards * STAGED_TOGETHER // len(dataset.release.subjects)
+        share = STAGED_TOGETHER if config.free_disk else len(dataset.release.subjects)
+        shards = record.size * share // len(dataset.release.subjects)
         how = fetch(dataset.release, setup.places, zenodo, shards=shards, say=context.log.info)
     context.log.info(f"{record.archive}: {how}")
-    return dg.MaterializeResult(metadata=reporting.of_archive(setup, how), data_version=dg.DataVersion(record.md5))
+    return _materialized(reporting.of_archive(setup.folder, how), record.md5)
 
 
 @dg.asset(deps=[zenodo_archive], kinds={"nifti", "parquet"}, code_version="1")
-def raw_tree(
-    context: dg.AssetExecutionContext, settings: Settings, dataset: dg.ResourceParam[Dataset]
-) -> dg.MaterializeResult:
+def raw_tree(context: dg.AssetExecutionContext, settings: Settings, dataset: DatasetParam) -> dg.MaterializeResult:
     """The extracted release, inventoried: path, size and modification time of every file.
 
     With `ISLES_RAW_ROOT` unset it is extracted from `zenodo_archive`, or a synthetic sample of all {subjects} subjects
@@ -86,24 +79,23 @@ def raw_tree(
         inventory = take_inventory(dataset.release, setup.tree)
         table = write_inventory(setup.folder, inventory)
     context.log.info(f"Found {len(inventory)} files in {setup.tree}")
-    return _materialized(setup.folder.raw_tree, reporting.of_raw_tree(setup, inventory, table))
+    return _materialized(reporting.of_raw_tree(setup, inventory, table), sha256_of(setup.folder.raw_tree))
 
 
 @dg.asset(deps=[raw_tree], kinds={"excel", "parquet"}, code_version="1")
 def clinical_table(
-    context: dg.AssetExecutionContext, settings: Settings, dataset: dg.ResourceParam[Dataset]
+    context: dg.AssetExecutionContext, settings: Settings, dataset: DatasetParam
 ) -> dg.MaterializeResult:
     """The clinical workbooks as one typed table: a row a subject, {variables} variables, missing is null."""
-    release = dataset.release
     with refusals_reported():
-        setup = settings.setup(dataset)
+        setup, release = settings.setup(dataset), dataset.release
         inventory = read_inventory(setup.folder)
         with_workbooks = [s for s in release.subjects if any(w.path(s) in inventory for w in release.workbooks)]
         rows = read_clinical_rows(release, setup.tree, with_workbooks)
         table = clinical_table_of(release, rows)
         write_table(setup.folder.clinical, table)
     context.log.info(f"Read {len(release.variables)} clinical variables of {len(rows)} subjects")
-    return _materialized(setup.folder.clinical, reporting.of_clinical_table(setup, rows, table))
+    return _materialized(reporting.of_clinical_table(setup.folder, rows, table), sha256_of(setup.folder.clinical))
 
 
 class ManifestConfig(dg.Config):
@@ -118,7 +110,7 @@ class ManifestConfig(dg.Config):
 
 @dg.asset(deps=[raw_tree, clinical_table], kinds={"nifti", "parquet"})
 def subject_manifest(
-    context: dg.AssetExecutionContext, config: ManifestConfig, settings: Settings, dataset: dg.ResourceParam[Dataset]
+    context: dg.AssetExecutionContext, config: ManifestConfig, settings: Settings, dataset: DatasetParam
 ) -> dg.MaterializeResult:
     """One row a subject: its {volumes} volumes with path, size, shape, spacing, dtype, affine; its clinical values.
 
@@ -139,9 +131,9 @@ def subject_manifest(
         table = manifest.manifest_table(dataset.release, rows)
         write_table(setup.folder.manifest, table)
     context.log.info(f"Surveyed {sum(len(row.volumes) for row in rows)} volumes of {len(rows)} subjects")
-    return _materialized(setup.folder.manifest, reporting.of_subject_manifest(setup, rows, table))
+    return _materialized(reporting.of_subject_manifest(setup.folder, rows, table), sha256_of(setup.folder.manifest))
 
 
-def _materialized(table: Path, metadata: reporting.Metadata) -> dg.MaterializeResult:
-    """Same bytes, same data version: what is downstream is stale only if the table has changed."""
-    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(sha256_of(table)))
+def _materialized(metadata: reporting.Metadata, version: str) -> dg.MaterializeResult:
+    """Same version of the data, such as its bytes' digest: what is downstream is stale only if that has changed."""
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))

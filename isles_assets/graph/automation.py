@@ -12,8 +12,7 @@ import dagster as dg
 
 from isles_assets.graph import reporting, webhook
 from isles_assets.graph.jobs import verify
-from isles_assets.graph.settings import Settings
-from isles_assets.products.dataset import Dataset
+from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.publication.properties import properties_of
 from isles_assets.release.release import Release
 from isles_assets.source.patience import PassingError
@@ -66,7 +65,7 @@ nightly_verify = dg.ScheduleDefinition(
     description="Has Zenodo a newer version of the release? Observed on zenodo_archive and posted, never taken.",
 )
 def newer_release(
-    context: dg.SensorEvaluationContext, settings: Settings, dataset: dg.ResourceParam[Dataset]
+    context: dg.SensorEvaluationContext, settings: Settings, dataset: DatasetParam
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask Zenodo once a day."""
     pinned = dataset.release.record

@@ -12,12 +12,11 @@ from pydantic import Field
 
 from isles_assets.graph.commands import render
 from isles_assets.graph.reporting import of_findings
-from isles_assets.graph.settings import Settings
+from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.graph.setup import Setup
 from isles_assets.hub.target import Target
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local
 from isles_assets.lib.findings import Finding, fatal, found, summarize
-from isles_assets.products.dataset import Dataset
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.properties import Evidence, Property, properties_of
 from isles_assets.publication.publication import Publication
@@ -52,9 +51,7 @@ def _check(
     severity = dg.AssetCheckSeverity.WARN if blocking is False else dg.AssetCheckSeverity.ERROR
 
     @dg.asset_check(name=name, asset=asset, description=sentence, blocking=bool(blocking))
-    def check(
-        context: dg.AssetCheckExecutionContext, settings: Settings, dataset: dg.ResourceParam[Dataset]
-    ) -> dg.AssetCheckResult:
+    def check(context: dg.AssetCheckExecutionContext, settings: Settings, dataset: DatasetParam) -> dg.AssetCheckResult:
         return _result(context, name, severity, partial(find, settings.setup(dataset)))
 
     return check
@@ -71,10 +68,7 @@ class LoadsConfig(dg.Config):
 
 @dg.asset_check(asset="hub_dataset", name=loads.__name__, description=loads.__doc__)
 def loads_check(
-    context: dg.AssetCheckExecutionContext,
-    config: LoadsConfig,
-    settings: Settings,
-    dataset: dg.ResourceParam[Dataset],
+    context: dg.AssetCheckExecutionContext, config: LoadsConfig, settings: Settings, dataset: DatasetParam
 ) -> dg.AssetCheckResult:
     """The check `loads`, which remembers what it has decoded: fetching and decoding take most of a run in vain."""
     setup = settings.setup(dataset)

@@ -9,7 +9,7 @@ from isles_assets.graph import reporting
 from isles_assets.graph.assets import subject_manifest
 from isles_assets.graph.automation import when_complete
 from isles_assets.graph.reporting import refusals_reported
-from isles_assets.graph.settings import Settings
+from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication import card
@@ -39,10 +39,7 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
         code_version=f"{card.CODE_VERSION}.{fingerprint(versions)}",
     )
     def hub_dataset(
-        context: dg.AssetExecutionContext,
-        config: PublishConfig,
-        settings: Settings,
-        dataset: dg.ResourceParam[Dataset],
+        context: dg.AssetExecutionContext, config: PublishConfig, settings: Settings, dataset: DatasetParam
     ) -> Iterator[dg.MaterializeResult]:
         """The published dataset: the shards and previews of all {subjects} subjects and the card, all or nothing.
 

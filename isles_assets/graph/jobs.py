@@ -5,10 +5,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from isles_assets.graph.reporting import metadata, of_published, refusals_reported
-from isles_assets.graph.settings import Settings
+from isles_assets.graph.reporting import of_published, refusals_reported
+from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.findings import Refusal
-from isles_assets.products.dataset import Dataset
 from isles_assets.release.release import Release
 
 
@@ -41,7 +40,7 @@ class RollbackConfig(dg.Config):
 
 @dg.op
 def restore_revision(
-    context: dg.OpExecutionContext, config: RollbackConfig, settings: Settings, dataset: dg.ResourceParam[Dataset]
+    context: dg.OpExecutionContext, config: RollbackConfig, settings: Settings, dataset: DatasetParam
 ) -> None:
     """Bring `main` back to what an earlier revision holds, by one new commit and without sending data."""
     with refusals_reported():
@@ -50,7 +49,7 @@ def restore_revision(
             mend = "publish again from the tree that it was made of"
             raise Refusal.of("Not rolled back.", "a local target has no history", mend, path=target.location)
         published = target.history.roll_back(config.to)
-    shown = of_published(published, target.location) | metadata({"rolled back to": config.to})
+    shown = of_published(published, target.location) | {"rolled back to": config.to}
     context.log_event(dg.AssetObservation("hub_dataset", metadata=shown))
     context.log.info(f"`main` of {target.location} is at {published.revision}, which holds what {config.to} holds")
 

@@ -22,7 +22,6 @@ from isles_assets.tables.manifest import ManifestRow, read_manifest
 
 Rows = Sequence[ManifestRow]
 
-_CODE_VERSION = "dagster/code_version"
 _DATA_VERSION = "dagster/data_version"
 
 
@@ -46,15 +45,15 @@ def materialize_each(
     `describe` is what the UI shows of a partition.
     """
     by_subject = {row.subject: row for row in rows}
-    outcomes: PartitionOutcomes
-    with each_partition_for_itself(context) as outcomes, refusals_reported():
-        for key in set(context.partition_keys) - set(by_subject):
-            outcomes.fail(key, Refusal(f"{key} is not in the manifest; see the checks of subject_manifest."))
+    outcomes = _Outcomes(context)
 
-        def succeed(sidecar: Sidecar, *, written: bool) -> None:
-            shown = {**describe(by_subject[sidecar.subject], sidecar), "written": written}
-            outcomes.succeed(sidecar.subject, metadata(shown), sidecar.data_version)
+    def succeed(sidecar: Sidecar, *, written: bool) -> None:
+        shown = {**describe(by_subject[sidecar.subject], sidecar), "written": written}
+        outcomes.succeed(sidecar.subject, metadata(shown), sidecar.data_version)
 
+    for key in set(context.partition_keys) - set(by_subject):
+        outcomes.fail(key, Refusal(f"{key} is not in the manifest; see the checks of subject_manifest."))
+    with outcomes.recorded(), refusals_reported():
         try:
             for outcome in build(rows):
                 if isinstance(outcome.result, Exception):
@@ -67,13 +66,13 @@ def materialize_each(
                 succeed(sidecar, written=True)
 
 
-class PartitionOutcomes:
+class _Outcomes:
     """The outcomes so far of the partitions of one step."""
 
     def __init__(self, context: dg.AssetExecutionContext):
         self._context = context
         self._provenance = _provenance(context)
-        self.succeeded: dict[str, tuple[Mapping[str, dg.MetadataValue], str]] = {}
+        self.succeeded: dict[str, tuple[Metadata, str]] = {}
         self.failed: dict[str, Exception] = {}
 
     def succeed(self, key: str, shown: Metadata, data_version: str) -> None:
@@ -81,49 +80,48 @@ class PartitionOutcomes:
         self.succeeded[key] = shown, data_version
         self._context.add_asset_metadata(shown, partition_key=key)
 
-    def record(self) -> None:
-        """Store a materialization of each that succeeded, which Dagster does only if the step succeeds."""
-        for key, (shown, data_version) in self.succeeded.items():
-            versions = {_DATA_VERSION: data_version, "dagster/data_version_is_user_provided": "true"}
-            materialization = dg.AssetMaterialization(
-                self._context.asset_key, partition=key, metadata=shown, tags=self._provenance | versions
-            )
-            self._context.log_event(materialization)
+    def fail(self, key: str, error: Exception) -> None:
+        """`key` is not materialized, because of `error`; the others go on."""
+        self.failed[key] = error
+        self._context.log.error(f"{key} failed: {_words(error)}", exc_info=None if _expected(error) else error)
 
-    def findings(self, key: str) -> tuple[Finding, ...]:
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Raise `dagster.Failure` at the end if any partition failed.
+
+        Then, and where the work stops before, a materialization of each that succeeded is stored: Dagster does that
+        only if the step succeeds.
+        """
+        try:
+            yield
+            if self.failed:
+                raise self._failure()
+        except BaseException:
+            for key, (shown, data_version) in self.succeeded.items():
+                versions = {_DATA_VERSION: data_version, "dagster/data_version_is_user_provided": "true"}
+                materialization = dg.AssetMaterialization(
+                    self._context.asset_key, partition=key, metadata=shown, tags=self._provenance | versions
+                )
+                self._context.log_event(materialization)
+            raise
+
+    def _failure(self) -> dg.Failure:
+        failed = sorted(self.failed)
+        return dg.Failure(
+            f"{len(failed)} of {len(self._context.partition_keys)} subjects failed: {name_some(failed)}. "
+            f"The other {len(self.succeeded)} are done. Mend these and materialize the failed partitions.\n"
+            + "\n".join(_named(key, _words(self.failed[key])) for key in failed[:10]),
+            metadata=of_findings([finding for key in failed for finding in self._findings(key)]),
+            allow_retries=False,
+        )
+
+    def _findings(self, key: str) -> tuple[Finding, ...]:
         """What is wrong with `key`, which failed."""
         error = self.failed[key]
         if isinstance(error, Refusal) and error.findings:
             return error.findings
         mend = Materialize((self._context.asset_key.to_user_string(),), key)
         return (Finding(_words(error), mend, subject=key),)
-
-    def fail(self, key: str, error: Exception) -> None:
-        """`key` is not materialized, because of `error`; the others go on."""
-        self.failed[key] = error
-        self._context.log.error(f"{key} failed: {_words(error)}", exc_info=None if _expected(error) else error)
-
-
-@contextmanager
-def each_partition_for_itself(context: dg.AssetExecutionContext) -> Iterator[PartitionOutcomes]:
-    """Collect outcomes; at the end raise `dagster.Failure` if any partition failed."""
-    outcomes = PartitionOutcomes(context)
-    finished = False
-    try:
-        yield outcomes
-        finished = True
-    finally:
-        if outcomes.failed or not finished:
-            outcomes.record()
-    if outcomes.failed:
-        failed = sorted(outcomes.failed)
-        raise dg.Failure(
-            f"{len(failed)} of {len(context.partition_keys)} subjects failed: {name_some(failed)}. "
-            f"The other {len(outcomes.succeeded)} are done. Mend these and materialize the failed partitions.\n"
-            + "\n".join(_named(key, _words(outcomes.failed[key])) for key in failed[:10]),
-            metadata=of_findings([f for key in failed for f in outcomes.findings(key)]),
-            allow_retries=False,
-        )
 
 
 def _provenance(context: dg.AssetExecutionContext) -> dict[str, str]:
@@ -132,7 +130,7 @@ def _provenance(context: dg.AssetExecutionContext) -> dict[str, str]:
     https://docs.dagster.io/guides/build/assets/asset-versioning-and-caching; they are not written for `log_event`.
     """
     key = context.asset_key
-    tags = {_CODE_VERSION: context.assets_def.code_versions_by_key[key] or context.run_id}
+    tags = {"dagster/code_version": context.assets_def.code_versions_by_key[key] or context.run_id}
     for parent in context.assets_def.asset_deps[key]:
         name = parent.to_user_string()
         version, event = "INITIAL", "NULL"

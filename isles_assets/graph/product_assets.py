@@ -9,7 +9,7 @@ from pydantic import Field
 from isles_assets.graph.assets import subject_manifest
 from isles_assets.graph.outcomes import materialize_each, wanted_rows
 from isles_assets.graph.reporting import refusals_reported
-from isles_assets.graph.settings import Settings
+from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.products.building import build_subjects, up_to_date
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
@@ -21,17 +21,17 @@ class BuildConfig(dg.Config):
     """How to build what is published as it is made."""
 
     decode: bool = Field(
-        True,
+        default=True,
         description="Decode every volume on its way: gzip CRC and length, header, grid, voxels. Switched off for a "
         "quick run, shards are packed unlooked at, and the check `volumes_decoded` says so.",
     )
     free_disk: bool = Field(
-        False,
+        default=False,
         description="For a disk that cannot hold all shards: stage each ten subjects on the Hub, where no reader of "
         "`main` sees them, and remove them here. Needs hub_target huggingface.",
     )
-    private: bool = Field(False, description="With free_disk: if the repo has to be made, make it private.")
-    allow_synthetic: bool = Field(False, description="With free_disk: stage a synthetic sample.")
+    private: bool = Field(default=False, description="With free_disk: if the repo has to be made, make it private.")
+    allow_synthetic: bool = Field(default=False, description="With free_disk: stage a synthetic sample.")
 
 
 def product_asset(
@@ -52,40 +52,31 @@ def product_asset(
 
             @asset
             def with_config(
-                context: dg.AssetExecutionContext,
-                config: BuildConfig,
-                settings: Settings,
-                dataset: dg.ResourceParam[Dataset],
+                context: dg.AssetExecutionContext, config: BuildConfig, settings: Settings, dataset: DatasetParam
             ) -> None:
                 _build(context, product, config, settings, dataset)
 
             return with_config
 
         @asset
-        def without_config(
-            context: dg.AssetExecutionContext, settings: Settings, dataset: dg.ResourceParam[Dataset]
-        ) -> None:
-            _build(context, product, None, settings, dataset)
+        def without_config(context: dg.AssetExecutionContext, settings: Settings, dataset: DatasetParam) -> None:
+            _build(context, product, BuildConfig(), settings, dataset)
 
         return without_config
 
 
 def _build(
-    context: dg.AssetExecutionContext,
-    product: Product,
-    config: BuildConfig | None,
-    settings: Settings,
-    dataset: Dataset,
+    context: dg.AssetExecutionContext, product: Product, config: BuildConfig, settings: Settings, dataset: Dataset
 ) -> None:
     with refusals_reported():
         setup = settings.setup(dataset)
         rows = wanted_rows(context, setup.folder)
         stage = None
-        if config and config.free_disk:
+        if config.free_disk:
             keep_sample_from_hub(setup.repo, rows, allowed=config.allow_synthetic)
             stage = setup.stage(product, private=config.private, say=context.log.info)
     schemas = {each.name: annotated_schema(each) for each in product.configs}
-    build = Build(setup.tree, setup.folder, schemas, decode=not (config and product.may_skip_decoding) or config.decode)
+    build = Build(setup.tree, setup.folder, schemas, decode=config.decode or not product.may_skip_decoding)
     materialize_each(
         context,
         rows,

@@ -19,14 +19,13 @@ from isles_assets.publication.publication import Publication
 from isles_assets.reading.nifti import SYNTHETIC_MARK
 from isles_assets.reading.tree import Inventory
 from isles_assets.reading.workbooks import ClinicalRow
-from isles_assets.release.clinical import Variable
-from isles_assets.release.release import Release
-from isles_assets.release.volumes import Volume
 from isles_assets.source.zenodo import PublishedRecord
+from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import ManifestRow
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
-Metadata = dict[str, dg.MetadataValue]
+Metadata = dict[str, Any]
+"""By name; numbers, text, paths, lists and dicts as they are, which Dagster shows by their type."""
 
 _MOST_IN_UI = 200
 _PREVIEW_ROWS = 10
@@ -43,28 +42,20 @@ def refusals_reported() -> Iterator[None]:
 
 
 def metadata(shown: Shown) -> Metadata:
-    """Values as Dagster's UI shows them."""
+    """What a product shows, as Dagster's UI does."""
     return {name: _metadata_value(value) for name, value in shown.items()}
 
 
-def _metadata_value(value: Any) -> dg.MetadataValue:
+def _metadata_value(value: Any) -> Any:
     match value:
-        case bool():
-            return dg.MetadataValue.bool(value)
-        case int():
-            return dg.MetadataValue.int(value)
-        case float():
-            return dg.MetadataValue.float(value)
         case Markdown():
             return dg.MetadataValue.md(value)
         case Link():
             return dg.MetadataValue.url(value)
-        case Path():
-            return dg.MetadataValue.path(value)
         case str():
-            return dg.MetadataValue.text(str(value))  # of an enum, too
+            return str(value)  # of an enum, too
         case _:
-            return dg.MetadataValue.json(value)
+            return value
 
 
 def of_findings(findings: Sequence[Finding]) -> Metadata:
@@ -83,138 +74,112 @@ def of_findings(findings: Sequence[Finding]) -> Metadata:
         )
         for finding in findings[:_MOST_IN_UI]
     ]
-    return {"offenders": dg.MetadataValue.int(len(fatal(findings))), "findings": dg.MetadataValue.table(records)}
+    return {"offenders": len(fatal(findings)), "findings": dg.MetadataValue.table(records)}
 
 
-def of_archive(setup: Setup, how: str) -> Metadata:
+def of_archive(folder: DataFolder, how: str) -> Metadata:
     """Which archive it is, where, and how it came there."""
-    record = setup.release.record
-    return metadata(
-        {
-            **shown_size(record.size),
-            "archive": setup.places.archive,
-            "how": how,
-            "version": record.version,
-            "md5": record.md5,
-            "release": Link(record.url),
-        }
-    )
-
-
-def of_no_archive(setup: Setup) -> Metadata:
-    """Why there is none."""
-    return metadata({"how": f"not needed: the tree comes from {setup.origin}, {setup.tree}"})
+    record = folder.release.record
+    return {
+        **shown_size(record.size),
+        "archive": folder.archive,
+        "how": how,
+        "version": record.version,
+        "md5": record.md5,
+        "release": dg.MetadataValue.url(record.url),
+    }
 
 
 def of_newer_version(newest: PublishedRecord) -> Metadata:
     """What Zenodo has that is newer than what is pinned."""
-    return metadata(
-        {
-            "newer version": newest.version,
-            "record": newest.record,
-            "date": newest.date,
-            "url": Link(newest.url),
-        }
-    )
+    url = dg.MetadataValue.url(newest.url)
+    return {"newer version": newest.version, "record": newest.record, "date": newest.date, "url": url}
 
 
 def of_raw_tree(setup: Setup, inventory: Inventory, table: pa.Table) -> Metadata:
     """Counts and bytes of the tree, and where it lies."""
-    return _of_table(setup.release, setup.folder.raw_tree, table, table.select(["path", "size"])) | metadata(
-        {
-            **shown_size(sum(file.size for file in inventory.values())),
-            "subjects": len({setup.release.subject_of(path) for path in inventory} - {""}),
-            "files": len(inventory),
-            "tree": setup.tree,
-            "source": SYNTHETIC_MARK if setup.uses_sample else setup.origin,
-            "release": Link(setup.release.record.url),
-        }
-    )
+    release = setup.dataset.release
+    return {
+        **_of_table(setup.folder, setup.folder.raw_tree, table, table.select(["path", "size"])),
+        **shown_size(sum(file.size for file in inventory.values())),
+        "subjects": len({release.subject_of(path) for path in inventory} - {""}),
+        "files": len(inventory),
+        "tree": setup.tree,
+        "source": SYNTHETIC_MARK if setup.uses_sample else setup.origin,
+        "release": dg.MetadataValue.url(release.record.url),
+    }
 
 
-def of_clinical_table(setup: Setup, rows: Sequence[ClinicalRow], table: pa.Table) -> Metadata:
+def of_clinical_table(folder: DataFolder, rows: Sequence[ClinicalRow], table: pa.Table) -> Metadata:
     """The table, what is missing in it, and the workbooks that hold a row more than once."""
     missing = {name: table.column(name).null_count for name in table.column_names}
-    return _of_table(setup.release, setup.folder.clinical, table, _clinical_preview(setup.release, table)) | metadata(
-        {
-            "missing values": {name: count for name, count in missing.items() if count},
-            "workbooks without a value": [path for row in rows for path in row.blank],
-            "identical rows taken once": [path for row in rows for path in row.repeated],
-        }
-    )
+    preview = table.select([SUBJECT_COLUMN, *folder.release.first_look])
+    return {
+        **_of_table(folder, folder.clinical, table, preview),
+        "missing values": {name: count for name, count in missing.items() if count},
+        "workbooks without a value": [path for row in rows for path in row.blank],
+        "identical rows taken once": [path for row in rows for path in row.repeated],
+    }
 
 
-def _clinical_preview(release: Release, table: pa.Table) -> pa.Table:
-    """The subject and the variables that one looks at first."""
-    return table.select([SUBJECT_COLUMN, *release.first_look])
-
-
-def of_subject_manifest(setup: Setup, rows: Sequence[ManifestRow], table: pa.Table) -> Metadata:
+def of_subject_manifest(folder: DataFolder, rows: Sequence[ManifestRow], table: pa.Table) -> Metadata:
     """The table, counts and bytes of the volumes, and what cannot be read."""
     volumes = [entry for row in rows for entry in row.volumes.values() if entry]
-    reference = setup.release.reference.column
-    preview = pa.table({SUBJECT_COLUMN: table.column(SUBJECT_COLUMN)})
+    reference = folder.release.reference.column
+    preview = table.select([SUBJECT_COLUMN])
     for name in ("shape", "spacing", "dtype"):
         preview = preview.append_column(f"{reference} {name}", pc.struct_field(table.column(reference), name))
-    return _of_table(setup.release, setup.folder.manifest, table, preview) | metadata(
-        {
-            **shown_size(sum(entry.size for entry in volumes)),
-            "volumes": len(volumes),
-            "unreadable volumes": [entry.path for entry in volumes if entry.fault],
-            "synthetic subjects": sum(row.synthetic for row in rows),
-        }
-    )
+    return {
+        **_of_table(folder, folder.manifest, table, preview),
+        **shown_size(sum(entry.size for entry in volumes)),
+        "volumes": len(volumes),
+        "unreadable volumes": [entry.path for entry in volumes if entry.fault],
+        "synthetic subjects": sum(row.synthetic for row in rows),
+    }
 
 
 def of_publication(publication: Publication) -> Metadata:
     """What is, or would be, published."""
-    configs = markdown_table(
-        ("config", "rows", "files", "bytes"),
-        [(name, contents.rows, contents.files, contents.size) for name, contents in publication.contents.items()],
-    )
-    return metadata(
-        {
-            **shown_size(publication.size),
-            "repo": publication.repo,
-            "subjects": len(publication.subjects),
-            "files": len(publication.files),
-            "configs": Markdown(configs),
-            "digest": publication.digest,
-            "synthetic": publication.synthetic,
-        }
-    )
+    configs = [(name, contents.rows, contents.files, contents.size) for name, contents in publication.contents.items()]
+    return {
+        **shown_size(publication.size),
+        "repo": publication.repo,
+        "subjects": len(publication.subjects),
+        "files": len(publication.files),
+        "configs": dg.MetadataValue.md(markdown_table(("config", "rows", "files", "bytes"), configs)),
+        "digest": publication.digest,
+        "synthetic": publication.synthetic,
+    }
 
 
 def of_published(published: Published, location: str) -> Metadata:
     """Where it is published, how to load it, and what changed since the revision before."""
     load = f'load_dataset("{location}", split="train", streaming=True)'
-    shown: dict[str, Any] = {
-        "url": Link(published.url) if published.url.startswith("http") else Path(published.url),
+    shown: Metadata = {
+        "url": dg.MetadataValue.url(published.url) if published.url.startswith("http") else Path(published.url),
         "revision": published.revision,
         "changed": published.changed,
-        "load": Markdown(f"```python\n{load}\n```"),
+        "load": dg.MetadataValue.md(f"```python\n{load}\n```"),
     }
     if published.tag:
         shown["tag"] = published.tag
     if published.changes is not None:
         rows = [(kind, len(names), name_some(names)) for kind, names in published.changes.by_kind().items()]
-        shown["changes"] = Markdown(markdown_table(("subjects and files", "number", "which"), rows))
+        shown["changes"] = dg.MetadataValue.md(markdown_table(("subjects and files", "number", "which"), rows))
         shown["bytes new or changed"] = sum(file.size for file in published.changes.files)
         shown["bytes already there"] = sum(file.size for file in published.changes.unchanged)
-    return metadata(shown)
+    return shown
 
 
-def _of_table(release: Release, path: Path, table: pa.Table, preview: pa.Table) -> Metadata:
+def _of_table(folder: DataFolder, path: Path, table: pa.Table, preview: pa.Table) -> Metadata:
     """Row count, column schema, the file, and the first rows of `preview`."""
-    described: tuple[Volume | Variable, ...] = (*release.volumes, *release.variables)
-    descriptions = {each.column: each.description for each in described}
+    descriptions = {volume.column: volume.description for volume in folder.release.volumes}
+    descriptions |= {variable.column: variable.description for variable in folder.release.variables}
     columns = [dg.TableColumn(field.name, str(field.type), descriptions.get(field.name)) for field in table.schema]
     rows = zip(*preview.slice(0, _PREVIEW_ROWS).to_pydict().values(), strict=True)
-    shown = metadata(
-        {
-            "dagster/row_count": table.num_rows,
-            "file": path,
-            "preview": Markdown(markdown_table(preview.column_names, rows)),
-        }
-    )
-    return shown | {"dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns))}
+    return {
+        "dagster/row_count": table.num_rows,
+        "file": path,
+        "preview": dg.MetadataValue.md(markdown_table(preview.column_names, rows)),
+        "dagster/column_schema": dg.TableSchema(columns),
+    }

@@ -5,9 +5,10 @@ A new setting is a field of `Settings`, or of `DefinitionSettings` if Dagster ne
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,6 +20,12 @@ from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.workers import available_cores
 from isles_assets.products.dataset import Dataset
 from isles_assets.source.zenodo import ENDPOINT
+from isles_assets.tables.folder import DataFolder
+
+DatasetParam = dg.ResourceParam[Dataset]
+"""The dataset whose graph it is, a resource beside the settings."""
+
+_WHOLE_NUMBER = "set it to a whole number from 1, or unset it"
 
 
 class Topic(StrEnum):
@@ -91,47 +98,39 @@ class Settings(dg.ConfigurableResource):
 
     def check(self) -> None:
         """Raise `Refusal` naming every setting that cannot be used."""
-        findings: list[Finding] = []
-        for field, allowed in (("source", list(Source)), ("hub_target", list(HubTarget))):
-            unused = field == "source" and self._value("raw_root")
-            if (value := self._value(field)) not in allowed and not unused:
-                mend = f"set it to {' or '.join(allowed)}"
-                findings.append(Finding(f"is {value!r}", mend, path=_variable(field).name))
-        workers = self._workers
-        if not workers.isdecimal() or int(workers) == 0:
-            mend = "set it to a whole number from 1, or unset it"
-            findings.append(Finding(f"is {workers!r}", mend, path=_variable("workers").name))
-        if findings:
+        mends = {}
+        if self._value("source") not in list(Source) and not self._value("raw_root", ""):
+            mends["source"] = f"set it to {' or '.join(Source)}"
+        if self._value("hub_target") not in list(HubTarget):
+            mends["hub_target"] = f"set it to {' or '.join(HubTarget)}"
+        if not _is_whole_number(self._value("workers", "1")):
+            mends["workers"] = _WHOLE_NUMBER
+        if mends:
+            named = _variables()
+            findings = [Finding(f"is {self._value(name)!r}", mend, named[name].name) for name, mend in mends.items()]
             raise Refusal("The settings cannot be used.", findings)
 
     def setup(self, dataset: Dataset) -> Setup:
         """What the settings lead to for `dataset`. Raises `Refusal` for what cannot be used."""
         self.check()
-        raw_root = self._value("raw_root")
+        folder = DataFolder(_absolute(self._value("data_dir")), dataset.release)
+        raw_root, source = self._value("raw_root", ""), self._value("source")
         return Setup(
             dataset=dataset,
-            raw_root=raw_root,
-            source=Source.sample if raw_root else Source(self._value("source")),
+            folder=folder,
+            tree=_absolute(raw_root) if raw_root else folder.sample if source == Source.sample else folder.tree,
+            origin="ISLES_RAW_ROOT" if raw_root else source,
             zenodo_endpoint=self._value("zenodo_endpoint"),
-            data_dir=self._value("data_dir"),
             hub_target=HubTarget(self._value("hub_target")),
-            repo=self._given("hub_repo") or dataset.release.repo,
-            workers=int(self._workers),
+            repo=self._value("hub_repo", dataset.release.repo),
+            workers=int(self._value("workers", str(available_cores()))),
         )
 
-    @property
-    def _workers(self) -> str:
-        return self._given("workers") or str(available_cores())
-
-    def _value(self, field: str) -> str:
-        """The field's value or the variable's, or its default; empty if it has none."""
-        default = _variable(field).default
-        return self._given(field) or ("" if default == "unset" else default)
-
-    def _given(self, field: str) -> str:
-        """The field's value or the variable's; empty if neither is given."""
-        given = getattr(self, field)
-        return os.environ.get(_variable(field).name, "") if given is None else str(given)
+    def _value(self, field: str, default: str | None = None) -> str:
+        """The field's value or the variable's, or `default`, which is that of the variable unless it is in words."""
+        given, variable = getattr(self, field), _variables()[field]
+        value = os.environ.get(variable.name) if given is None else given
+        return str(value or (variable.default if default is None else default))
 
 
 class DefinitionSettings(pydantic.BaseModel):
@@ -152,17 +151,12 @@ class DefinitionSettings(pydantic.BaseModel):
     @classmethod
     def from_environment(cls) -> "DefinitionSettings":
         """Raises `ValueError` naming a variable that cannot be used."""
-        values = {name: os.environ.get(_of(field).name) or None for name, field in cls.model_fields.items()}
+        names = {field: _variables()[field].name for field in cls.model_fields}
+        values = {field: os.environ.get(name) or None for field, name in names.items()}
         number = values["partitions_per_run"]
-        if number and (not number.isdecimal() or int(number) == 0):
-            name = _of(cls.model_fields["partitions_per_run"]).name
-            raise ValueError(f"{name} is {number!r}; set it to a whole number from 1, or unset it")
+        if number and not _is_whole_number(number):
+            raise ValueError(f"{names['partitions_per_run']} is {number!r}; {_WHOLE_NUMBER}")
         return cls.model_validate(values)
-
-    @property
-    def notifies(self) -> bool:
-        """Whether notifications are wanted."""
-        return bool(self.webhook_url)
 
     @property
     def backfill_policy(self) -> dg.BackfillPolicy:
@@ -172,16 +166,20 @@ class DefinitionSettings(pydantic.BaseModel):
         return dg.BackfillPolicy.multi_run(self.partitions_per_run)
 
 
-def variables() -> Iterator[Variable]:
+def variables() -> Sequence[Variable]:
     """All variables, in the order of their topics."""
+    return sorted(_variables().values(), key=lambda variable: list(Topic).index(variable.topic))
+
+
+def _variables() -> Mapping[str, Variable]:
+    """By the names of their fields."""
     fields: Mapping[str, Any] = {**Settings.model_fields, **DefinitionSettings.model_fields}
-    found = [_of(field) for field in fields.values() if field.json_schema_extra]
-    return iter(sorted(found, key=lambda variable: list(Topic).index(variable.topic)))
+    return {name: Variable(**field.json_schema_extra) for name, field in fields.items() if field.json_schema_extra}
 
 
-def _variable(field: str) -> Variable:
-    return _of(Settings.model_fields[field])
+def _is_whole_number(text: str) -> bool:
+    return text.isdecimal() and int(text) > 0
 
 
-def _of(field: Any) -> Variable:
-    return Variable(**field.json_schema_extra)
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()

@@ -14,7 +14,6 @@ from isles_assets.lib.findings import Refusal
 from isles_assets.products.building import Stage
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import Product
-from isles_assets.release.release import Release
 from isles_assets.source.arrival import Places
 from isles_assets.source.zenodo import Zenodo
 from isles_assets.tables.folder import DataFolder
@@ -31,52 +30,36 @@ class Source(StrEnum):
 
 @dataclass(frozen=True)
 class Setup:
-    """The settings in force for `dataset`, each of them usable. A `raw_root` that is given outranks the `source`."""
+    """Where a run finds and puts what, for `dataset`.
+
+    `tree` is the root of the release's tree, or of the sample's. `origin` is where it comes from, for people: one of
+    `Source`, or the variable in which it was given.
+    """
 
     dataset: Dataset
-    raw_root: str
-    source: Source
+    folder: DataFolder
+    tree: Path
+    origin: str
     zenodo_endpoint: str
-    data_dir: str
     hub_target: HubTarget
     repo: str
     workers: int
 
     @property
-    def release(self) -> Release:
-        return self.dataset.release
-
-    @property
-    def folder(self) -> DataFolder:
-        return DataFolder(_absolute(self.data_dir), self.release)
-
-    @property
     def uses_sample(self) -> bool:
         """Whether the synthetic sample stands in for the release."""
-        return not self.raw_root and self.source is Source.sample
+        return self.origin == Source.sample
 
     @property
     def uses_zenodo(self) -> bool:
         """Whether the release is downloaded and extracted."""
-        return not self.raw_root and self.source is Source.zenodo
-
-    @property
-    def origin(self) -> str:
-        """Where the tree comes from, for people."""
-        return "ISLES_RAW_ROOT" if self.raw_root else self.source.value
-
-    @property
-    def tree(self) -> Path:
-        """The root of the release's tree, or of the sample's."""
-        if self.raw_root:
-            return _absolute(self.raw_root)
-        return self.folder.sample if self.uses_sample else self.folder.tree
+        return self.origin == Source.zenodo
 
     @property
     def places(self) -> Places:
         """Where the release is downloaded and extracted to, and what is made of it."""
-        made = [product.root(self.folder) for product in self.dataset.products if product.published_apart]
-        return Places(self.folder.archive, self.folder.tree, made[0])
+        made = next(product for product in self.dataset.products if product.published_apart)
+        return Places(self.folder.archive, self.folder.tree, made.root(self.folder))
 
     def zenodo(self, say: Callable[[str], None] = _LOG.info) -> Zenodo:
         """Where the release is downloaded from. Raises `Refusal` for an endpoint that is no address."""
@@ -101,13 +84,8 @@ class Setup:
         """
         staging = self.target(private=private, say=say).staging
         if staging is None:
+            problem = f"needs a Hub to put the {product.plural} on"
             mend = f"set ISLES_HUB_TARGET={HubTarget.huggingface}"
-            raise Refusal.of(
-                f"No {product.name} was made.", f"needs a Hub to put the {product.plural} on", mend, path="free_disk"
-            )
+            raise Refusal.of(f"No {product.name} was made.", problem, mend, path="free_disk")
         staging.prepare_staging()
         return partial(stage_and_free, staging, product, self.folder)
-
-
-def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()

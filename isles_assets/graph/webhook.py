@@ -28,35 +28,23 @@ def post(text: str) -> None:
 
     Raises `Refusal`, which names the host alone, where it is not set or did not take the message.
     """
-    if not address():
-        raise Refusal.of(
-            "The message was not posted.", "is not set", "set it to the address of an incoming webhook", path=VARIABLE
-        )
-    host = urlsplit(address()).hostname
-    if urlsplit(address()).scheme not in ("http", "https") or not host:
-        raise Refusal.of(
-            "The message was not posted.",
-            "is not the address of a web server",
-            "set it to the address of an incoming webhook",
-            path=VARIABLE,
-        )
+    to = urlsplit(address())
+    if to.scheme not in ("http", "https") or not to.hostname:
+        problem = "is not the address of a web server" if address() else "is not set"
+        raise _refusal(problem, "set it to the address of an incoming webhook")
     try:
         status = _send(text)
     except requests.RequestException as error:
         # The error, and all that it was raised from, names the address.
-        raise Refusal.of(
-            "The message was not posted.",
-            f"cannot be reached at {host}: {type(error).__name__}",
-            "see whether it is up",
-            path=VARIABLE,
-        ) from None
+        problem = f"cannot be reached at {to.hostname}: {type(error).__name__}"
+        raise _refusal(problem, "see whether it is up") from None
     if not 200 <= status < 300:
-        raise Refusal.of(
-            "The message was not posted.",
-            f"did not take it: {host} answered {status}",
-            "make a new webhook there, if this one has ended",
-            path=VARIABLE,
-        )
+        mend = "make a new webhook there, if this one has ended"
+        raise _refusal(f"did not take it: {to.hostname} answered {status}", mend)
+
+
+def _refusal(problem: str, mend: str) -> Refusal:
+    return Refusal.of("The message was not posted.", problem, mend, path=VARIABLE)
 
 
 def _send(text: str) -> int:
