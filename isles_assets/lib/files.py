@@ -113,7 +113,7 @@ def explained(path: Path, setting: str = DATA_DIR, *, headline: str = "Nothing w
     except OSError as error:
         if error.errno not in mends or not _concerns(error, path):
             raise
-        raise Refusal.of(headline, *mends[error.errno], path=str(path)) from error
+        raise Refusal.of(headline, *mends[error.errno], path=path) from error
 
 
 def _concerns(error: OSError, path: Path) -> bool:

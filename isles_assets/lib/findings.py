@@ -72,9 +72,9 @@ class Refusal(Exception):  # noqa: N818 - it is no accident but an answer
         self.findings = tuple(findings)
 
     @classmethod
-    def of(cls, headline: str, problem: str, mend: Mend, *, path: str = "", subject: str = "") -> Self:
-        """A refusal for one reason."""
-        return cls(headline, [Finding(problem, mend, path, subject)])
+    def of(cls, headline: str, problem: str, mend: Mend, *, path: object = "", subject: str = "") -> Self:
+        """A refusal for one reason; of a `path` as text."""
+        return cls(headline, [Finding(problem, mend, str(path), subject)])
 
     def text(self, render: Render = str) -> str:
         """The headline, and a line for each reason."""

@@ -11,7 +11,7 @@ import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +22,9 @@ from thriftpy2.protocol import TCompactProtocolFactory
 from thriftpy2.utils import serialize
 
 Sink = Callable[[bytes | memoryview], None]
+
+_FORMAT: Any = thriftpy2.load(str(Path(__file__).with_suffix(".thrift")), module_name="isles_assets.parquet_thrift")
+"""The Thrift structures of the format."""
 
 _MAGIC = b"PAR1"
 _LENGTH = struct.Struct("<I")
@@ -68,30 +71,24 @@ def write_row(
     or a null where none may be, before anything is written; `ValueError` for a stream of another size than it says;
     and whatever a `pour`, `metadata` or `file` raises.
     """
-    elements = [_format().SchemaElement(name="schema", num_children=len(schema)), *_elements(schema)]
+    elements = [_FORMAT.SchemaElement(name="schema", num_children=len(schema)), *_elements(schema)]
     values = [(leaf, *_value(row, leaf)) for leaf in _leaves(schema)]
     output = _Output(file)
     output.write(_MAGIC)
     chunks = [_write_chunk(output, leaf, level, value) for leaf, level, value in values]
     size = output.position - len(_MAGIC)
     texts = {key.decode(): value.decode() for key, value in (schema.metadata or {}).items()} | dict(metadata())
-    group = _format().RowGroup(
-        columns=chunks,
-        total_byte_size=size,
-        num_rows=1,
-        file_offset=len(_MAGIC),
-        total_compressed_size=size,
-        ordinal=0,
-    )
+    sizes = {"total_byte_size": size, "total_compressed_size": size}
+    group = _FORMAT.RowGroup(columns=chunks, num_rows=1, file_offset=len(_MAGIC), ordinal=0, **sizes)
     footer = _serialized(
-        _format().FileMetaData(
+        _FORMAT.FileMetaData(
             version=2,
             schema=elements,
             num_rows=1,
             row_groups=[group],
-            key_value_metadata=[_format().KeyValue(key=key, value=value) for key, value in texts.items()],
+            key_value_metadata=[_FORMAT.KeyValue(key=key, value=value) for key, value in texts.items()],
             created_by=created_by,
-            column_orders=[_format().ColumnOrder(TYPE_ORDER=_format().TypeDefinedOrder()) for _ in values],
+            column_orders=[_FORMAT.ColumnOrder(TYPE_ORDER=_FORMAT.TypeDefinedOrder()) for _ in values],
         )
     )
     output.write(footer + _LENGTH.pack(len(footer)) + _MAGIC)
@@ -199,36 +196,30 @@ class _Storage:
     plain: Callable[[Any], bytes]
 
 
-@cache
-def _format() -> Any:
-    """The Thrift structures of the format."""
-    return thriftpy2.load(str(Path(__file__).with_suffix(".thrift")), module_name="isles_assets.parquet_thrift")
+def _sign_extended(value: int) -> bytes:
+    return struct.pack("<hh", value, -(value < 0))  # unlike "<i" it refuses what is no int16
 
 
-@cache
+_UTF8 = {
+    "converted_type": _FORMAT.ConvertedType.UTF8,
+    "logicalType": _FORMAT.LogicalType(STRING=_FORMAT.StringType()),
+}
+_INT_16 = {
+    "converted_type": _FORMAT.ConvertedType.INT_16,
+    "logicalType": _FORMAT.LogicalType(INTEGER=_FORMAT.IntType(bitWidth=16, isSigned=True)),
+}
+_STORAGES = {
+    pa.string(): _Storage(_FORMAT.Type.BYTE_ARRAY, _UTF8, str.encode),
+    pa.binary(): _Storage(_FORMAT.Type.BYTE_ARRAY, {}, lambda value: b"".join([value])),
+    pa.int16(): _Storage(_FORMAT.Type.INT32, _INT_16, _sign_extended),
+    pa.float64(): _Storage(_FORMAT.Type.DOUBLE, {}, struct.Struct("<d").pack),
+}
+
+
 def _storage(of: pa.DataType) -> _Storage:
-    parquet = _format()
-    text = {
-        "converted_type": parquet.ConvertedType.UTF8,
-        "logicalType": parquet.LogicalType(STRING=parquet.StringType()),
-    }
-    int16 = {
-        "converted_type": parquet.ConvertedType.INT_16,
-        "logicalType": parquet.LogicalType(INTEGER=parquet.IntType(bitWidth=16, isSigned=True)),
-    }
-
-    def sign_extended(value: int) -> bytes:
-        return struct.pack("<hh", value, -(value < 0))  # unlike "<i" it refuses what is no int16
-
-    storages = {
-        pa.string(): _Storage(parquet.Type.BYTE_ARRAY, text, str.encode),
-        pa.binary(): _Storage(parquet.Type.BYTE_ARRAY, {}, lambda value: b"".join([value])),
-        pa.int16(): _Storage(parquet.Type.INT32, int16, sign_extended),
-        pa.float64(): _Storage(parquet.Type.DOUBLE, {}, struct.Struct("<d").pack),
-    }
-    if of not in storages:
-        raise TypeError(f"a column of type {of} is not written here, only {', '.join(map(str, storages))}")
-    return storages[of]
+    if of not in _STORAGES:
+        raise TypeError(f"a column of type {of} is not written here, only {', '.join(map(str, _STORAGES))}")
+    return _STORAGES[of]
 
 
 def _leaves(fields: Iterable[pa.Field], outer: tuple[pa.Field, ...] = ()) -> Iterator[_Leaf]:
@@ -241,19 +232,16 @@ def _leaves(fields: Iterable[pa.Field], outer: tuple[pa.Field, ...] = ()) -> Ite
 
 def _elements(fields: Iterable[pa.Field]) -> Iterator[Any]:
     """The schema as the footer has it: a tree, depth first."""
-    parquet = _format()
-    repetitions = parquet.FieldRepetitionType
+    repetitions = _FORMAT.FieldRepetitionType
     for field in fields:
         repetition = repetitions.OPTIONAL if field.nullable else repetitions.REQUIRED
+        element = partial(_FORMAT.SchemaElement, name=field.name, repetition_type=repetition)
         if pa.types.is_struct(field.type):
-            number = field.type.num_fields
-            yield parquet.SchemaElement(name=field.name, repetition_type=repetition, num_children=number)
+            yield element(num_children=field.type.num_fields)
             yield from _elements(field.type)
         else:
             storage = _storage(field.type)
-            yield parquet.SchemaElement(
-                name=field.name, repetition_type=repetition, type=storage.type, **storage.annotations
-            )
+            yield element(type=storage.type, **storage.annotations)
 
 
 def _value(row: Mapping[str, Any], leaf: _Leaf) -> tuple[int, bytes | Streamed | None]:
@@ -285,8 +273,7 @@ def _size(value: bytes | Streamed) -> int:
 
 def _write_chunk(output: "_Output", leaf: _Leaf, level: int, value: bytes | Streamed | None) -> Any:
     """Write the only page of a column chunk; its metadata for the footer."""
-    parquet = _format()
-    prefix = _LENGTH.pack(_size(value)) if value is not None and leaf.storage.type == parquet.Type.BYTE_ARRAY else b""
+    prefix = _LENGTH.pack(_size(value)) if value is not None and leaf.storage.type == _FORMAT.Type.BYTE_ARRAY else b""
     start = output.position
     output.write(_page_start(0 if value is None else _size(value), prefix, level if leaf.nullable else None))
     if isinstance(value, Streamed):
@@ -298,37 +285,36 @@ def _write_chunk(output: "_Output", leaf: _Leaf, level: int, value: bytes | Stre
     elif value is not None:
         output.write(value)
     size = output.position - start
-    return parquet.ColumnChunk(
+    return _FORMAT.ColumnChunk(
         file_offset=0,
-        meta_data=parquet.ColumnMetaData(
+        meta_data=_FORMAT.ColumnMetaData(
             type=leaf.storage.type,
-            encodings=[parquet.Encoding.RLE, parquet.Encoding.PLAIN],
+            encodings=[_FORMAT.Encoding.RLE, _FORMAT.Encoding.PLAIN],
             path_in_schema=leaf.path,
-            codec=parquet.CompressionCodec.UNCOMPRESSED,
+            codec=_FORMAT.CompressionCodec.UNCOMPRESSED,
             num_values=1,
             total_uncompressed_size=size,
             total_compressed_size=size,
             data_page_offset=start,
-            statistics=parquet.Statistics(null_count=int(value is None), **_bounds(leaf, value)),
+            statistics=_FORMAT.Statistics(null_count=int(value is None), **_bounds(leaf, value)),
         ),
     )
 
 
 def _page_start(size: int, prefix: bytes, level: int | None) -> bytes:
     """What comes before a value of `size` bytes: the page's header, its definition level if it has one, `prefix`."""
-    parquet = _format()
     # Levels are run-length encoded: the run's bytes, then one run of one value, which its header says as 1 << 1.
     levels = b"" if level is None else _LEVELS.pack(2, 1 << 1, level)
     page = len(levels) + len(prefix) + size
-    header = parquet.PageHeader(
-        type=parquet.PageType.DATA_PAGE,
+    header = _FORMAT.PageHeader(
+        type=_FORMAT.PageType.DATA_PAGE,
         uncompressed_page_size=page,
         compressed_page_size=page,
-        data_page_header=parquet.DataPageHeader(
+        data_page_header=_FORMAT.DataPageHeader(
             num_values=1,
-            encoding=parquet.Encoding.PLAIN,
-            definition_level_encoding=parquet.Encoding.RLE,
-            repetition_level_encoding=parquet.Encoding.RLE,
+            encoding=_FORMAT.Encoding.PLAIN,
+            definition_level_encoding=_FORMAT.Encoding.RLE,
+            repetition_level_encoding=_FORMAT.Encoding.RLE,
         ),
     )
     return _serialized(header) + levels + prefix
@@ -336,11 +322,10 @@ def _page_start(size: int, prefix: bytes, level: int | None) -> bytes:
 
 def _bounds(leaf: _Leaf, value: bytes | Streamed | None) -> dict[str, bytes]:
     """Minimum and maximum, for readers that filter; a large value has none, and the format wants signs of zero so."""
-    if value is None or isinstance(value, Streamed) or leaf.fields[-1].type == pa.binary():
+    kind = leaf.fields[-1].type
+    if value is None or isinstance(value, Streamed) or kind == pa.binary() or len(value) > _LARGEST_BOUND:
         return {}
-    if len(value) > _LARGEST_BOUND:
-        return {}
-    if leaf.fields[-1].type == pa.float64():
+    if kind == pa.float64():
         (number,) = struct.unpack("<d", value)
         if math.isnan(number):
             return {}
