@@ -1,6 +1,6 @@
 """Who the synthetic subjects are: head, infarct and vessels, drawn once per (seed, subject)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from zlib import crc32
 
 import numpy as np
@@ -37,10 +37,6 @@ class Anatomy:
     occluded: bool
     absent: frozenset[int]
 
-    def without_lesion(self) -> "Anatomy":
-        """The same head before its infarct."""
-        return replace(self, lesion=None)
-
 
 def stream(seed: int, subject: str, purpose: str) -> np.random.Generator:
     """The random stream of one purpose: the same for the same arguments, whatever else was drawn before."""
@@ -59,15 +55,11 @@ def draw_anatomy(release: Release, subject: str, seed: int, side: int | None = N
     side = side or drawn_side
     # Median and spread like the release's lesions, but never so small that a coarse grid could miss it.
     radius = float(np.clip(13 * np.exp(0.45 * rng.standard_normal()), 10, 32))
-    stretch = rng.uniform((0.95, 1.0, 0.95), (1.1, 1.4, 1.1))
-    place = rng.uniform((34, -8, 2), (44, 14, 16))
-    lesion = Ellipsoid(
-        (side * float(place[0]), float(place[1]), float(place[2])),
-        (radius * float(stretch[0]), radius * float(stretch[1]), radius * float(stretch[2])),
-    )
-    # Labels as in phantom.CIRCLE: what real circles lack most often.
-    communicating = (8, 9, 10)
-    far_anterior = 12 if side > 0 else 11
+    a, b, c = rng.uniform((0.95, 1.0, 0.95), (1.1, 1.4, 1.1)).tolist()
+    x, y, z = rng.uniform((34, -8, 2), (44, 14, 16)).tolist()
+    lesion = Ellipsoid((side * x, y, z), (radius * a, radius * b, radius * c))
+    # Labels as in phantom.CIRCLE: what real circles lack most often, the communicating and the far anterior segments.
+    often_absent = (8, 9, 10, 12 if side > 0 else 11)
     no_large_lesion = release.subjects_with(Trait.EMPTY_LESION) + release.subjects_with(Trait.TINY_LESION)
     return Anatomy(
         head=(float(rng.uniform(67, 74)), float(rng.uniform(82, 92)), float(rng.uniform(72, 80))),
@@ -77,5 +69,5 @@ def draw_anatomy(release: Release, subject: str, seed: int, side: int | None = N
         territory_scale=float(rng.uniform(0.85, 1.05)),
         lesion=None if subject in no_large_lesion else lesion,
         occluded=bool(rng.random() < 0.7),
-        absent=frozenset(label for label in (*communicating, far_anterior) if rng.random() < 0.3),
+        absent=frozenset(label for label in often_absent if rng.random() < 0.3),
     )

@@ -4,7 +4,6 @@ How often a value is missing follows the fact sheet, section 5. Every value lies
 for one: the Hyperlipidemia of `HYPERLIPIDEMIA_2`.
 """
 
-from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from io import BytesIO
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
@@ -107,11 +106,7 @@ def dictionary_bytes(release: Release, dictionary: Dictionary) -> bytes:
     book, sheet = _spreadsheet(dictionary.sheet)
     sheet.cell(1, 1, SYNTHETIC_MARK)
     rows = [dict(zip(dictionary.headers, ("", dictionary.identifier, None, "text", "Subject"), strict=True))]
-    rows += [
-        _dictionary_row(release, dictionary, variable)
-        for variable in release.variables
-        if variable.dictionary is not None
-    ]
+    rows += [_dictionary_row(release, dictionary, each) for each in release.variables if each.dictionary is not None]
     for column, name in enumerate(dictionary.headers, start=1):
         sheet.cell(dictionary.header_row, column, name)
         for line, row in enumerate(rows, start=dictionary.header_row + 1):
@@ -217,10 +212,9 @@ def _packed(book: Spreadsheet) -> bytes:
     saved, fixed = BytesIO(), BytesIO()
     book.save(saved)
     book.properties.modified = WRITTEN
-    replaced: Mapping[str, bytes] = {"docProps/core.xml": tostring(book.properties.to_tree())}
+    properties = tostring(book.properties.to_tree())
     with ZipFile(saved) as source, ZipFile(fixed, "w", ZIP_DEFLATED) as target:
-        names: Sequence[str] = source.namelist()
-        for name in names:
-            content = replaced.get(name) or source.read(name)
+        for name in source.namelist():
+            content = properties if name == "docProps/core.xml" else source.read(name)
             target.writestr(ZipInfo(name, WRITTEN.timetuple()[:6]), content, ZIP_DEFLATED)
     return fixed.getvalue()

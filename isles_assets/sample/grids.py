@@ -49,10 +49,6 @@ class Lattice:
         middle: NDArray[np.float64] = apply_affine(self.affine, (np.array(self.shape) - 1) / 2)
         return middle
 
-    @property
-    def voxels(self) -> int:
-        return int(np.prod(self.shape))
-
     def moved(self, shift: NDArray[np.float64]) -> "Lattice":
         """The same voxels, said to lie `shift` (3,) mm away."""
         affine = self.affine.copy()
@@ -83,8 +79,7 @@ def draw_geometry(
 ) -> Geometry:
     """The grids of `subject`; `ncct` replaces the NCCT grid that would be drawn."""
     rng = stream(seed, subject, "geometry")
-    oblique = subject in release.subjects_with(Trait.OBLIQUE)
-    drawn = _draw_ncct(subject, rng, release_scale, oblique)
+    drawn = _draw_ncct(subject, rng, release_scale, oblique=subject in release.subjects_with(Trait.OBLIQUE))
     ncct = ncct or drawn
     head = _head_on(ncct, rng)
 

@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,18 +60,14 @@ def write(path: Path, made: Nifti1Header, blocks: Iterable[NDArray[Any]], encodi
     Equal voxels give equal bytes: the gzip header holds neither time nor name, and the stream is zlib's. (ISA-L's is
     faster to make, but was seen to differ once for the same voxels.)
     """
-    with path.open("wb") as file:
+    with ExitStack() as opened:
+        file: Any = opened.enter_context(path.open("wb"))
         if path.suffix == ".gz":
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=file, mtime=0) as packed:
-                _write(packed, made, blocks, encoding)
-        else:
-            _write(file, made, blocks, encoding)
-
-
-def _write(file: Any, made: Nifti1Header, blocks: Iterable[NDArray[Any]], encoding: Encoding) -> None:
-    made.write_to(file)
-    for block in blocks:
-        stored = block.astype(encoding.dtype, copy=False)
-        if encoding.stored_true != 1:
-            stored = stored * np.array(encoding.stored_true, dtype=encoding.dtype)
-        file.write(stored.data)
+            packed = gzip.GzipFile(filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=file, mtime=0)
+            file = opened.enter_context(packed)
+        made.write_to(file)
+        for block in blocks:
+            stored = block.astype(encoding.dtype, copy=False)
+            if encoding.stored_true != 1:
+                stored = stored * np.array(encoding.stored_true, dtype=encoding.dtype)
+            file.write(stored.data)

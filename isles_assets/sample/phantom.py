@@ -6,6 +6,7 @@ its labels (one byte a voxel of one frame) and one block.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from enum import IntEnum
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -107,31 +108,23 @@ _RADIUS_MM = {"BA": 1.9, "PCA": 1.4, "ICA": 2.3, "MCA": 1.7, "Pcom": 0.9, "Acom"
 _CLOT_RADIUS_MM, _CLOT_EXTENT = 2.3, (0.12, 0.28)
 
 
-def _mirrored(path: tuple[tuple[float, float, float], ...]) -> NDArray[np.float64]:
-    return np.array(path) * (-1, 1, 1)
-
-
-def _right(name: str) -> tuple[str, NDArray[np.float64]]:
-    return name, np.array(_RIGHT_SIDE[name], dtype=float)
-
-
-def _left(name: str) -> tuple[str, NDArray[np.float64]]:
-    return name, _mirrored(_RIGHT_SIDE[name])
+def _segment(kind: str, side: int) -> tuple[str, NDArray[np.float64]]:
+    return kind, np.array(_RIGHT_SIDE[kind], dtype=float) * (side, 1, 1)
 
 
 CIRCLE: dict[int, tuple[str, NDArray[np.float64]]] = {
     1: ("BA", np.array([(0, -12, -38), (0, -12, -14)], dtype=float)),
-    2: _right("PCA"),
-    3: _left("PCA"),
-    4: _right("ICA"),
-    5: _right("MCA"),
-    6: _left("ICA"),
-    7: _left("MCA"),
-    8: _right("Pcom"),
-    9: _left("Pcom"),
+    2: _segment("PCA", 1),
+    3: _segment("PCA", -1),
+    4: _segment("ICA", 1),
+    5: _segment("MCA", 1),
+    6: _segment("ICA", -1),
+    7: _segment("MCA", -1),
+    8: _segment("Pcom", 1),
+    9: _segment("Pcom", -1),
     10: ("Acom", np.array([(3, 18, -10), (-3, 18, -10)], dtype=float)),
-    11: _right("ACA"),
-    12: _left("ACA"),
+    11: _segment("ACA", 1),
+    12: _segment("ACA", -1),
 }
 """The circle of Willis by label (TopCoW's numbers): kind of segment and course (points, 3) in head mm."""
 
@@ -161,7 +154,7 @@ class Phantom:
         self._seed, self._subject = seed, subject
         self._non_finite_mtt = subject in release.subjects_with(Trait.NON_FINITE_MTT)
 
-        on_ncct = anatomy if lesion is None else anatomy.without_lesion()
+        on_ncct = anatomy if lesion is None else replace(anatomy, lesion=None)
         labels = _tissues(on_ncct, self.geometry.head, self.geometry.ncct)
         self._segments, self._occlusion = _vessels(anatomy, self.geometry.head, self.geometry.ncct)
         if lesion is None and subject in release.subjects_with(Trait.TINY_LESION):
@@ -172,12 +165,9 @@ class Phantom:
             _infarct(labels, lesion)
         self._lesion = lesion
         _add_vessels(labels, anatomy, self._segments, self._occlusion)
-        self._labels = labels
-        self._anatomy = anatomy
-        self._pool = stream(seed, subject, "noise").standard_normal(
-            2 * min(BLOCK, max(lattice.voxels for lattice in (self.geometry.ncct, self.geometry.cta))),
-            dtype=np.float32,
-        )
+        self._labels, self._anatomy = labels, anatomy
+        largest = max(int(np.prod(lattice.shape)) for lattice in (self.geometry.ncct, self.geometry.cta))
+        self._pool = stream(seed, subject, "noise").standard_normal(2 * min(BLOCK, largest), dtype=np.float32)
 
     @cached_property
     def _in_slab(self) -> Labels:
@@ -429,9 +419,8 @@ def _native_labels(anatomy: Anatomy, head: Matrix, lattice: Lattice) -> Labels:
 def _slab(labels: Labels, geometry: Geometry) -> Labels:
     """`labels` on the NCCT grid where the perfusion scan reaches, OUTSIDE elsewhere."""
     seen = labels.T.copy()
-    last = geometry.ctp.shape
     for some, at in _slices(geometry.ncct, np.linalg.inv(geometry.ctp.affine) @ geometry.ncct.affine):
-        for index, count in zip(at, last, strict=True):
+        for index, count in zip(at, geometry.ctp.shape, strict=True):
             seen[some][(index < -0.5) | (index > count - 0.5)] = Tissue.OUTSIDE
     return seen.T
 

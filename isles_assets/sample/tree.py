@@ -91,30 +91,26 @@ def make_sample(
     if findings:
         raise Refusal(f"no sample made at {root}", findings)
 
+    partial = temporary_beside(root)
     orders = [
-        _Order(release, temporary_beside(root), subject, seed, subject in release_scale, lesions.get(subject))
+        _Order(release, partial, subject, seed, subject in release_scale, lesions.get(subject))
         for subject in release.subjects
     ]
+    # The long ones first, so that no worker is left with one at the end.
+    orders.sort(key=lambda order: (not order.release_scale, order.lesion is None))
     with explained(root):
         root.parent.mkdir(parents=True, exist_ok=True)
         sweep(root.parent)
-        _write_tree(release, root, orders, workers)
-
-
-def _write_tree(release: Release, root: Path, orders: Sequence[_Order], workers: int) -> None:
-    partial = temporary_beside(root)
-    try:
-        if release.dictionary:
-            _put(partial / release.dictionary.path, dictionary_bytes(release, release.dictionary))
-        # The long ones first, so that no worker is left with one at the end.
-        orders = sorted(orders, key=lambda order: (not order.release_scale, order.lesion is None))
-        for done, subject in enumerate(_write_all(orders, workers), start=1):
-            if len(orders) <= 25 or done % 25 == 0 or done == len(orders):
-                log.info("%d of %d subjects written, last %s", done, len(orders), subject)
-        os.sync()
-        partial.rename(root)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            if release.dictionary:
+                _put(partial / release.dictionary.path, dictionary_bytes(release, release.dictionary))
+            for done, subject in enumerate(_write_all(orders, workers), start=1):
+                if len(orders) <= 25 or done % 25 == 0 or done == len(orders):
+                    log.info("%d of %d subjects written, last %s", done, len(orders), subject)
+            os.sync()
+            partial.rename(root)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _misfits(release: Release, release_scale: Collection[str], lesions: Mapping[str, Path]) -> Iterator[Finding]:
@@ -122,14 +118,12 @@ def _misfits(release: Release, release_scale: Collection[str], lesions: Mapping[
         yield Finding("is not among the subjects to write", "add it to them or leave it out", subject=subject)
     for subject, path in lesions.items():
         try:
-            if not str(path).endswith(".nii.gz") or _open(path).ndim != 3:
-                yield Finding(
-                    "is no three-dimensional .nii.gz", "give the lesion mask's file", path=str(path), subject=subject
-                )
+            fits = str(path).endswith(".nii.gz") and _open(path).ndim == 3
+            problem = "" if fits else "is no three-dimensional .nii.gz"
         except (OSError, EOFError, ImageFileError, HeaderDataError) as error:
-            yield Finding(
-                f"cannot be read as NIfTI: {error}", "give the lesion mask's file", path=str(path), subject=subject
-            )
+            problem = f"cannot be read as NIfTI: {error}"
+        if problem:
+            yield Finding(problem, "give the lesion mask's file", str(path), subject)
 
 
 def _write_all(orders: Sequence[_Order], workers: int) -> Iterator[str]:
@@ -144,26 +138,21 @@ def _write_all(orders: Sequence[_Order], workers: int) -> Iterator[str]:
 
 def _write_subject(order: _Order) -> str:
     """Write all files of one subject; its id."""
+    release, root, subject, seed = order.release, order.root, order.subject, order.seed
     ncct, lesion = _given(order.lesion) if order.lesion else (None, None)
-    phantom = Phantom(
-        order.release, order.subject, order.seed, release_scale=order.release_scale, ncct=ncct, lesion=lesion
-    )
-    for volume in order.release.volumes:
-        path = order.root / volume.path(order.subject)
+    phantom = Phantom(release, subject, seed, release_scale=order.release_scale, ncct=ncct, lesion=lesion)
+    for volume in release.volumes:
+        path = root / volume.path(subject)
         if volume.column == _LESION and order.lesion:
             _put(path, order.lesion.read_bytes())
         else:
-            _put_volume(
-                path, phantom, volume, _encoding(order.release, volume, order.subject), _affine(volume, phantom, order)
-            )
-    for stray in order.release.stray_files:
-        if order.release.subject_of(stray.path) == order.subject:
-            lesion_mask = order.release.by_column[_LESION]
-            _put_volume(order.root / stray.path, phantom, lesion_mask, _UINT16, phantom.geometry.ncct.affine)
-    for workbook in order.release.workbooks:
-        content = workbook_bytes(order.release, workbook, order.subject, order.seed)
-        _put(order.root / workbook.path(order.subject), content)
-    return order.subject
+            _put_volume(path, phantom, volume, _encoding(release, volume, subject), _affine(volume, phantom, order))
+    for stray in release.stray_files:
+        if release.subject_of(stray.path) == subject:
+            _put_volume(root / stray.path, phantom, release.by_column[_LESION], _UINT16, phantom.geometry.ncct.affine)
+    for workbook in release.workbooks:
+        _put(root / workbook.path(subject), workbook_bytes(release, workbook, subject, seed))
+    return subject
 
 
 def _open(path: Path) -> Nifti1Image:
