@@ -3,7 +3,7 @@
 import dagster as dg
 
 from isles_assets.graph.assets import clinical_table, raw_tree, subject_manifest, zenodo_archive
-from isles_assets.graph.automation import SCHEDULES, sensors
+from isles_assets.graph.automation import nightly_verify, sensors
 from isles_assets.graph.checks import checks_of
 from isles_assets.graph.hub_asset import hub_asset
 from isles_assets.graph.jobs import build_job, rollback, verify
@@ -39,7 +39,7 @@ def build_defs(release: Release, settings: Settings) -> dg.Definitions:
         assets=dg.map_asset_specs(of_release, assets),
         asset_checks=checks_of(release),
         jobs=[build_job(release), verify, rollback],
-        schedules=SCHEDULES,
+        schedules=[nightly_verify],
         sensors=sensors(notify=bool(defined.webhook_url)),
         resources={"settings": settings, "dataset": dataset},
         executor=dg.in_process_executor,

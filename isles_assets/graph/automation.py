@@ -20,29 +20,27 @@ from isles_assets.source.patience import PassingError
 _MOST_WORDS = 1500
 _A_DAY = 24 * 60 * 60
 
-_passed = dg.AutomationCondition.all_checks_match(dg.AutomationCondition.check_passed(), blocking_only=True)
-_behind = dg.AutomationCondition.any_deps_updated().since(dg.AutomationCondition.newly_updated())
+Condition = dg.AutomationCondition
+_passed = Condition.all_checks_match(Condition.check_passed(), blocking_only=True)
+_behind = Condition.any_deps_updated().since(Condition.newly_updated())
 
 
 def when_complete(release: Release) -> dg.AutomationCondition:
     """When `hub_dataset` may follow by itself. What Dagster cannot see of the files, `hub_dataset` refuses."""
     checked = dict.fromkeys(prop.asset for prop in properties_of(release) if prop.blocking)
+    blocking = [
+        Condition.asset_matches(asset, _passed).with_label(f"blocking checks of {asset} passed") for asset in checked
+    ]
     return (
-        (dg.AutomationCondition.any_deps_updated() | dg.AutomationCondition.missing().newly_true())
-        .since(dg.AutomationCondition.newly_requested() | dg.AutomationCondition.newly_updated())
+        (Condition.any_deps_updated() | Condition.missing().newly_true())
+        .since(Condition.newly_requested() | Condition.newly_updated())
         .with_label("something is new")
-        & (~dg.AutomationCondition.any_deps_missing()).with_label("every partition is there")
-        & (~dg.AutomationCondition.any_deps_match(dg.AutomationCondition.execution_failed())).with_label("none failed")
-        & (~dg.AutomationCondition.any_deps_match(_behind)).with_label("none is older than what it is made from")
-        & (~dg.AutomationCondition.any_deps_in_progress()).with_label("none is being made")
-        & (~dg.AutomationCondition.in_progress()).with_label("nothing is being published")
-        & reduce(
-            and_,
-            (
-                dg.AutomationCondition.asset_matches(asset, _passed).with_label(f"blocking checks of {asset} passed")
-                for asset in checked
-            ),
-        )
+        & (~Condition.any_deps_missing()).with_label("every partition is there")
+        & (~Condition.any_deps_match(Condition.execution_failed())).with_label("none failed")
+        & (~Condition.any_deps_match(_behind)).with_label("none is older than what it is made from")
+        & (~Condition.any_deps_in_progress()).with_label("none is being made")
+        & (~Condition.in_progress()).with_label("nothing is being published")
+        & reduce(and_, blocking)
     ).with_label("all shards and previews are fresh and all blocking checks have passed")
 
 
@@ -93,11 +91,11 @@ def failed_runs(context: dg.RunFailureSensorContext) -> None:
 def failed_checks(context: dg.RunStatusSensorContext) -> None:
     """Posts the checks that failed in a run that did not, as in job `verify`, to the address in `ISLES_WEBHOOK_URL`."""
     entries = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    evaluations = [e.dagster_event.asset_check_evaluation_data for e in entries if e.dagster_event]
+    checks = [entry.dagster_event.asset_check_evaluation_data for entry in entries if entry.dagster_event]
     words = [
-        f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name} failed\n{evaluation.description or ''}"
-        for evaluation in evaluations
-        if not evaluation.passed and evaluation.severity is dg.AssetCheckSeverity.ERROR
+        f"{check.asset_key.to_user_string()}: {check.check_name} failed\n{check.description or ''}"
+        for check in checks
+        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
     ]
     if words:
         webhook.post(_message(context.dagster_run, "found what should not be", words))
@@ -114,9 +112,6 @@ def _message(run: dg.DagsterRun, what: str, words: Sequence[str]) -> str:
     """One message on a run, cut to what a chat shows."""
     text = "\n".join([f"isles-assets: run {run.run_id} of {run.job_name} {what}.", *words])
     return text if len(text) <= _MOST_WORDS else f"{text[:_MOST_WORDS]}\n... and more: see the run in the UI"
-
-
-SCHEDULES: Sequence[dg.ScheduleDefinition] = [nightly_verify]
 
 
 def sensors(*, notify: bool) -> Sequence[dg.SensorDefinition]:

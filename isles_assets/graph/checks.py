@@ -3,7 +3,7 @@
 A failed blocking check stops what is downstream in its own run. `hub_dataset` does not rely on that.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.metadata import version
 
@@ -29,8 +29,8 @@ _EVALUATIONS_ASKED = 10
 def property_check(release: Release, prop: Property) -> dg.AssetChecksDefinition:
     """The asset check that enforces `prop` on `release`."""
 
-    def find(setup: Setup) -> list[Finding]:
-        return list(prop.find(Evidence(setup.tree, setup.folder)))
+    def find(setup: Setup) -> Iterable[Finding]:
+        return prop.find(Evidence(setup.tree, setup.folder))
 
     return _check(prop.asset, prop.name, prop.sentence_of(release), find, blocking=prop.blocking)
 
@@ -45,14 +45,14 @@ def publication_check(verify: Callable[[Target, Publication], list[Finding]]) ->
 
 
 def _check(
-    asset: str, name: str, sentence: str, find: Callable[[Setup], list[Finding]], *, blocking: bool | None = None
+    asset: str, name: str, sentence: str, find: Callable[[Setup], Iterable[Finding]], *, blocking: bool | None = None
 ) -> dg.AssetChecksDefinition:
     """A check of what `find` finds. One that could block and does not only warns."""
     severity = dg.AssetCheckSeverity.WARN if blocking is False else dg.AssetCheckSeverity.ERROR
 
     @dg.asset_check(name=name, asset=asset, description=sentence, blocking=bool(blocking))
     def check(context: dg.AssetCheckExecutionContext, settings: Settings, dataset: DatasetParam) -> dg.AssetCheckResult:
-        return _result(context, name, severity, partial(find, settings.setup(dataset)))
+        return _result(context, name, partial(find, settings.setup(dataset)), severity)
 
     return check
 
@@ -82,7 +82,7 @@ def loads_check(
         context.log.info(f"The first row {'was decoded before' if known else 'is decoded'}")
         return loads(setup.target(), publication, decode=not known)
 
-    result = _result(context, loads.__name__, dg.AssetCheckSeverity.ERROR, find)
+    result = _result(context, loads.__name__, find)
     return result.with_metadata({**result.metadata, _DECODED: decoded}) if result.passed else result
 
 
@@ -99,8 +99,8 @@ def _decoded_before(context: dg.AssetCheckExecutionContext) -> str | None:
 def _result(
     context: dg.AssetCheckExecutionContext,
     name: str,
-    severity: dg.AssetCheckSeverity,
-    find: Callable[[], Sequence[Finding]],
+    find: Callable[[], Iterable[Finding]],
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
 ) -> dg.AssetCheckResult:
     """What `find` finds, in the UI and in the log; an input that cannot be read fails the check."""
     findings = found(find)

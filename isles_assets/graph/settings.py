@@ -129,8 +129,8 @@ class Settings(dg.ConfigurableResource):
     def _value(self, field: str, default: str | None = None) -> str:
         """The field's value or the variable's, or `default`, which is that of the variable unless it is in words."""
         given, variable = getattr(self, field), _variables()[field]
-        value = os.environ.get(variable.name) if given is None else given
-        return str(value or (variable.default if default is None else default))
+        value = os.environ.get(variable.name, "") if given is None else str(given)
+        return value or (variable.default if default is None else default)
 
 
 class DefinitionSettings(pydantic.BaseModel):

@@ -39,8 +39,7 @@ def each_in_processes(
     waiting = iter(arguments.items())
     team: list[_Worker] = []
     try:
-        for key, args in islice(waiting, workers):
-            team.append(_Worker(function, key, args))
+        team.extend(_Worker(function, *each) for each in islice(waiting, workers))
         while team:
             ready = wait([worker.connection for worker in team])
             for worker in [worker for worker in team if worker.connection in ready]:

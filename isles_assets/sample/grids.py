@@ -109,11 +109,8 @@ def _draw_ncct(subject: str, rng: np.random.Generator, release_scale: bool, obli
     slices, spacing = SLICES.get(subject, drawn_slices)
     tilt, yaw, roll = np.radians((rng.uniform(8, 26), rng.uniform(3, 8), rng.uniform(3, 8)))
     aligned = rng.random() < AXIS_ALIGNED_SHARE
-    if oblique:
-        turn = euler2mat(z=yaw, y=roll, x=tilt)
-    else:
-        tilt = 0.0 if aligned else tilt
-        turn = euler2mat(x=tilt)
+    tilt = 0.0 if aligned and not oblique else tilt
+    turn = euler2mat(z=yaw, y=roll, x=tilt) if oblique else euler2mat(x=tilt)
     signs = rng.choice(((-1, 1), (1, 1), (-1, -1)))
 
     columns = _COLUMNS

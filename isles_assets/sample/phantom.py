@@ -174,12 +174,13 @@ class Phantom:
         return _slab(self._labels, self.geometry)
 
     @cached_property
-    def _native_cta(self) -> Labels:
-        return _native_labels(self._anatomy, self.geometry.head, self.geometry.cta)
-
-    @cached_property
     def _native_ctp(self) -> Labels:
-        return _native_labels(self._anatomy, self.geometry.head, self.geometry.ctp)
+        return self._native(self.geometry.ctp)
+
+    def _native(self, lattice: Lattice) -> Labels:
+        labels = _tissues(self._anatomy, self.geometry.head, lattice)
+        _add_vessels(labels, self._anatomy, *_vessels(self._anatomy, self.geometry.head, lattice))
+        return labels
 
     def lattice(self, volume: Volume) -> Lattice:
         """The grid that the volume's header shall state."""
@@ -202,10 +203,6 @@ class Phantom:
             return _split((self._occlusion if volume.column == "lvo_mask" else self._lesion).view(np.uint8))
         return self._painted(volume)
 
-    def array(self, volume: Volume) -> Block:
-        """The whole volume, in the shape of `shape(volume)`."""
-        return np.concatenate(list(self.blocks(volume))).reshape(self.shape(volume), order="F")
-
     def _painted(self, volume: Volume) -> Iterator[Block]:
         modality = _modality(volume)
         labels = self._labels_of(volume)
@@ -227,7 +224,7 @@ class Phantom:
 
     def _labels_of(self, volume: Volume) -> Labels:
         if volume.grid is Grid.NATIVE:
-            return self._native_ctp if volume.content in _PERFUSION else self._native_cta
+            return self._native_ctp if volume.content in _PERFUSION else self._native(self.geometry.cta)
         return self._in_slab if volume.content in _PERFUSION else self._labels
 
     def _looks(self, modality: str) -> Iterator[NDArray[np.float32]]:
@@ -408,12 +405,6 @@ def _add_vessels(labels: Labels, anatomy: Anatomy, segments: Labels, occlusion: 
         filled &= segments != (RIGHT_MCA if anatomy.side > 0 else LEFT_MCA)
     labels[filled] = Tissue.ARTERY
     labels[occlusion] = Tissue.CLOT
-
-
-def _native_labels(anatomy: Anatomy, head: Matrix, lattice: Lattice) -> Labels:
-    labels = _tissues(anatomy, head, lattice)
-    _add_vessels(labels, anatomy, *_vessels(anatomy, head, lattice))
-    return labels
 
 
 def _slab(labels: Labels, geometry: Geometry) -> Labels:
