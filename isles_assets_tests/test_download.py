@@ -46,8 +46,8 @@ def path(tmp_path):
 def fetch(server, path, record=None, patience=FAST):
     """Download; what was said."""
     said = []
-    zenodo = Zenodo(server.endpoint, FAST)
-    download(record or server.deposits[0].record, path, zenodo, patience=patience, say=said.append)
+    zenodo = Zenodo(server.endpoint, FAST, said.append)
+    download(record or server.deposits[0].record, path, zenodo, patience=patience)
     return said
 
 

@@ -15,7 +15,6 @@ from isles_assets.lib.findings import Finding, Refusal, name_some, summarize
 from isles_assets.lib.progress import readable_bytes
 from isles_assets.release.isles24 import ISLES24
 from isles_assets.release.release import Release
-from isles_assets.release.volumes import Volume
 
 _ALL = "all"
 _STOPPED = 130
@@ -69,14 +68,13 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _restore(release: Release, chosen: argparse.Namespace) -> list[Finding]:
     """What was refused, when all else is done."""
-    if unknown := [
-        *_unknown(chosen.subject, release.subjects, "subject"),
-        *_unknown(chosen.volume, release.by_column, "volume"),
-    ]:
+    unknown = [*_unknown(chosen.subject, release.subjects, "subject")]
+    unknown += _unknown(chosen.volume, release.by_column, "volume")
+    if unknown:
         raise Refusal("Nothing was restored.", unknown)
-    wanted = Wanted(
-        release, _volumes(release, chosen.volume) if chosen.tree else [], clinical=chosen.clinical is not None
-    )
+    columns = release.by_column if _ALL in (chosen.volume or [_ALL]) else chosen.volume
+    volumes = [volume for volume in release.volumes if chosen.tree and volume.column in columns]
+    wanted = Wanted(release, volumes, clinical=chosen.clinical is not None)
     revision = open_revision(chosen.dataset, chosen.revision)
     log.info("%s", revision.name)
     holdings = take_stock(revision, wanted, chosen.subject, chosen.workers, log.info)
@@ -100,20 +98,15 @@ def _unknown(names: Sequence[str] | None, known: Collection[str], what: str) -> 
             yield Finding(f"is no {what} of the release", f"choose among {name_some(close, most=18)}", path=name)
 
 
-def _volumes(release: Release, columns: Sequence[str] | None) -> list[Volume]:
-    return [volume for volume in release.volumes if not columns or _ALL in columns or volume.column in columns]
-
-
 def _described(release: Release, holdings: Holdings) -> str:
     parts = [f"{len(holdings.subjects)} of the release's {len(release.subjects)} subjects"]
     if volumes := holdings.volumes:
         parts.append(f"{_number(volumes, 'volume')}, {readable_bytes(sum(volume.size for volume in volumes))}")
     lines = [", ".join(parts)]
-    if holdings.synthetic:
-        lines.append(
-            f"SYNTHETIC SAMPLE: computed phantoms and invented clinical values, not the {release.label} release"
-        )
-    if others := [version for version in holdings.releases if version != release.version]:
+    if any(shard.footer.synthetic for shard in holdings.shards):
+        sample = "SYNTHETIC SAMPLE: computed phantoms and invented clinical values"
+        lines.append(f"{sample}, not the {release.label} release")
+    if others := sorted({shard.footer.release for shard in holdings.shards} - {release.version}):
         lines.append(f"It is of {', '.join(map(repr, others))}; this version of isles-assets knows {release.version}.")
     return "\n".join(lines)
 
@@ -132,12 +125,9 @@ def _write_clinical(release: Release, path: Path, holdings: Holdings, *, overwri
 
 
 def _summary(restored: Restored, tree: Path) -> str:
-    parts = [f"{restored.written} restored to {tree}"]
-    if restored.kept:
-        parts.append(f"{restored.kept} there already and kept")
-    if restored.left:
-        parts.append(f"{restored.left} not reached")
-    return f"Files: {', '.join(parts)}"
+    kept = f", {restored.kept} there already and kept" if restored.kept else ""
+    left = f", {restored.left} not reached" if restored.left else ""
+    return f"Files: {restored.written} restored to {tree}{kept}{left}"
 
 
 def _number(things: Sized, what: str) -> str:

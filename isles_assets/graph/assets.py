@@ -55,7 +55,7 @@ def zenodo_archive(
             )
         share = STAGED_TOGETHER if config.free_disk else len(dataset.release.subjects)
         shards = record.size * share // len(dataset.release.subjects)
-        how = fetch(dataset.release, setup.places, zenodo, shards=shards, say=context.log.info)
+        how = fetch(dataset.release, setup.places, zenodo, shards=shards)
     context.log.info(f"{record.archive}: {how}")
     return _materialized(reporting.of_archive(setup.folder, how), record.md5)
 

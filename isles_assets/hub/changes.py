@@ -62,10 +62,10 @@ class Changes:
             "changed": [file.path for file in self.changed],
             "removed": list(self.removed),
         }
-        return {kind: sorted({self._subject_or_file(path) for path in paths}) for kind, paths in kinds.items()}
-
-    def _subject_or_file(self, path: str) -> str:
-        return path if path in self.common_files else PurePosixPath(path).stem
+        return {
+            kind: sorted({path if path in self.common_files else PurePosixPath(path).stem for path in paths})
+            for kind, paths in kinds.items()
+        }
 
 
 def compare(publication: Publication, stored: Mapping[str, StoredFile]) -> Changes:

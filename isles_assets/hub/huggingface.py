@@ -18,8 +18,8 @@ from huggingface_hub.utils import build_hf_headers, get_session
 from huggingface_hub.utils._runtime import is_xet_available
 
 from isles_assets.hub.changes import StoredFile, compare, differences
-from isles_assets.hub.repo import check_repo_id, check_write_access, denials_explained, status_of
-from isles_assets.hub.target import Destination, History, Published, Staging, Target
+from isles_assets.hub.repo import check_repo_id, denials_explained, status_of, writing
+from isles_assets.hub.target import Destination, Published, Target
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress
 from isles_assets.products.config import CARD
@@ -38,10 +38,7 @@ _GROUP = 10
 
 @dataclass(frozen=True)
 class HuggingFaceHub(Target):
-    """The repo of `dataset` at `endpoint` (None: `HF_ENDPOINT`), made, `private` or not, if it is not there.
-
-    `say` is told how far an upload is.
-    """
+    """The repo of `dataset` at `endpoint` (None: `HF_ENDPOINT`), made `private` or not if need be; `say` is told."""
 
     is_public = True
 
@@ -59,14 +56,6 @@ class HuggingFaceHub(Target):
         return cls(destination.repo, destination.dataset, destination.private, say=destination.say)
 
     @property
-    def staging(self) -> Staging:
-        return self
-
-    @property
-    def history(self) -> History:
-        return self
-
-    @property
     def _api(self) -> HfApi:
         return HfApi(endpoint=self.endpoint, library_name="isles-assets")
 
@@ -81,36 +70,29 @@ class HuggingFaceHub(Target):
         if somebody else moved `main` meanwhile, or if the published files are not the local ones. What the client
         raises for a Hub that does not answer is passed on; publishing again resumes.
         """
-        check_write_access(self._api, self.repo)
-        with denials_explained(self.repo):
-            return self._publish(publication)
-
-    def _publish(self, publication: Publication) -> Published:
-        self._api.create_repo(self.repo, repo_type=_TYPE, private=self.private, exist_ok=True)
-        base = self._head()
-        changes = compare(publication, self.files_at(base))
-        revision = base
-        if changes:
-            copies = self._copies([file for file in changes.files if file.content is None])
-            additions = self._upload([file for file in changes.files if file.content is not None], MAIN)
-            deletions = [CommitOperationDelete(path) for path in changes.removed]
-            operations: list[Operation] = [*additions, *copies, *deletions]
-            message = (
-                f"{self.dataset.release.label} {self.dataset.release.version}: {len(publication.subjects)} subjects"
-            )
-            revision = self._commit(operations, message, base, lambda stored: not compare(publication, stored))
-        if wrong := differences(publication, self.files_at(revision)):
-            raise Refusal(f"Revision {revision} of {self.repo} is not what was to be published.", wrong)
-        tag = tag_of(publication)
-        self._api.create_tag(self.repo, tag=tag, revision=revision, repo_type=_TYPE, exist_ok=True)
-        if self._has_staging():
-            self._api.delete_branch(self.repo, branch=STAGING, repo_type=_TYPE)
-        return Published(self._url(revision), revision, bool(changes), changes, tag)
+        with writing(self._api, self.repo):
+            self._api.create_repo(self.repo, repo_type=_TYPE, private=self.private, exist_ok=True)
+            base = revision = self._head()
+            changes = compare(publication, self.files_at(base))
+            if changes:
+                copies = self._copies([file for file in changes.files if file.content is None])
+                additions = self._upload([file for file in changes.files if file.content is not None], MAIN)
+                deletions = [CommitOperationDelete(path) for path in changes.removed]
+                release = self.dataset.release
+                message = f"{release.label} {release.version}: {len(publication.subjects)} subjects"
+                operations: list[Operation] = [*additions, *copies, *deletions]
+                revision = self._commit(operations, message, base, lambda stored: not compare(publication, stored))
+            if wrong := differences(publication, self.files_at(revision)):
+                raise Refusal(f"Revision {revision} of {self.repo} is not what was to be published.", wrong)
+            tag = tag_of(publication)
+            self._api.create_tag(self.repo, tag=tag, revision=revision, repo_type=_TYPE, exist_ok=True)
+            if self._has_staging():
+                self._api.delete_branch(self.repo, branch=STAGING, repo_type=_TYPE)
+            return Published(self._url(revision), revision, bool(changes), changes, tag)
 
     def prepare_staging(self) -> None:
         """Make the repo and its staging branch, where they are not there. Raises `Refusal` as `publish` does."""
-        check_write_access(self._api, self.repo)
-        with denials_explained(self.repo):
+        with writing(self._api, self.repo):
             self._api.create_repo(self.repo, repo_type=_TYPE, private=self.private, exist_ok=True)
             self._api.create_branch(self.repo, branch=STAGING, repo_type=_TYPE, exist_ok=True)
 
@@ -121,17 +103,16 @@ class HuggingFaceHub(Target):
         sent again.
         """
         with denials_explained(self.repo):
-            missing = _lost(files, self._staged())
-            if not missing:
+            if not (missing := self._unstaged(files)):
                 return
             additions = self._upload(missing, STAGING)
             message = f"Stage {len(missing)} shards"
             try:
                 self._api.create_commit(self.repo, additions, commit_message=message, repo_type=_TYPE, revision=STAGING)
             except Exception:
-                if _lost(files, self._staged()):  # else the answer was lost, but the commit took effect
+                if self._unstaged(files):  # else the answer was lost, but the commit took effect
                     raise
-            if lost := _lost(files, self._staged()):
+            if lost := self._unstaged(files):
                 findings = [Finding("is not what was sent", "materialize it again", path=file.path) for file in lost]
                 raise Refusal("Staging failed; nothing was freed.", findings)
 
@@ -139,15 +120,16 @@ class HuggingFaceHub(Target):
         """Operations that bring freed shards from the staging branch. Raises `Refusal` naming any that is not there."""
         if not files:
             return []
-        if lost := _lost(files, self._staged()):
+        if lost := self._unstaged(files):
             mend = "remove its record in shards/records and materialize it again"
             findings = [Finding("is neither on this disk nor staged on the Hub", mend, path=file.path) for file in lost]
             raise Refusal("Not published.", findings)
         return [CommitOperationCopy(file.path, file.path, src_revision=STAGING) for file in files]
 
-    def _staged(self) -> Mapping[str, StoredFile] | None:
-        """What the staging branch holds; None if there is no such branch."""
-        return self.files_at(STAGING) if self._has_staging() else None
+    def _unstaged(self, files: Sequence[PublicationFile]) -> list[PublicationFile]:
+        """Those of `files` that the staging branch, if there is one, does not hold as they are."""
+        staged = self.files_at(STAGING) if self._has_staging() else {}
+        return [file for file in files if file.path not in staged or not staged[file.path].holds(file)]
 
     def _has_staging(self) -> bool:
         refs = self._api.list_repo_refs(self.repo, repo_type=_TYPE)
@@ -158,25 +140,17 @@ class HuggingFaceHub(Target):
 
         Raises `Refusal` if there is no such revision, or if somebody else moved `main` meanwhile.
         """
-        check_write_access(self._api, self.repo)
-        with denials_explained(self.repo):
-            return self._roll_back(to)
-
-    def _roll_back(self, to: str) -> Published:
-        base = self._head()
-        wanted = self._ours(self.files_at(to))
-        there = self._ours(self.files_at(base))
-        restored = [path for path, file in wanted.items() if there.get(path) != file]
-        removed = [path for path in there if path not in wanted]
-        revision = base
-        if restored or removed:
-            copies = [CommitOperationCopy(path, path, src_revision=to) for path in restored]
-            deletions = [CommitOperationDelete(path) for path in removed]
-            message = f"Roll back to {to}"
-            revision = self._commit([*copies, *deletions], message, base, lambda stored: self._ours(stored) == wanted)
-        if self._ours(self.files_at(revision)) != wanted:
-            raise Refusal(f"Revision {revision} of {self.repo} is not what {to} holds.")
-        return Published(self._url(revision), revision, revision != base)
+        with writing(self._api, self.repo):
+            base = revision = self._head()
+            wanted, there = self._ours(self.files_at(to)), self._ours(self.files_at(base))
+            copies = [CommitOperationCopy(p, p, src_revision=to) for p, file in wanted.items() if there.get(p) != file]
+            deletions = [CommitOperationDelete(path) for path in there if path not in wanted]
+            if copies or deletions:
+                message = f"Roll back to {to}"
+                revision = self._commit([*copies, *deletions], message, base, lambda now: self._ours(now) == wanted)
+            if self._ours(self.files_at(revision)) != wanted:
+                raise Refusal(f"Revision {revision} of {self.repo} is not what {to} holds.")
+            return Published(self._url(revision), revision, revision != base)
 
     def stored(self, known: Publication | None = None) -> Mapping[str, StoredFile]:
         """Every file of `main`, with the digests that the Hub knows of."""
@@ -187,12 +161,8 @@ class HuggingFaceHub(Target):
         try:
             entries = list(self._api.list_repo_tree(self.repo, recursive=True, revision=revision, repo_type=_TYPE))
         except RevisionNotFoundError as error:
-            raise Refusal.of(
-                "There is no such revision.",
-                f"has no revision {revision}",
-                "name a tag or commit of the repo",
-                path=self.repo,
-            ) from error
+            problem, mend = f"has no revision {revision}", "name a tag or commit of the repo"
+            raise Refusal.of("There is no such revision.", problem, mend, path=self.repo) from error
         except RepositoryNotFoundError as error:
             if status_of(error) != 404:
                 raise
@@ -207,9 +177,8 @@ class HuggingFaceHub(Target):
         try:
             path = self._api.hf_hub_download(self.repo, CARD, repo_type=_TYPE, revision=self._head())
         except HfHubHTTPError as error:
-            raise Refusal.of(
-                "Nothing is published.", f"holds no {CARD}", "publish the dataset", path=self.repo
-            ) from error
+            problem, mend = f"holds no {CARD}", "publish the dataset"
+            raise Refusal.of("Nothing is published.", problem, mend, path=self.repo) from error
         return Path(path).read_text()
 
     def _head(self) -> str:
@@ -243,11 +212,10 @@ class HuggingFaceHub(Target):
     ) -> str:
         """Commit on top of `base`; the new commit. An answer may be lost although the commit took effect."""
         try:
-            return str(
-                self._api.create_commit(
-                    self.repo, operations, commit_message=message, repo_type=_TYPE, parent_commit=base, revision=MAIN
-                ).oid
+            commit = self._api.create_commit(
+                self.repo, operations, commit_message=message, repo_type=_TYPE, parent_commit=base, revision=MAIN
             )
+            return str(commit.oid)
         except Exception as error:
             head = self._head()
             if head == base:
@@ -288,8 +256,3 @@ def _opened(additions: Sequence[CommitOperationAdd]) -> Iterator[None]:
     for addition in additions:
         if isinstance(addition.path_or_fileobj, BufferedReader):  # not sent yet: it goes with the commit
             addition.path_or_fileobj = addition.path_or_fileobj.name
-
-
-def _lost(files: Sequence[PublicationFile], stored: Mapping[str, StoredFile] | None) -> list[PublicationFile]:
-    """Those of `files` that `stored` does not hold as they are."""
-    return [file for file in files if not stored or file.path not in stored or not stored[file.path].holds(file)]

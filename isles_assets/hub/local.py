@@ -57,7 +57,7 @@ class LocalHub(Target):
         with explained(self.folder):
             if self.folder.exists() and not self.folder.is_symlink():
                 mend = "move it away; isles-assets puts a link of that name there"
-                raise Refusal.of("Not published.", "is a folder of somebody else's", mend, path=str(self.folder))
+                raise Refusal.of("Not published.", "is a folder of somebody else's", mend, path=self.folder)
             current = self.folder.resolve().name if self.folder.is_symlink() else ""
             if current.startswith(revision) and not differences(publication, self.stored(publication)):
                 return Published(self.location, revision, changed=False)

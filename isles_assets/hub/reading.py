@@ -11,18 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any
 
 import httpx2
-from huggingface_hub import HfApi, constants, hf_hub_url
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, constants, errors, hf_hub_url
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
@@ -43,74 +35,6 @@ class Unavailable(Refusal):
     """Nothing can be read, whatever the file: to go on would be in vain."""
 
 
-class RemoteFile(Protocol):
-    """A file of a revision, of `size` bytes."""
-
-    @property
-    def size(self) -> int: ...
-
-    def read(self, offset: int, size: int) -> Iterator[bytes]:
-        """The `size` bytes from `offset` on in pieces of at most some MB; fewer if the file ends before.
-
-        Raises `Refusal` if the file cannot be read, `Unavailable` if none can.
-        """
-        ...
-
-
-class Revision(Protocol):
-    """One state of the dataset, for good; `name` says which."""
-
-    @property
-    def name(self) -> str: ...
-
-    def find(self, paths: Sequence[str]) -> dict[str, RemoteFile]:
-        """Those of `paths` that are files of the revision. Raises `Unavailable`."""
-        ...
-
-
-def open_revision(location: str, revision: str | None = None, endpoint: str | None = None) -> Revision:
-    """The dataset at `location`, a folder or else a repo of the Hub at `endpoint` (None: `HF_ENDPOINT`).
-
-    `revision` is a branch, tag or commit of the Hub; None is `main`, and what a folder holds now. Raises `Refusal` if
-    there is no such dataset or revision, or if it may not be read.
-    """
-    folder = Path(location)
-    with _readable(folder):
-        is_folder = folder.is_dir()
-    if is_folder:
-        if revision is not None:
-            mend = "leave the revision out, or name a repo of the Hub"
-            raise Refusal.of("There is no such revision.", "is a folder, which has none", mend, path=location)
-        return Folder(folder.resolve())
-    try:
-        check_repo_id(location)
-    except Refusal:
-        mend = "name a repo of the Hub as <owner>/<name>, or a folder laid out as one"
-        raise Refusal.of(
-            "There is no such dataset.", "is neither a folder nor the id of a repo", mend, path=location
-        ) from None
-    return _commit(HfApi(endpoint=endpoint, library_name=_LIBRARY), location, revision or constants.DEFAULT_REVISION)
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder that is laid out as the repo; `root` is no link."""
-
-    root: Path
-
-    @property
-    def name(self) -> str:
-        return str(self.root)
-
-    def find(self, paths: Sequence[str]) -> dict[str, RemoteFile]:
-        with _readable(self.root):
-            return {
-                path: LocalFile(self.root / path, (self.root / path).stat().st_size)
-                for path in paths
-                if (self.root / path).is_file()
-            }
-
-
 @dataclass(frozen=True)
 class LocalFile:
     """A file on this disk."""
@@ -126,12 +50,8 @@ class LocalFile:
                     yield piece
                     size -= len(piece)
         except OSError as error:
-            raise Refusal.of(
-                "A file could not be read.",
-                f"cannot be read: {error.strerror}",
-                "look at the folder",
-                path=str(self.path),
-            ) from error
+            problem, mend = f"cannot be read: {error.strerror}", "look at the folder"
+            raise Refusal.of("A file could not be read.", problem, mend, path=self.path) from error
 
 
 @dataclass(frozen=True)
@@ -167,13 +87,9 @@ class FileOnHub:
         ) as response:
             hf_raise_for_status(response)
             if response.status_code != _PARTIAL_CONTENT:
+                problem = "is given as a whole where a part was asked for"
                 mend = "leave out the proxy that is between here and the Hub, or download the file and name the folder"
-                raise Unavailable.of(
-                    "The dataset cannot be read in parts.",
-                    "is given as a whole where a part was asked for",
-                    mend,
-                    path=self.name,
-                )
+                raise Unavailable.of("The dataset cannot be read in parts.", problem, mend, path=self.name)
             for received in response.iter_bytes():
                 piece = received[: end - offset]
                 offset += len(piece)
@@ -182,6 +98,29 @@ class FileOnHub:
                     return
             if offset < end:
                 raise httpx2.RemoteProtocolError("the answer ended early")
+
+
+RemoteFile = LocalFile | FileOnHub
+"""A file of a revision, of `size` bytes. Its method `read` gives those from an offset on, in pieces of at most some MB.
+
+They are fewer if the file ends before. It raises `Refusal` if the file cannot be read, `Unavailable` if none can.
+"""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that is laid out as the repo; `root` is no link."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.root)
+
+    def find(self, paths: Sequence[str]) -> dict[str, LocalFile]:
+        with _readable(self.root):
+            files = {path: self.root / path for path in paths}
+            return {path: LocalFile(file, file.stat().st_size) for path, file in files.items() if file.is_file()}
 
 
 @dataclass(frozen=True)
@@ -196,7 +135,7 @@ class HubCommit:
     def name(self) -> str:
         return f"{self.repo} at commit {self.commit}"
 
-    def find(self, paths: Sequence[str]) -> dict[str, RemoteFile]:
+    def find(self, paths: Sequence[str]) -> dict[str, FileOnHub]:
         with _explained(self.name):
             entries = self.api.get_paths_info(self.repo, list(paths), revision=self.commit, repo_type=_TYPE)
         return {entry.path: self._file(entry.path, entry.size) for entry in entries if isinstance(entry, RepoFile)}
@@ -206,22 +145,52 @@ class HubCommit:
         return FileOnHub(f"{self.repo}/{path}", url, size)
 
 
+Revision = Folder | HubCommit
+"""One state of the dataset, for good; `name` says which.
+
+Its method `find` gives those of some paths that are files of it, and raises `Unavailable`.
+"""
+
+
+def open_revision(location: str, revision: str | None = None, endpoint: str | None = None) -> Revision:
+    """The dataset at `location`, a folder or else a repo of the Hub at `endpoint` (None: `HF_ENDPOINT`).
+
+    `revision` is a branch, tag or commit of the Hub; None is `main`, and what a folder holds now. Raises `Refusal` if
+    there is no such dataset or revision, or if it may not be read.
+    """
+    folder = Path(location)
+    with _readable(folder):
+        is_folder = folder.is_dir()
+    if is_folder:
+        if revision is not None:
+            mend = "leave the revision out, or name a repo of the Hub"
+            raise Refusal.of("There is no such revision.", "is a folder, which has none", mend, path=location)
+        return Folder(folder.resolve())
+    try:
+        check_repo_id(location)
+    except Refusal:
+        problem = "is neither a folder nor the id of a repo"
+        mend = "name a repo of the Hub as <owner>/<name>, or a folder laid out as one"
+        raise Refusal.of("There is no such dataset.", problem, mend, path=location) from None
+    api, revision = HfApi(endpoint=endpoint, library_name=_LIBRARY), revision or constants.DEFAULT_REVISION
+    with _explained(location, revision):
+        info = api.dataset_info(location, revision=revision, expand=["sha"], timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    return HubCommit(api, location, str(info.sha))
+
+
 class SeekableFile(io.RawIOBase):
-    """A published file for readers that seek; its last `tail` bytes are read when any of them is wanted, and once."""
+    """A published file for readers that seek; its last `tail` bytes are read at the start, and once."""
 
     def __init__(self, file: RemoteFile, tail: int):
-        self._file, self._tail_start = file, max(0, file.size - tail)
-        self._tail: bytes | None = None
-        self._position = 0
+        self._file, self._position = file, 0
+        self._tail_start = max(0, file.size - tail)
+        self._tail = b"".join(file.read(self._tail_start, file.size - self._tail_start))
 
     def readable(self) -> bool:
         return True
 
     def seekable(self) -> bool:
         return True
-
-    def tell(self) -> int:
-        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._file.size}[whence]
@@ -237,20 +206,7 @@ class SeekableFile(io.RawIOBase):
     def _between(self, start: int, end: int) -> bytes:
         if start < self._tail_start:
             return b"".join(self._file.read(start, end - start))
-        if self._tail is None:
-            self._tail = b"".join(self._file.read(self._tail_start, self._file.size - self._tail_start))
         return self._tail[start - self._tail_start : end - self._tail_start]
-
-
-def seekable(file: RemoteFile, tail: int) -> BinaryIO:
-    """`file` as Python's and pyarrow's readers want it; see `SeekableFile`."""
-    return cast(BinaryIO, SeekableFile(file, tail))
-
-
-def _commit(api: HfApi, repo: str, revision: str) -> HubCommit:
-    with _explained(repo, revision):
-        info = api.dataset_info(repo, revision=revision, expand=["sha"], timeout=constants.HF_HUB_ETAG_TIMEOUT)
-    return HubCommit(api, repo, str(info.sha))
 
 
 @contextmanager
@@ -259,12 +215,8 @@ def _readable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise Unavailable.of(
-            "The dataset could not be read.",
-            f"cannot be read: {error.strerror}",
-            "grant read and search rights",
-            path=str(folder),
-        ) from error
+        problem, mend = f"cannot be read: {error.strerror}", "grant read and search rights"
+        raise Unavailable.of("The dataset could not be read.", problem, mend, path=folder) from error
 
 
 @contextmanager
@@ -279,23 +231,21 @@ def _explained(what: str, revision: str = "") -> Iterator[None]:
 def _refusal(error: Exception, what: str, revision: str) -> Refusal:
     log_in = "use `hf auth login` or HF_TOKEN with a token that may read it"
     match error:
-        case RevisionNotFoundError():
+        case errors.RevisionNotFoundError():
             finding = Finding(f"has no revision {revision}", "name a branch, a tag or a commit of the repo", path=what)
             return Unavailable("There is no such revision.", [finding])
-        case EntryNotFoundError():
+        case errors.EntryNotFoundError():
             return Refusal.of("A file could not be read.", "is not there any more", "run again", path=what)
-        case GatedRepoError():
+        case errors.GatedRepoError():
             problem, mend = "is given to those who asked for access", f"ask for it on the repo's page; then {log_in}"
-        case RepositoryNotFoundError():
-            problem, mend = (
-                "is no folder, and no dataset repo that can be seen",
-                f"check its name; if private, {log_in}",
-            )
-        case OfflineModeIsEnabled():
+        case errors.RepositoryNotFoundError():
+            problem = "is no folder, and no dataset repo that can be seen"
+            mend = f"check its name; if private, {log_in}"
+        case errors.OfflineModeIsEnabled():
             problem, mend = "cannot be read while HF_HUB_OFFLINE is set", "unset it, or name a folder"
-        case HfHubHTTPError() if status_of(error) in DENIED:
+        case errors.HfHubHTTPError() if status_of(error) in DENIED:
             problem, mend = f"the Hub does not accept the token ({status_of(error)})", f"{log_in}, or none"
-        case HfHubHTTPError():
+        case errors.HfHubHTTPError():
             problem, mend = f"the Hub answers {status_of(error)}", "run again later, which resumes"
         case _:
             problem, mend = f"the Hub cannot be reached: {_said(error)}", "check the network; run again, which resumes"

@@ -26,28 +26,26 @@ def check_repo_id(repo: str) -> None:
         raise Refusal.of("The repo cannot be used.", problem, mend, path=repo or "ISLES_HUB_REPO")
 
 
-def check_write_access(api: HfApi, repo: str) -> None:
-    """Raise `Refusal` unless the client's token may write to `repo`, saying which right on which namespace is missing.
+@contextmanager
+def writing(api: HfApi, repo: str) -> Iterator[None]:
+    """Write to `repo` inside the block. Raises `Refusal` unless the client's token may, or while `denials_explained`.
 
-    Asks the Hub who the token is of; what it asks is all that is sent.
+    It says which right on which namespace is missing. The Hub is asked who the token is of, and sent no more for that.
     """
     namespace = repo.partition("/")[0]
-    mend = f"set HF_TOKEN to a token with write access to the repos of {namespace}"
     try:
-        who = api.whoami()
+        problem = _missing_right(api.whoami(), namespace, repo)
     except LocalTokenNotFoundError:
-        raise Refusal.of("Nothing was sent to the Hub.", "there is no token", mend, path=repo) from None
+        problem = "there is no token"
     except HfHubHTTPError as error:
-        if status_of(error) in DENIED:
-            raise Refusal.of(
-                "Nothing was sent to the Hub.",
-                "the Hub does not accept the token: it is wrong, revoked or expired",
-                mend,
-                path=repo,
-            ) from None
-        raise
-    if problem := _missing_right(who, namespace, repo):
+        if status_of(error) not in DENIED:
+            raise
+        problem = "the Hub does not accept the token: it is wrong, revoked or expired"
+    if problem:
+        mend = f"set HF_TOKEN to a token with write access to the repos of {namespace}"
         raise Refusal.of("Nothing was sent to the Hub.", problem, mend, path=repo)
+    with denials_explained(repo):
+        yield
 
 
 @contextmanager
@@ -59,10 +57,9 @@ def denials_explained(repo: str) -> Iterator[None]:
         cause: BaseException | None = error
         while cause is not None:
             if status_of(cause) in DENIED:
+                problem = f"the Hub stopped accepting the token ({status_of(cause)})"
                 mend = f"set HF_TOKEN to a token with write access to {repo}; publish again, which resumes"
-                raise Refusal.of(
-                    "Not published.", f"the Hub stopped accepting the token ({status_of(cause)})", mend, path=repo
-                ) from error
+                raise Refusal.of("Not published.", problem, mend, path=repo) from error
             cause = cause.__cause__
         raise
 

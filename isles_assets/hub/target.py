@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from isles_assets.hub.changes import Changes, StoredFile
 from isles_assets.products.dataset import Dataset
@@ -25,11 +25,7 @@ class Destination:
 
 @dataclass(frozen=True)
 class Published:
-    """The outcome of a publication.
-
-    `changed` is False where the target held exactly this already. `changes` and `tag` are None at a target that
-    has no history.
-    """
+    """The outcome; `changed` is False where the target held this already, `changes` and `tag` None without history."""
 
     url: str
     revision: str
@@ -38,24 +34,23 @@ class Published:
     tag: str | None = None
 
 
+@runtime_checkable
 class Staging(Protocol):
     """A place that takes files before they are published, where readers do not see them."""
 
     def prepare_staging(self) -> None:
         """Make ready for `stage`. Raises `Refusal`."""
-        ...
 
     def stage(self, files: Sequence[PublicationFile]) -> None:
         """Take `files`: on return they need not be kept here. Raises `Refusal`."""
-        ...
 
 
+@runtime_checkable
 class History(Protocol):
     """A place that keeps earlier revisions."""
 
     def roll_back(self, to: str) -> Published:
         """Publish again what the revision `to` holds. Raises `Refusal`."""
-        ...
 
 
 class Target(ABC):
@@ -90,10 +85,10 @@ class Target(ABC):
 
     @property
     def staging(self) -> Staging | None:
-        """Where files can be put before they are published; None if nowhere."""
-        return None
+        """Where files can be put before they are published; None if it cannot take them."""
+        return self if isinstance(self, Staging) else None
 
     @property
     def history(self) -> History | None:
-        """What knows earlier revisions; None if nothing does."""
-        return None
+        """What knows earlier revisions; None if it keeps none."""
+        return self if isinstance(self, History) else None

@@ -77,7 +77,7 @@ def extract_release(
     not hold the release, is unsafe or damaged, and for a disk that is too small.
     """
     if tree.exists():
-        raise Refusal.of(NOT_EXTRACTED, "exists already", "move it away", path=str(tree))
+        raise Refusal.of(NOT_EXTRACTED, "exists already", "move it away", path=tree)
     top = release.record.top
     found = {member.name: member for member in members(archive)}
     wanted = [member for name, member in found.items() if name.startswith(f"{top}/")]
@@ -90,7 +90,7 @@ def extract_release(
         sweep(tree.parent)
         if problem := lack_of_room(tree, size):
             mend = "free space, or set ISLES_DATA_DIR to a larger disk; then run again"
-            raise Refusal.of(NOT_EXTRACTED, problem, mend, path=str(tree.parent))
+            raise Refusal.of(NOT_EXTRACTED, problem, mend, path=tree.parent)
         partial = temporary_beside(tree)
         try:
             extract(archive, wanted, partial, workers=workers, progress=ByteProgress("Extracted", size, say))
@@ -141,9 +141,9 @@ def _pour(decompressor: Any, packed: "_Paced", entry: Any, sink: Callable[[bytes
     """Decompress the next file of a block. Raises `_DamageError` unless it has the size and CRC-32 that are stated."""
     left, crc = entry.uncompressed, 0
     while left:
-        before = packed.count
+        before = packed.tell()
         piece = decompressor.decompress(packed, min(left, _PIECE))
-        if not piece and packed.count == before:
+        if not piece and packed.tell() == before:
             raise _DamageError(f"{entry.filename} ends {left} bytes early")
         sink(piece)
         crc = zlib.crc32(piece, crc)
@@ -153,18 +153,13 @@ def _pour(decompressor: Any, packed: "_Paced", entry: Any, sink: Callable[[bytes
 
 
 class _Paced:
-    """A file that gives little at a time, whatever is asked for: for a decompressor that keeps what it does not need.
-
-    `count` is the number of bytes that were given.
-    """
+    """A file that gives little at a time, whatever is asked for, to a decompressor that keeps what it does not need."""
 
     def __init__(self, file: BinaryIO):
-        self._file, self.count = file, 0
+        self._file, self.tell = file, file.tell
 
     def read(self, size: int) -> bytes:
-        piece = self._file.read(min(size, _PACKED_PIECE))
-        self.count += len(piece)
-        return piece
+        return self._file.read(min(size, _PACKED_PIECE))
 
 
 class _Output:
@@ -224,7 +219,7 @@ def _opened(archive: Path, file: BinaryIO) -> Iterator[py7zr.SevenZipFile]:
             raise
         unforeseen = f"is damaged, or no 7z archive ({type(error).__name__}: {error})"
         problem = str(error) if isinstance(error, _DamageError) else unforeseen
-        raise Refusal.of(NOT_EXTRACTED, problem, _MEND_DAMAGED, path=str(archive)) from error
+        raise Refusal.of(NOT_EXTRACTED, problem, _MEND_DAMAGED, path=archive) from error
 
 
 def _streams(content: py7zr.SevenZipFile) -> Any:

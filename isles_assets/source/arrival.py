@@ -13,7 +13,7 @@ from isles_assets.release.zenodo_record import ZenodoRecord
 from isles_assets.source.archive import NOT_EXTRACTED, extract_release
 from isles_assets.source.download import download
 from isles_assets.source.partial import size_so_far
-from isles_assets.source.patience import LONG, NOT_DOWNLOADED, Patience
+from isles_assets.source.patience import NOT_DOWNLOADED
 from isles_assets.source.verified import is_known, note_beside, read_note, verify
 from isles_assets.source.zenodo import Zenodo
 
@@ -27,15 +27,7 @@ class Places:
     shards: Path
 
 
-def fetch(
-    release: Release,
-    places: Places,
-    zenodo: Zenodo,
-    *,
-    shards: int,
-    patience: Patience = LONG,
-    say: Callable[[str], None] = lambda words: None,
-) -> str:
+def fetch(release: Release, places: Places, zenodo: Zenodo, *, shards: int) -> str:
     """See that the archive of `release` is there, or the tree extracted from it; in words, how that came to be.
 
     An archive that was put there is read once. Otherwise it is downloaded, if the disk has room for that and what
@@ -47,10 +39,10 @@ def fetch(
         _check_origin(record, places.tree)
         return "not needed: the tree that was extracted from it is there"
     if places.archive.exists():
-        verify(places.archive, release, say)
+        verify(places.archive, release, zenodo.say)
         return "was there"
     _check_room(room_needed(record, places, shards=shards))
-    download(record, places.archive, zenodo, patience=patience, say=say)
+    download(record, places.archive, zenodo)
     return "downloaded"
 
 
@@ -66,7 +58,7 @@ def unpack(release: Release, places: Places, *, workers: int, say: Callable[[str
     if not is_known(places.archive, record):
         problem = "was not seen to be the pinned one" if places.archive.exists() else "is not there"
         mend = Materialize(("zenodo_archive",))
-        raise Refusal.of(NOT_EXTRACTED, problem, mend, path=str(places.archive))
+        raise Refusal.of(NOT_EXTRACTED, problem, mend, path=places.archive)
     with written_whole(note_beside(places.tree)) as temporary:
         temporary.write_text(json.dumps(_origin(record)))
     extract_release(release, places.archive, places.tree, workers=workers, say=say)
@@ -110,7 +102,7 @@ def _check_origin(record: ZenodoRecord, tree: Path) -> None:
         known = f"was extracted from {note}" if note else "was not extracted here"
         mend = "move it away; or set ISLES_RAW_ROOT to it, to use it whatever it is"
         problem = f"{known}, and {record.version} is pinned, md5 {record.md5}"
-        raise Refusal.of("The release's tree was not used.", problem, mend, path=str(tree))
+        raise Refusal.of("The release's tree was not used.", problem, mend, path=tree)
 
 
 def _origin(record: ZenodoRecord) -> dict[str, str]:

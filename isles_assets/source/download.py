@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 
@@ -26,29 +26,21 @@ class _ChangedError(Exception):
     """What the server has is not what the bytes that have arrived are of."""
 
 
-def download(
-    record: ZenodoRecord,
-    path: Path,
-    zenodo: Zenodo,
-    *,
-    patience: Patience = LONG,
-    say: Callable[[str], None] = lambda words: None,
-) -> None:
-    """Put the archive of `record` at `path`, where nothing is yet; `say` is told the progress.
+def download(record: ZenodoRecord, path: Path, zenodo: Zenodo, *, patience: Patience = LONG) -> None:
+    """Put the archive of `record` at `path`, where nothing is yet; `zenodo.say` is told the progress.
 
     What an earlier attempt left is continued. Raises `Refusal` if Zenodo has no such archive (any more), if `patience`
     is at an end, or if what arrived has not the pinned MD5.
     """
     zenodo.check(record)
-    with Partial.opened(path, record, say) as partial:
-        progress = ByteProgress(record.archive, record.size, say, done=partial.size)
-        arrival = _Arrival(record, partial, zenodo, patience, progress)
+    with Partial.opened(path, record, zenodo.say) as partial:
+        arrival = _Arrival(record, partial, zenodo, patience)
         for _ in range(MOST_BEGINNINGS):
             try:
-                patiently(arrival.go_on, patience, say, arrival.url, lambda: partial.size)
+                patiently(arrival.go_on, patience, zenodo.say, arrival.url, lambda: partial.size)
                 break
             except _ChangedError as change:
-                say(f"Beginning anew: {change}")
+                zenodo.say(f"Beginning anew: {change}")
                 partial.begin(None)
         else:
             problem = f"was another file each of {MOST_BEGINNINGS} times"
@@ -59,11 +51,9 @@ def download(
 class _Arrival:
     """The archive on its way from the server into its part."""
 
-    def __init__(
-        self, record: ZenodoRecord, partial: Partial, zenodo: Zenodo, patience: Patience, progress: ByteProgress
-    ):
-        self._record, self._partial, self._zenodo = record, partial, zenodo
-        self._patience, self._progress = patience, progress
+    def __init__(self, record: ZenodoRecord, partial: Partial, zenodo: Zenodo, patience: Patience):
+        self._record, self._partial, self._zenodo, self._patience = record, partial, zenodo, patience
+        self._progress = ByteProgress(record.archive, record.size, zenodo.say, done=partial.size)
         self.url = zenodo.content_url(record.record, record.archive)
 
     def go_on(self) -> None:
@@ -90,7 +80,9 @@ class _Arrival:
 
     def _place(self, response: requests.Response) -> int:
         """See what the answer is; return how many bytes at its start are there already."""
-        part, etag = self._partial, _strong_etag(response)
+        part, etag = self._partial, response.headers.get("ETag")
+        if etag and not etag.startswith('"'):  # a weak one, which does not promise the same bytes
+            etag = None
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise not_downloaded("compresses what it sends", _MEND, path=self.url)
         if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -139,9 +131,3 @@ class _Arrival:
                 if count < LEAST_PROGRESS:
                     raise PassingError(f"only {count} bytes came in {now - since:.0f} s")
                 since, count = now, 0
-
-
-def _strong_etag(response: requests.Response) -> str | None:
-    """The ETag, if it is one that promises the same bytes."""
-    etag = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else None

@@ -81,9 +81,9 @@ class Partial:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
                     problem, mend = "another process is downloading it", "wait for it, or end it"
-                    raise not_downloaded(problem, mend, path=str(part)) from error
+                    raise not_downloaded(problem, mend, path=part) from error
                 if path.exists():  # and then what is open here may be that file
-                    raise not_downloaded("another process has just completed it", "run again", path=str(path))
+                    raise not_downloaded("another process has just completed it", "run again", path=path)
                 opened = cls(path, record, file, say, noted_every)
                 opened._take_over()
                 yield opened
@@ -117,7 +117,7 @@ class Partial:
             self._part.unlink()
             note_beside(self._part).unlink(missing_ok=True)
             problem = f"arrived with md5 {md5} instead of {self._record.md5}, and was not kept"
-            raise not_downloaded(problem, "run again; if it recurs, check network and disk", path=str(self._path))
+            raise not_downloaded(problem, "run again; if it recurs, check network and disk", path=self._path)
         os.fsync(self._file.fileno())
         remember(self._path, self._part, md5)
         self._part.rename(self._path)

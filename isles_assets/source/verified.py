@@ -53,14 +53,14 @@ def verify(path: Path, release: Release, say: Callable[[str], None]) -> None:
     with explained(path):
         size = path.stat().st_size
         if not path.is_file():
-            raise _not_used("is not a file", _MEND, path=str(path))
+            raise _not_used("is not a file", _MEND, path=path)
         if size != record.size:
-            raise _not_used(f"has {size} bytes, which is {_which(release, size)}", _MEND, path=str(path))
+            raise _not_used(f"has {size} bytes, which is {_which(release, size)}", _MEND, path=path)
         say(f"Reading {path} to see that it is the pinned one")
         md5 = md5_of(path, ByteProgress(path.name, record.size, say))
         if md5 != record.md5:
             problem = f"has the size of {record.version}, but md5 {md5} instead of {record.md5}"
-            raise _not_used(problem, _MEND, path=str(path))
+            raise _not_used(problem, _MEND, path=path)
         remember(path, path, md5)
 
 

@@ -61,7 +61,7 @@ class _Metadata(_Model):
 
 
 class PublishedRecord(_Model):
-    """A record as Zenodo's API describes it; what is not used is left out."""
+    """A record as Zenodo's API describes it, published on a `date` such as 2025-11-20; what is not used is left out."""
 
     id: int | str
     metadata: _Metadata
@@ -82,7 +82,6 @@ class PublishedRecord(_Model):
 
     @property
     def date(self) -> str:
-        """Day of publication, as 2025-11-20."""
         return self.metadata.publication_date
 
 
@@ -90,7 +89,7 @@ class PublishedRecord(_Model):
 class Zenodo:
     """Zenodo at `endpoint`. All addresses are built from that, because a mirror's answers name the original's.
 
-    `say` is told about waiting. Raises `Refusal` for an endpoint that is no address.
+    `say` is told about waiting and progress. Raises `Refusal` for an endpoint that is no address.
     """
 
     endpoint: str = ENDPOINT
@@ -137,10 +136,7 @@ class Zenodo:
         return None if newest.record == record.record else newest
 
     def newest(self, record: str) -> PublishedRecord:
-        """The newest version of what `record` is a version of, asked for once.
-
-        Raises `PassingError` or `Refusal` where Zenodo does not say.
-        """
+        """The newest version of `record`, asked for once. Raises `PassingError` or `Refusal` if that is not said."""
         url = f"{self._record_url(record)}/versions/latest"
         with get(url, self.patience, redirects=False) as response:
             if not response.is_redirect:

@@ -19,23 +19,18 @@ def write_clinical(release: Release, path: Path, rows: Mapping[str, Mapping[str,
 
     False if they were there already. Raises `Refusal` for a file of other content, unless it is to `overwrite`.
     """
-    content = _csv(release, rows)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    subject_column, *columns = clinical_schema(release).names
+    writer.writerow([subject_column, *columns])
+    writer.writerows([subject, *(values[column] for column in columns)] for subject, values in sorted(rows.items()))
+    content = text.getvalue().encode()
     with explained(path, _SETTING):
         if path.is_file() and path.read_bytes() == content:
             return False
         if path.is_dir() or (path.exists() and not overwrite):
             mend = "move it away, name another file, or use --overwrite"
-            raise Refusal.of("A file could not be written.", "is there with other content", mend, path=str(path))
+            raise Refusal.of("A file could not be written.", "is there with other content", mend, path=path)
         with written_whole(path, _SETTING) as temporary:
             temporary.write_bytes(content)
     return True
-
-
-def _csv(release: Release, rows: Mapping[str, Mapping[str, Value]]) -> bytes:
-    subject_column, *columns = clinical_schema(release).names
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([subject_column, *columns])
-    for subject, values in sorted(rows.items()):
-        writer.writerow([subject, *(values[column] for column in columns)])
-    return text.getvalue().encode()

@@ -4,12 +4,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isles_assets.hub.reading import RemoteFile, Revision, Unavailable, seekable
+from isles_assets.hub.reading import RemoteFile, Revision, SeekableFile, Unavailable
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.parquet import read_footer, value_places
 from isles_assets.lib.threads import each_in_threads
@@ -85,15 +85,6 @@ class Holdings:
         """The clinical values by subject, for those whose shard could be read."""
         return {shard.subject: shard.clinical for shard in self.shards if shard.clinical is not None}
 
-    @property
-    def synthetic(self) -> bool:
-        return any(shard.footer.synthetic for shard in self.shards)
-
-    @property
-    def releases(self) -> list[str]:
-        """The versions of the release that the shards are of."""
-        return sorted({shard.footer.release for shard in self.shards})
-
 
 def take_stock(
     revision: Revision, wanted: Wanted, subjects: Sequence[str] | None, workers: int, say: Callable[[str], None]
@@ -108,15 +99,13 @@ def take_stock(
     found = revision.find(list(names))
     if not found:
         problem = f"holds no {' or '.join(config.pattern for config in wanted.configs)}"
-        raise Refusal.of(
-            "This is another dataset.", problem, "name a dataset that isles-assets published", path=revision.name
-        )
+        mend = "name a dataset that isles-assets published"
+        raise Refusal.of("This is another dataset.", problem, mend, path=revision.name)
     there = dict.fromkeys(subject for path, (_, subject) in names.items() if path in found)
     if absent := [subject for subject in subjects or () if subject not in there]:
         mend = f"choose among the {len(there)} that are"
-        raise Refusal(
-            "Nothing was restored.", [Finding("is not in this dataset", mend, subject=subject) for subject in absent]
-        )
+        unknown = [Finding("is not in this dataset", mend, subject=subject) for subject in absent]
+        raise Refusal("Nothing was restored.", unknown)
     chosen = [subject for subject in there if subjects is None or subject in subjects]
     paths = [path for path, (_, subject) in names.items() if subject in chosen]
     findings = [
@@ -128,11 +117,9 @@ def take_stock(
     for path, outcome in each_in_threads(read, [path for path in paths if path in found], workers):
         if isinstance(outcome, Unavailable):
             raise outcome
-        if isinstance(outcome, Refusal):
-            findings.extend(outcome.findings)
-        else:
+        findings.extend(outcome.findings)
+        if isinstance(outcome, Shard):
             shards[path] = outcome
-            findings.extend(outcome.findings)
     return Holdings(tuple(chosen), tuple(shards[path] for path in paths if path in shards), tuple(findings))
 
 
@@ -140,47 +127,40 @@ def _read_shard(
     wanted: Wanted, files: Mapping[str, RemoteFile], names: Mapping[str, tuple[Config, str]], path: str
 ) -> Shard:
     """What is wanted of the shard at `path` in the repo. Raises `Refusal` if it is none."""
-    config, subject = names[path]
-    file = files[path]
-    source = seekable(file, _tail(config))
+    file, (config, subject) = files[path], names[path]
+    # Bytes at its end that hold its footer and clinical values, most likely; what more there is follows.
+    tail = 512 + 200 * (len(config.schema) + len(config.volumes))
+    source = cast(BinaryIO, SeekableFile(file, tail))
     try:
         footer = read_footer(source)
         said = parse_footer(footer.metadata)
         located = [_locate(file, footer, said, subject, volume) for volume in wanted.volumes_of(config)]
         clinical = _clinical(source, footer, wanted.release) if wanted.clinical_of(config) else None
     except (ValueError, OSError) as error:  # pyarrow's of bad content; those of reading are a Refusal
-        raise Refusal.of(
-            "A shard is not what it should be.", str(error), _PUBLISHER, path=path, subject=subject
-        ) from error
+        headline = "A shard is not what it should be."
+        raise Refusal.of(headline, str(error), _PUBLISHER, path=path, subject=subject) from error
     volumes = tuple(volume for volume in located if isinstance(volume, PackedVolume))
     return Shard(subject, said, volumes, clinical, tuple(found for found in located if isinstance(found, Finding)))
-
-
-def _tail(config: Config) -> int:
-    """Bytes at the end of a shard that hold its footer and clinical values, most likely; what more there is follows."""
-    return 512 + 200 * (len(config.schema) + len(config.volumes))
 
 
 def _locate(
     file: RemoteFile, footer: pq.FileMetaData, said: ShardFooter, subject: str, volume: Volume
 ) -> PackedVolume | Finding:
     """Where `volume` lies in the shard, of which nothing is believed that cannot be checked, least of all a path."""
-    path = volume.path(subject)
-    source = said.sources.get(volume.column)
+    path, source = volume.path(subject), said.sources.get(volume.column)
+    finding = partial(Finding, mend=_PUBLISHER, path=path, subject=subject)
     if source is None:
-        return Finding("is not in its shard", _PUBLISHER, path=path, subject=subject)
+        return finding("is not in its shard")
     if source.path != path:
-        return Finding(f"has another path in its shard: {source.path!r}", _PUBLISHER, path=path, subject=subject)
+        return finding(f"has another path in its shard: {source.path!r}")
     if not _SHA256.fullmatch(source.sha256):
-        return Finding(
-            f"has no SHA-256 in its shard but {source.sha256[:99]!r}", _PUBLISHER, path=path, subject=subject
-        )
+        return finding(f"has no SHA-256 in its shard but {source.sha256[:99]!r}")
     try:
         (place,) = value_places(footer, {f"{volume.column}.bytes": source.size}).values()
     except ValueError as error:
-        return Finding(f"is not where its shard says: {error}", _PUBLISHER, path=path, subject=subject)
+        return finding(f"is not where its shard says: {error}")
     if place.offset < 0 or place.offset + place.size > file.size:
-        return Finding("is not where its shard says: that is beyond its end", _PUBLISHER, path=path, subject=subject)
+        return finding("is not where its shard says: that is beyond its end")
     return PackedVolume(subject, path, file, place.offset, place.size, source.sha256)
 
 

@@ -23,10 +23,7 @@ _OVERWRITE = "move it away, name another TREE, or use --overwrite"
 
 @dataclass
 class Restored:
-    """The outcome: numbers of files `written`, found there and `kept`, and `left` because nothing more could be read.
-
-    `findings` say which were refused and why.
-    """
+    """How many files were `written`, there and `kept`, `left` as none could be read; what was refused, and why."""
 
     written: int = 0
     kept: int = 0
@@ -46,31 +43,19 @@ def restore_volumes(
     there = [volume for volume in volumes if os.path.lexists(root / volume.path)]
     progress = Progress("files compared", len(there), say, size=sum(volume.size for volume in there))
     settled = set()
-    for volume, same in each_in_threads(partial(_is_same, root, progress), there, workers):
+    for volume, same in each_in_threads(partial(_is_same, root, progress, overwrite), there, workers):
+        if same is False:
+            continue
+        settled.add(volume.path)
         if isinstance(same, Refusal):
             restored.findings.extend(same.findings)
-        elif same:
-            restored.kept += 1
-        elif overwrite:
-            continue
         else:
-            restored.findings.append(
-                Finding("is there with other content", _OVERWRITE, path=volume.path, subject=volume.subject)
-            )
-        settled.add(volume.path)
-    if missing := [volume for volume in volumes if volume.path not in settled]:
-        _check_room(root, missing, workers)
-        _fetch_all(missing, root, workers, say, restored)
-    return restored
-
-
-def _fetch_all(
-    volumes: Sequence[PackedVolume], root: Path, workers: int, say: Callable[[str], None], restored: Restored
-) -> None:
-    stop = Event()
-    progress = Progress("files", len(volumes), say, size=sum(volume.size for volume in volumes))
-    reasons: list[Finding] = []
-    for _, outcome in each_in_threads(partial(_fetch, root, progress, stop), volumes, workers, stop):
+            restored.kept += 1
+    missing = [volume for volume in volumes if volume.path not in settled]
+    _check_room(root, missing, workers)
+    progress = Progress("files", len(missing), say, size=sum(volume.size for volume in missing))
+    stop, reasons = Event(), list[Finding]()
+    for _, outcome in each_in_threads(partial(_fetch, root, progress, stop), missing, workers, stop):
         if isinstance(outcome, Unavailable):
             restored.left += 1
             reasons = reasons or list(outcome.findings)
@@ -79,30 +64,21 @@ def _fetch_all(
         else:
             restored.written += 1
     restored.findings.extend(reasons)
+    return restored
 
 
-def _is_same(root: Path, progress: Progress, volume: PackedVolume) -> bool:
-    """Whether what is under the path of `volume` is it. Raises `Refusal` for what is no file or cannot be read."""
+def _is_same(root: Path, progress: Progress, overwrite: bool, volume: PackedVolume) -> bool:
+    """Whether `volume` is there. Raises `Refusal` for no file, one that cannot be read, or one not to `overwrite`."""
     path = root / volume.path
     if path.is_dir():
-        raise Refusal.of(
-            "A file could not be restored.",
-            "is a folder",
-            "move it away, or name another TREE",
-            path=volume.path,
-            subject=volume.subject,
-        )
+        raise _refused(volume, "is a folder", "move it away, or name another TREE")
     try:
         same = path.is_file() and path.stat().st_size == volume.size and sha256_of(path) == volume.sha256
     except OSError as error:
-        raise Refusal.of(
-            "A file could not be restored.",
-            f"is there and cannot be read: {error.strerror}",
-            _OVERWRITE,
-            path=volume.path,
-            subject=volume.subject,
-        ) from error
+        raise _refused(volume, f"is there and cannot be read: {error.strerror}", _OVERWRITE) from error
     progress.advance(volume.size)
+    if not same and not overwrite:
+        raise _refused(volume, "is there with other content", _OVERWRITE)
     return same
 
 
@@ -115,14 +91,11 @@ def _check_room(root: Path, volumes: Sequence[PackedVolume], workers: int) -> No
         problem = lack_of_room(root, needed)
     if problem:
         mend = "free space, set TREE to a larger disk, or choose subjects or volumes"
-        raise Refusal.of("No volume was restored.", problem, mend, path=str(root))
+        raise Refusal.of("No volume was restored.", problem, mend, path=root)
 
 
 def _fetch(root: Path, progress: Progress, stop: Event, volume: PackedVolume) -> None:
-    """Bring `volume` under its path. Raises `Refusal`, and leaves nothing, if it is not the bytes that it should be.
-
-    The first that finds the dataset `Unavailable` stops all.
-    """
+    """Bring `volume` under its path. Raises `Refusal`, leaving nothing, for other bytes; `Unavailable` stops all."""
     digest, size = hashlib.sha256(), 0
     try:
         _go_on(stop)
@@ -152,10 +125,8 @@ def _check(volume: PackedVolume, size: int, sha256: str) -> None:
         return
     what = f"its SHA-256 is {sha256}" if size == volume.size else f"{size} of {volume.size} bytes"
     mend = "run again; if it recurs, the published shard is damaged: tell its publisher"
-    raise Refusal.of(
-        "A file could not be restored.",
-        f"is not published as it was packed: {what}",
-        mend,
-        path=volume.path,
-        subject=volume.subject,
-    )
+    raise _refused(volume, f"is not published as it was packed: {what}", mend)
+
+
+def _refused(volume: PackedVolume, problem: str, mend: str) -> Refusal:
+    return Refusal.of("A file could not be restored.", problem, mend, path=volume.path, subject=volume.subject)
