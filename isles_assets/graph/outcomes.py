@@ -17,18 +17,11 @@ from isles_assets.lib.shown import Shown
 from isles_assets.lib.workers import WorkerDiedError
 from isles_assets.products.building import Outcome
 from isles_assets.products.sidecar import Sidecar
-from isles_assets.tables.folder import DataFolder
-from isles_assets.tables.manifest import ManifestRow, read_manifest
+from isles_assets.tables.manifest import ManifestRow
 
 Rows = Sequence[ManifestRow]
 
 _DATA_VERSION = "dagster/data_version"
-
-
-def wanted_rows(context: dg.AssetExecutionContext, folder: DataFolder) -> list[ManifestRow]:
-    """The manifest's rows of this run's partitions, of those that have one. Raises `Refusal` without a manifest."""
-    rows = read_manifest(folder)
-    return [rows[key] for key in context.partition_keys if key in rows]
 
 
 def materialize_each(
@@ -83,7 +76,8 @@ class _Outcomes:
     def fail(self, key: str, error: Exception) -> None:
         """`key` is not materialized, because of `error`; the others go on."""
         self.failed[key] = error
-        self._context.log.error(f"{key} failed: {_words(error)}", exc_info=None if _expected(error) else error)
+        expected = isinstance(error, Refusal | WorkerDiedError)
+        self._context.log.error(f"{key} failed: {_words(error)}", exc_info=None if expected else error)
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -107,10 +101,11 @@ class _Outcomes:
 
     def _failure(self) -> dg.Failure:
         failed = sorted(self.failed)
+        words = [(key, _words(self.failed[key])) for key in failed[:10]]
         return dg.Failure(
             f"{len(failed)} of {len(self._context.partition_keys)} subjects failed: {name_some(failed)}. "
             f"The other {len(self.succeeded)} are done. Mend these and materialize the failed partitions.\n"
-            + "\n".join(_named(key, _words(self.failed[key])) for key in failed[:10]),
+            + "\n".join(text if key in text else f"{key}: {text}" for key, text in words),
             metadata=of_findings([finding for key in failed for finding in self._findings(key)]),
             allow_retries=False,
         )
@@ -140,15 +135,7 @@ def _provenance(context: dg.AssetExecutionContext) -> dict[str, str]:
     return tags
 
 
-def _expected(error: Exception) -> bool:
-    return isinstance(error, Refusal | WorkerDiedError)
-
-
 def _words(error: Exception) -> str:
     if isinstance(error, Refusal):
         return error.text(render)
-    return str(error) if _expected(error) else f"{type(error).__name__}: {error}"
-
-
-def _named(key: str, words: str) -> str:
-    return words if key in words else f"{key}: {words}"
+    return str(error) if isinstance(error, WorkerDiedError) else f"{type(error).__name__}: {error}"

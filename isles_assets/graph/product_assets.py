@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from isles_assets.graph.assets import subject_manifest
-from isles_assets.graph.outcomes import materialize_each, wanted_rows
+from isles_assets.graph.outcomes import materialize_each
 from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.products.building import build_subjects, up_to_date
@@ -15,6 +15,7 @@ from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
 from isles_assets.products.product import Build, Product
 from isles_assets.publication.guard import keep_sample_from_hub
+from isles_assets.tables.manifest import read_manifest
 
 
 class BuildConfig(dg.Config):
@@ -70,7 +71,8 @@ def _build(
 ) -> None:
     with refusals_reported():
         setup = settings.setup(dataset)
-        rows = wanted_rows(context, setup.folder)
+        manifest = read_manifest(setup.folder)
+        rows = [manifest[key] for key in context.partition_keys if key in manifest]
         stage = None
         if config.free_disk:
             keep_sample_from_hub(setup.repo, rows, allowed=config.allow_synthetic)

@@ -62,19 +62,13 @@ def of_findings(findings: Sequence[Finding]) -> Metadata:
     """Number of offenders, and a table of all findings, at most 200 lines."""
     if not findings:
         return {}
-    records = [
-        dg.TableRecord(
-            {
-                "subject": finding.subject,
-                "path": finding.path,
-                "problem": finding.problem,
-                "mend": render(finding.mend),
-                "level": "error" if finding.fatal else "note",
-            }
-        )
-        for finding in findings[:_MOST_IN_UI]
+    columns = ("subject", "path", "problem", "mend", "level")
+    rows = [
+        (each.subject, each.path, each.problem, render(each.mend), "error" if each.fatal else "note")
+        for each in findings[:_MOST_IN_UI]
     ]
-    return {"offenders": len(fatal(findings)), "findings": dg.MetadataValue.table(records)}
+    table = dg.MetadataValue.table([dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows])
+    return {"offenders": len(fatal(findings)), "findings": table}
 
 
 def of_archive(folder: DataFolder, how: str) -> Metadata:

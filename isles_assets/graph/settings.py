@@ -92,12 +92,8 @@ class Settings(dg.ConfigurableResource):
         "ISLES_WORKERS", Topic.RUNS, "processes that build shards inside one run", default="number of cores", ge=1
     )
 
-    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Refuse what cannot be used when a run starts, and not in its middle."""
-        self.check()
-
-    def check(self) -> None:
-        """Raise `Refusal` naming every setting that cannot be used."""
+    def setup_for_execution(self, context: dg.InitResourceContext | None = None) -> None:
+        """Raise `Refusal` naming every setting that cannot be used: when a run starts, and not in its middle."""
         mends = {}
         if self._value("source") not in list(Source) and not self._value("raw_root", ""):
             mends["source"] = f"set it to {' or '.join(Source)}"
@@ -112,7 +108,7 @@ class Settings(dg.ConfigurableResource):
 
     def setup(self, dataset: Dataset) -> Setup:
         """What the settings lead to for `dataset`. Raises `Refusal` for what cannot be used."""
-        self.check()
+        self.setup_for_execution()
         folder = DataFolder(_absolute(self._value("data_dir")), dataset.release)
         raw_root, source = self._value("raw_root", ""), self._value("source")
         return Setup(
@@ -161,9 +157,8 @@ class DefinitionSettings(pydantic.BaseModel):
     @property
     def backfill_policy(self) -> dg.BackfillPolicy:
         """All partitions of a backfill in one run, or some of them in each of several."""
-        if self.partitions_per_run is None:
-            return dg.BackfillPolicy.single_run()
-        return dg.BackfillPolicy.multi_run(self.partitions_per_run)
+        number = self.partitions_per_run
+        return dg.BackfillPolicy.multi_run(number) if number else dg.BackfillPolicy.single_run()
 
 
 def variables() -> Sequence[Variable]:

@@ -92,7 +92,7 @@ def write_row(
         )
     )
     output.write(footer + _LENGTH.pack(len(footer)) + _MAGIC)
-    return output.written()
+    return Written(output.position, output.digest.hexdigest())
 
 
 @dataclass(frozen=True)
@@ -343,13 +343,10 @@ class _Output:
 
     def __init__(self, file: BinaryIO):
         self._file = file
-        self._digest = hashlib.sha256()
+        self.digest = hashlib.sha256()
         self.position = 0
 
     def write(self, piece: bytes | memoryview) -> None:
         self._file.write(piece)
-        self._digest.update(piece)
+        self.digest.update(piece)
         self.position += memoryview(piece).nbytes
-
-    def written(self) -> Written:
-        return Written(self.position, self._digest.hexdigest())
