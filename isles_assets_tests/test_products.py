@@ -60,9 +60,6 @@ class Histogram(Product):
     def derives_from(self) -> list[int]:
         return [BINS]
 
-    def read(self, build: Build, row: ManifestRow, volume: Volume) -> None:
-        read_source(build.root, row, volume)
-
     def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> Made:
         counts = np.zeros(BINS, np.int64)
 

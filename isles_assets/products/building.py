@@ -14,7 +14,6 @@ from isles_assets.lib.workers import each_in_processes
 from isles_assets.products.product import Build, Product
 from isles_assets.products.sidecar import Sidecar, read_sidecar, store_sidecar
 from isles_assets.products.sources import UnfitError, changed_sources, clinical_digest, with_times_of
-from isles_assets.release.volumes import Volume
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import ManifestRow
 
@@ -76,14 +75,10 @@ def _unfit(product: Product, build: Build, row: ManifestRow) -> Iterator[Finding
     """What is wrong with each source."""
     for volume in product.sources:
         try:
-            _use(product, build, row, volume)
+            product.check(build, row, volume)
+            product.read(build, row, volume)
         except UnfitError as error:
             yield error.finding
-
-
-def _use(product: Product, build: Build, row: ManifestRow, volume: Volume) -> None:
-    product.check(build, row, volume)
-    product.read(build, row, volume)
 
 
 def state_of(product: Product, folder: DataFolder, row: ManifestRow) -> State:

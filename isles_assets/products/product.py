@@ -18,7 +18,7 @@ from isles_assets.lib.files import sha256_of
 from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.products.config import Config
 from isles_assets.products.sidecar import BuiltFile, Sidecar
-from isles_assets.products.sources import Source, check_entry
+from isles_assets.products.sources import Source, check_entry, read_source
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Volume
 from isles_assets.tables.folder import DataFolder
@@ -159,9 +159,9 @@ class Product(ABC):
     def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> Made:
         """Write the subject's file of each config to its path in `paths`. Raises `UnfitError` or `Refusal`."""
 
-    @abstractmethod
     def read(self, build: Build, row: ManifestRow, volume: Volume) -> None:
         """Read a source as `make` does, without making anything. Raises `UnfitError`."""
+        read_source(build.root, row, volume, decode=build.decode)
 
     def mismatch(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> str:
         """Why the files are not those that `sidecar` is of, or follow no more from `row`; empty if all is well."""

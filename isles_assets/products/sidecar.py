@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from isles_assets.lib.files import written_whole
 from isles_assets.products.sources import Source
 
@@ -57,18 +59,18 @@ class Sidecar:
 
     @classmethod
     def from_json(cls, text: str) -> "Sidecar":
-        """Raises `ValueError`, `KeyError` or `TypeError` for a text that `to_json` did not write."""
-        content = json.loads(text)
-        files = {name: BuiltFile(**file) for name, file in content.pop("files").items()}
-        sources = {column: Source.from_dict(source) for column, source in content.pop("sources").items()}
-        return cls(files=files, sources=sources, **content)
+        """Raises `ValueError` for a text that `to_json` did not write."""
+        return _SIDECAR.validate_json(text)
+
+
+_SIDECAR = TypeAdapter(Sidecar)
 
 
 def read_sidecar(path: Path) -> Sidecar | None:
     """The sidecar at `path`; None if it is not there, as while another run replaces the files, or cannot be read."""
     try:
         return Sidecar.from_json(path.read_text())
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError):
         return None
 
 

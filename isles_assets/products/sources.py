@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from isles_assets.lib.findings import Finding, Materialize, Mend
 from isles_assets.reading.nifti import DigestingReader, NiftiError, See, inspect, voxel_ml
@@ -44,12 +43,6 @@ class Source:
         if entry is None or (entry.path, entry.size) != (self.path, self.size):
             return False
         return entry.sha256 == self.sha256 if entry.sha256 else entry.mtime_ns == self.mtime_ns
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> "Source":
-        """The inverse of `dataclasses.asdict`. Raises `KeyError` or `TypeError` for anything else."""
-        voxels = content["voxels"]
-        return cls(**{**content, "voxels": voxels and Voxels(**voxels)})
 
 
 Sources = Mapping[str, Source]

@@ -1,7 +1,6 @@
 """What must hold before anything is published, whatever ran before and whichever checks were skipped."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -34,11 +33,12 @@ def publication_of(dataset: Dataset, root: Path, folder: DataFolder, repo: str) 
     blocking = [prop for prop in properties_of(dataset.release) if prop.blocking]
     broken = list(dict.fromkeys(finding for prop in blocking for finding in fatal(found(partial(prop.find, evidence)))))
     broken = broken or found(partial(_out_of_date, evidence))
-    made = _made(dataset, evidence)
-    reasons = [f"{len(broken)} problems in the tree and its tables"] if broken else []
-    if reasons or made.unfit:
-        raise Refusal(f"Not published: {'; '.join([*reasons, *made.reasons])}.", [*broken, *made.unfit])
-    return assemble(dataset, folder, repo, made.sidecars)
+    made, reasons, unfit = _made(dataset, evidence)
+    if broken:
+        reasons.insert(0, f"{len(broken)} problems in the tree and its tables")
+    if reasons:
+        raise Refusal(f"Not published: {'; '.join(reasons)}.", [*broken, *unfit])
+    return assemble(dataset, folder, repo, made)
 
 
 def recorded_publication(dataset: Dataset, folder: DataFolder, repo: str) -> Publication:
@@ -46,10 +46,10 @@ def recorded_publication(dataset: Dataset, folder: DataFolder, repo: str) -> Pub
 
     Raises `Refusal` if a product of any subject is missing or stale.
     """
-    made = _made(dataset, Evidence(Path(), folder))
-    if made.unfit:
-        raise Refusal(f"{'; '.join(made.reasons)}.", made.unfit)
-    return assemble(dataset, folder, repo, made.sidecars)
+    made, reasons, unfit = _made(dataset, Evidence(Path(), folder))
+    if reasons:
+        raise Refusal(f"{'; '.join(reasons)}.", unfit)
+    return assemble(dataset, folder, repo, made)
 
 
 def keep_release_from_sample(folder: DataFolder) -> None:
@@ -91,26 +91,17 @@ def _out_of_date(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("has other clinical values than in subject_manifest", mend, subject=subject)
 
 
-@dataclass(frozen=True)
-class _Made:
-    """What is up to date, by product and subject, the findings on the rest, and a phrase a product on these."""
-
-    sidecars: dict[str, dict[str, Sidecar]] = field(default_factory=dict)
-    unfit: list[Finding] = field(default_factory=list)
-    reasons: list[str] = field(default_factory=list)
-
-
-def _made(dataset: Dataset, evidence: Evidence) -> _Made:
+def _made(dataset: Dataset, evidence: Evidence) -> tuple[dict[str, dict[str, Sidecar]], list[str], list[Finding]]:
+    """What is up to date, by product and subject, a phrase for each product of which not all is, and the findings."""
     manifest = evidence.manifest if evidence.folder.manifest.exists() else {}
-    made = _Made()
+    made, reasons, findings = {}, [], []
     for product in dataset.products:
-        made.sidecars[product.name], unfit = _up_to_date(product, evidence.folder, manifest)
-        made.unfit.extend(unfit)
+        made[product.name], unfit = _up_to_date(product, evidence.folder, manifest)
         if unfit:
-            missing = name_some([finding.subject for finding in unfit])
             of = f"{len(unfit)} of {len(dataset.release.subjects)} {product.plural}"
-            made.reasons.append(f"{of} missing or stale: {missing}")
-    return made
+            reasons.append(f"{of} missing or stale: {name_some([finding.subject for finding in unfit])}")
+            findings.extend(unfit)
+    return made, reasons, findings
 
 
 def _up_to_date(

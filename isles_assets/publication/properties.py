@@ -19,13 +19,12 @@ from isles_assets.products.shard.product import Shard
 from isles_assets.products.sidecar import Sidecar
 from isles_assets.reading.nifti import SYNTHETIC_MARK
 from isles_assets.reading.tree import Inventory, take_inventory
-from isles_assets.reading.workbooks import DictionaryEntry, WorkbookError, read_dictionary
-from isles_assets.release.clinical import Dictionary
+from isles_assets.reading.workbooks import WorkbookError, read_dictionary
 from isles_assets.release.release import Release
 from isles_assets.tables.clinical import clinical_schema, read_clinical_table
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.inventory import read_inventory
-from isles_assets.tables.manifest import ManifestRow, read_manifest
+from isles_assets.tables.manifest import ManifestRow, VolumeEntry, read_manifest
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
 _OS_JUNK = re.compile(r"(^|/)(\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini|__MACOSX/.*)$", re.IGNORECASE)
@@ -71,21 +70,24 @@ Find = Callable[[Evidence], Iterable[Finding]]
 
 @dataclass(frozen=True)
 class Property:
-    """A property, the asset that it is of, and whether an offence stops what is downstream.
-
-    `sentence` may name numbers and names of the release in braces.
-    """
+    """A property, the asset that it is of, and whether an offence stops what is downstream."""
 
     asset: str
-    find: Find
-    name: str
-    sentence: str
+    look: Find
     blocking: bool
     applies: Callable[[Release], bool]
 
+    @property
+    def name(self) -> str:
+        return self.look.__name__
+
+    def find(self, evidence: Evidence) -> list[Finding]:
+        """The offenders. Raises `Refusal` where the evidence cannot be read."""
+        return list(self.look(evidence))
+
     def sentence_of(self, release: Release) -> str:
-        """The sentence that it enforces on `release`."""
-        return release.describe(self.sentence)
+        """The sentence that it enforces on `release`: numbers and names of the release stand for those in braces."""
+        return release.describe((self.look.__doc__ or "").strip().splitlines()[0])
 
 
 _PROPERTIES: list[Property] = []
@@ -101,32 +103,27 @@ def enforced(
 ) -> Callable[[Find], Find]:
     """Make a function the property of `asset` that its first line states, of releases `when` it makes sense."""
 
-    def register(find: Find) -> Find:
-        sentence = (find.__doc__ or "").strip().splitlines()[0]
-        _PROPERTIES.append(Property(asset, find, find.__name__, sentence, blocking, when))
-        return find
+    def register(look: Find) -> Find:
+        _PROPERTIES.append(Property(asset, look, blocking, when))
+        return look
 
     return register
 
 
 @enforced("raw_tree")
-def subject_count(evidence: Evidence) -> list[Finding]:
+def subject_count(evidence: Evidence) -> Iterator[Finding]:
     """The tree holds exactly the {subjects} subjects of the release."""
     release = evidence.release
     found = {release.subject_of(path) for path in evidence.inventory} - {""}
-    missing = [
-        Finding("is missing from the tree", _RESTORE, subject=subject)
-        for subject in release.subjects
-        if subject not in found
-    ]
-    unexpected = sorted(found.difference(release.subjects))
-    return missing + [
-        Finding("is no subject of the release", f"move it out of the tree; {_ANOTHER}", subject=s) for s in unexpected
-    ]
+    for subject in release.subjects:
+        if subject not in found:
+            yield Finding("is missing from the tree", _RESTORE, subject=subject)
+    for subject in sorted(found.difference(release.subjects)):
+        yield Finding("is no subject of the release", f"move it out of the tree; {_ANOTHER}", subject=subject)
 
 
 @enforced("raw_tree")
-def session_naming(evidence: Evidence) -> list[Finding]:
+def session_naming(evidence: Evidence) -> Iterable[Finding]:
     """Sessions are named {sessions}, in folders and in file names."""
     release = evidence.release
     renames: dict[str, Finding] = {}
@@ -135,11 +132,11 @@ def session_naming(evidence: Evidence) -> list[Finding]:
         for part in path.split("/"):
             found, right = f"{folder}{part}", f"{folder}{_with_right_session(release, part)}"
             if found != right:
-                problem = f"{part} has a session other than {' and '.join(release.sessions)}"
+                problem = release.describe(f"{part} has a session other than {{sessions}}")
                 mend: Mend = Rename(found, right) if _UNKNOWN_SESSION not in right else "find out which session it is"
                 renames.setdefault(found, Finding(problem, mend, path, release.subject_of(path)))
             folder = f"{right}/"
-    return list(renames.values())
+    return renames.values()
 
 
 def _with_right_session(release: Release, name: str) -> str:
@@ -149,43 +146,39 @@ def _with_right_session(release: Release, name: str) -> str:
 
 
 @enforced("raw_tree")
-def release_layout(evidence: Evidence) -> list[Finding]:
+def release_layout(evidence: Evidence) -> Iterator[Finding]:
     """Every subject has its {volumes} volumes and {workbooks} workbooks under their exact names, and nothing else is there."""  # noqa: E501
     release, inventory = evidence.release, evidence.inventory
     expected = dict.fromkeys(release.expected_paths())
-    misnamed = {_as_meant(release, path): path for path in inventory.keys() - expected.keys()}
+    meant = {_as_meant(release, path): path for path in inventory.keys() - expected.keys()}
+    misnamed = {path: meant[path.lower()] for path in expected if path.lower() in meant}
     stray = {file.path: file.what for file in release.stray_files}
 
     def finding(path: str, problem: str, mend: Mend, *, fatal: bool = True) -> Finding:
         return Finding(problem, mend, path, release.subject_of(path), fatal)
 
-    findings = [
-        finding(path, str(file.fault), "put the folder or file itself there, not a link")
-        for path, file in inventory.items()
-        if file.fault and path not in expected
-    ]
-    for path in expected:
-        file = inventory.get(path)
-        if file is None:
-            other = misnamed.get(path.lower())
-            mend = _rename(other, path) if other else _RESTORE
-            findings.append(finding(path, f"is named {other}" if other else "is missing", mend))
-        elif file.fault:
-            findings.append(finding(path, str(file.fault), f"replace it by the file itself, or {_RESTORE}"))
-        elif file.size == 0:
-            findings.append(finding(path, "is empty (0 bytes)", _RESTORE))
-    known = set(expected) | {misnamed[path.lower()] for path in expected if path.lower() in misnamed}
     for path, file in inventory.items():
-        subject = release.subject_of(path)
-        if path in known or file.fault or (subject and subject not in release.subjects):
+        if file.fault and path not in expected:
+            yield finding(path, str(file.fault), "put the folder or file itself there, not a link")
+    for path in expected:
+        expected_file = inventory.get(path)
+        if expected_file is None and path in misnamed:
+            yield finding(path, f"is named {misnamed[path]}", _rename(misnamed[path], path))
+        elif expected_file is None:
+            yield finding(path, "is missing", _RESTORE)
+        elif expected_file.fault:
+            yield finding(path, str(expected_file.fault), f"replace it by the file itself, or {_RESTORE}")
+        elif expected_file.size == 0:
+            yield finding(path, "is empty (0 bytes)", _RESTORE)
+    for path in sorted(inventory.keys() - expected.keys() - set(misnamed.values())):
+        if inventory[path].fault or release.subject_of(path) not in ("", *release.subjects):
             continue
         if path in stray:
-            findings.append(finding(path, f"is {stray[path]}", "nothing to do", fatal=False))
+            yield finding(path, f"is {stray[path]}", "nothing to do", fatal=False)
         elif _OS_JUNK.search(path):
-            findings.append(finding(path, "is an operating system's", "may be deleted", fatal=False))
+            yield finding(path, "is an operating system's", "may be deleted", fatal=False)
         else:
-            findings.append(finding(path, "is not part of the release", "move it out of the tree"))
-    return findings
+            yield finding(path, "is not part of the release", "move it out of the tree")
 
 
 def _rename(found: str, right: str) -> Mend:
@@ -198,154 +191,121 @@ def _as_meant(release: Release, path: str) -> str:
 
 
 @enforced("clinical_table")
-def one_row_per_subject(evidence: Evidence) -> list[Finding]:
+def one_row_per_subject(evidence: Evidence) -> Iterator[Finding]:
     """The clinical table has exactly one row for each of the {subjects} subjects."""
-    release = evidence.release
+    subjects, (baseline, *_) = evidence.release.subjects, evidence.release.workbooks
     rows = Counter(evidence.clinical.column(SUBJECT_COLUMN).to_pylist())
-    wrong = sorted(subject for subject in {*release.subjects, *rows} if rows[subject] != (subject in release.subjects))
-    return [
-        Finding(
-            f"gives {rows[subject]} rows",
-            f"one subject has one row; {_RESTORE}",
-            path=release.workbooks[0].path(subject),
-            subject=subject,
-        )
-        for subject in wrong
-    ]
+    for subject in sorted({*subjects, *rows}):
+        if rows[subject] != (subject in subjects):
+            mend = f"one subject has one row; {_RESTORE}"
+            yield Finding(f"gives {rows[subject]} rows", mend, baseline.path(subject), subject)
 
 
 @enforced("clinical_table")
-def all_variables(evidence: Evidence) -> list[Finding]:
+def all_variables(evidence: Evidence) -> Iterator[Finding]:
     """The clinical table has all {variables} variables, of their types, each with a value in at least one subject."""
-    clinical = evidence.clinical
-    findings = []
+    clinical, again = evidence.clinical, "materialize clinical_table again"
     for field in clinical_schema(evidence.release):
         index = clinical.schema.get_field_index(field.name)
         if index < 0:
-            findings.append(Finding(f"column `{field.name}` is missing", "materialize clinical_table again"))
+            yield Finding(f"column `{field.name}` is missing", again)
         elif clinical.schema.field(index).type != field.type:
-            problem = f"column `{field.name}` is {clinical.schema.field(index).type}, not {field.type}"
-            findings.append(Finding(problem, "materialize clinical_table again"))
+            yield Finding(f"column `{field.name}` is {clinical.schema.field(index).type}, not {field.type}", again)
         elif clinical.num_rows and clinical.column(index).null_count == clinical.num_rows:
             problem = f"column `{field.name}` is empty in every subject, as in the broken tables of release v3"
-            findings.append(Finding(problem, _ANOTHER))
-    return findings
+            yield Finding(problem, _ANOTHER)
 
 
 @enforced("clinical_table", when=lambda release: release.dictionary is not None)
-def dictionary_agreement(evidence: Evidence) -> list[Finding]:
+def dictionary_agreement(evidence: Evidence) -> Iterator[Finding]:
     """The release's dictionary workbook lists the variables under the names and units that are expected."""
     dictionary = evidence.release.dictionary
     assert dictionary
     try:
-        entries = read_dictionary(dictionary, evidence.root)
+        listed = {entry.parameter: entry.unit for entry in read_dictionary(dictionary, evidence.root)}
     except WorkbookError as error:
-        return [Finding(str(error), _RESTORE, path=dictionary.path)]
-    return list(_dictionary_differences(evidence.release, dictionary, entries))
-
-
-def _dictionary_differences(
-    release: Release, dictionary: Dictionary, entries: Sequence[DictionaryEntry]
-) -> Iterator[Finding]:
-    listed = {entry.parameter: entry for entry in entries}
-    expected = {variable.dictionary: variable for variable in release.variables if variable.dictionary}
+        yield Finding(str(error), _RESTORE, dictionary.path)
+        return
+    expected = {variable.dictionary: variable for variable in evidence.release.variables if variable.dictionary}
     for name, variable in expected.items():
         if name not in listed:
-            yield Finding(f"does not list `{name}` (`{variable.header}`)", _ANOTHER, path=dictionary.path)
-        elif listed[name].unit.lower() != (variable.unit or listed[name].unit).lower():
-            problem = (
-                f"gives `{name}` in {listed[name].unit or 'no unit'}; `{variable.column}` is made from {variable.unit}"
-            )
-            yield Finding(problem, _ANOTHER, path=dictionary.path)
+            yield Finding(f"does not list `{name}` (`{variable.header}`)", _ANOTHER, dictionary.path)
+        elif variable.unit and listed[name].lower() != variable.unit.lower():
+            gives = f"gives `{name}` in {listed[name] or 'no unit'}"
+            yield Finding(f"{gives}; `{variable.column}` is made from {variable.unit}", _ANOTHER, dictionary.path)
     for name in listed:
-        if name not in expected and name != dictionary.identifier:
-            yield Finding(f"lists `{name}`, which no variable has", _ANOTHER, path=dictionary.path, fatal=False)
+        if name not in (*expected, dictionary.identifier):
+            yield Finding(f"lists `{name}`, which no variable has", _ANOTHER, dictionary.path, fatal=False)
 
 
 @enforced("clinical_table", blocking=False)
-def value_ranges(evidence: Evidence) -> list[Finding]:
+def value_ranges(evidence: Evidence) -> Iterator[Finding]:
     """Clinical values lie in their range or among their levels; an odd one is published as it is."""
-    return [
-        Finding(
-            f"`{variable.header}` is {row[variable.column]}, outside {variable.allowed}",
-            "published as it is; tell the release's authors",
-            path=variable.workbook.path(row[SUBJECT_COLUMN]),
-            subject=row[SUBJECT_COLUMN],
-        )
-        for row in evidence.clinical.to_pylist()
-        for variable in evidence.release.variables
-        if row.get(variable.column) is not None and not variable.allows(row[variable.column])
-    ]
+    for row in evidence.clinical.to_pylist():
+        for variable in evidence.release.variables:
+            value = row.get(variable.column)
+            if value is not None and not variable.allows(value):
+                problem = f"`{variable.header}` is {value}, outside {variable.allowed}"
+                path, mend = (
+                    variable.workbook.path(row[SUBJECT_COLUMN]),
+                    "published as it is; tell the release's authors",
+                )
+                yield Finding(problem, mend, path, row[SUBJECT_COLUMN])
 
 
 @enforced("subject_manifest")
-def all_modalities(evidence: Evidence) -> list[Finding]:
+def all_modalities(evidence: Evidence) -> Iterator[Finding]:
     """Each of the {subjects} subjects has all {volumes} volumes."""
-    manifest = evidence.manifest
-    findings = []
     for subject in evidence.release.subjects:
-        if subject not in manifest:
-            findings.append(Finding("is not in the manifest", _RESTORE, subject=subject))
+        row = evidence.manifest.get(subject)
+        if row is None:
+            yield Finding("is not in the manifest", _RESTORE, subject=subject)
             continue
         for volume in evidence.release.volumes:
-            if manifest[subject].volumes[volume.column] is None:
-                findings.append(
-                    Finding(f"has no {volume.column}", _RESTORE, path=volume.path(subject), subject=subject)
-                )
-    return findings
+            if row.volumes[volume.column] is None:
+                yield Finding(f"has no {volume.column}", _RESTORE, volume.path(subject), subject)
 
 
 @enforced("subject_manifest")
-def ncct_grid(evidence: Evidence) -> list[Finding]:
+def ncct_grid(evidence: Evidence) -> Iterator[Finding]:
     """Registered volumes share shape and affine with their subject's {common_grid}."""
     release = evidence.release
-    findings = []
+    mend = f"{_RESTORE}, or register it to the {release.common_grid}"
     for subject, row in evidence.manifest.items():
         reference = row.volumes[release.reference.column]
-        for volume in release.registered:
-            entry = row.volumes[volume.column]
-            if reference is None or entry is None:
-                continue
-            if problem := entry.grid_difference(reference, release.common_grid):
-                mend = f"{_RESTORE}, or register it to the {release.common_grid}"
-                findings.append(Finding(problem, mend, entry.path, subject))
-    return findings
+        for entry in (row.volumes[volume.column] for volume in release.registered):
+            if reference and entry and (problem := entry.grid_difference(reference, release.common_grid)):
+                yield Finding(problem, mend, entry.path, subject)
 
 
 @enforced("subject_manifest", blocking=False)
-def readable_headers(evidence: Evidence) -> list[Finding]:
+def readable_headers(evidence: Evidence) -> Iterator[Finding]:
     """Every volume's header can be read; a subject with one that cannot fails in its own partition."""
-    return [
-        Finding(entry.fault, _RESTORE, entry.path, subject)
-        for subject, row in evidence.manifest.items()
-        for entry in row.volumes.values()
-        if entry is not None and entry.fault
-    ]
+    for subject, entry in _entries(evidence):
+        if entry.fault:
+            yield Finding(entry.fault, _RESTORE, entry.path, subject)
 
 
 @enforced("subject_manifest", blocking=False)
-def no_identifying_text(evidence: Evidence) -> list[Finding]:
+def no_identifying_text(evidence: Evidence) -> Iterator[Finding]:
     """Free text in headers and extensions is nothing but that of known tools."""
     known = re.compile("|".join([*evidence.release.known_text, f"{re.escape(SYNTHETIC_MARK)}.*"]))
-    return [
-        Finding(f"{text['field']} says {text['text']!r}", "make sure that it identifies nobody", entry.path, subject)
-        for subject, row in evidence.manifest.items()
-        for entry in row.volumes.values()
-        if entry is not None
-        for text in entry.text or ()
-        if not known.fullmatch(text["text"])
-    ]
+    for subject, entry in _entries(evidence):
+        for text in entry.text or ():
+            if not known.fullmatch(text["text"]):
+                problem, mend = f"{text['field']} says {text['text']!r}", "make sure that it identifies nobody"
+                yield Finding(problem, mend, entry.path, subject)
+
+
+def _entries(evidence: Evidence) -> Iterator[tuple[str, VolumeEntry]]:
+    """Every volume that is there, and its subject."""
+    return ((subject, entry) for subject, row in evidence.manifest.items() for entry in row.volumes.values() if entry)
 
 
 @enforced("subject_shard", blocking=False)
-def volumes_decoded(evidence: Evidence) -> list[Finding]:
+def volumes_decoded(evidence: Evidence) -> Iterator[Finding]:
     """Every volume that is packed was decoded: gzip CRC and length, header, grid and voxels."""
-    return [
-        Finding(
-            "was packed without decoding its volumes",
-            Materialize(("subject_shard",), sidecar.subject),
-            subject=sidecar.subject,
-        )
-        for sidecar in evidence.shards
-        if not sidecar.decoded
-    ]
+    for sidecar in evidence.shards:
+        if not sidecar.decoded:
+            mend = Materialize(("subject_shard",), sidecar.subject)
+            yield Finding("was packed without decoding its volumes", mend, subject=sidecar.subject)

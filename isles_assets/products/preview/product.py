@@ -97,9 +97,6 @@ class Preview(Product):
         if reference and (difference := row.entry(volume.column).grid_difference(reference, called)):
             raise UnfitError.of(row, volume, difference)
 
-    def read(self, build: Build, row: ManifestRow, volume: Volume) -> None:
-        read_source(build.root, row, volume)
-
     def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> Made:
         axes = self._axes(row)
         read: dict[str, Source] = {}

@@ -77,9 +77,6 @@ class Shard(Product):
             problem = f"is larger than the {LARGEST_VALUE} bytes that a Parquet value may have"
             raise UnfitError.of(row, volume, problem)
 
-    def read(self, build: Build, row: ManifestRow, volume: Volume) -> None:
-        read_source(build.root, row, volume, decode=build.decode)
-
     def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> Made:
         sources: dict[str, Source] = {}
         files = {config.name: self._write(build, row, config, paths[config.name], sources) for config in self.configs}
