@@ -10,7 +10,7 @@ from pathlib import Path
 
 from isles_assets.graph.settings import Topic, Variable, variables
 from isles_assets.lib.markdown import markdown_table
-from isles_assets.release.isles24 import ISLES24
+from isles_assets.release.default import RELEASE
 from isles_assets.release.release import Release
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +91,7 @@ def _between(text: str, content: str) -> str:
 
 def main() -> int:
     """Bring the documents up to date; with `--check` only say which are not, and fail."""
-    wrong = [(path, text) for path, text in documents(ISLES24, ROOT).items() if path.read_text() != text]
+    wrong = [(path, text) for path, text in documents(RELEASE, ROOT).items() if path.read_text() != text]
     for path, text in wrong:
         if sys.argv[1:] != ["--check"]:
             path.write_text(text)

@@ -10,7 +10,7 @@ from isles_assets.graph.jobs import build_job, rollback, verify
 from isles_assets.graph.product_assets import product_asset
 from isles_assets.graph.settings import DefinitionSettings, Settings
 from isles_assets.products.dataset import Dataset
-from isles_assets.release.isles24 import ISLES24
+from isles_assets.release.default import RELEASE
 from isles_assets.release.release import Release
 from isles_assets.tables.manifest import manifest_version
 
@@ -46,4 +46,4 @@ def build_defs(release: Release, settings: Settings) -> dg.Definitions:
     )
 
 
-defs = build_defs(ISLES24, Settings())
+defs = build_defs(RELEASE, Settings())

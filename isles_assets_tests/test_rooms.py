@@ -26,7 +26,8 @@ MAY_IMPORT = {
     "cli": {"lib", "release", "reading", "tables", "products", "publication", "hub", "sample"},
     "graph": set(ROOMS) - {"cli"},
 }
-KNOW_ISLES24 = {"definitions.py", "cli/restore.py", "cli/sample.py", "cli/summary.py"}
+KNOW_ISLES24 = {"release/default.py"}
+USE_THE_DEFAULT = {"definitions.py", "cli/restore.py", "cli/sample.py", "cli/summary.py"}
 MAKE_THE_SAMPLE = {"cli/sample.py", "graph/assets.py"}
 COMMAND = re.compile(r"\b(dagster (asset|job|dev|run|definitions)|dg (launch|check|list))\b")
 OF_A_RELEASE = re.compile(r"isles'?24|stroke|ncct|lesion|zenodo", re.IGNORECASE)
@@ -90,14 +91,10 @@ def test_only_the_command_and_the_asset_that_make_the_sample_import_it():
     assert users == MAKE_THE_SAMPLE
 
 
-def test_the_release_is_passed_and_not_imported():
-    users = {
-        module
-        for module, source in modules().items()
-        for name in imported(source)
-        if name.startswith("isles_assets.release.isles24")
-    }
-    assert users == KNOW_ISLES24
+@pytest.mark.parametrize(("module", "users"), [("isles24", KNOW_ISLES24), ("default", USE_THE_DEFAULT)])
+def test_the_release_is_passed_and_not_imported(module, users):
+    name = f"isles_assets.release.{module}."
+    assert users == {user for user, source in modules().items() if any(n.startswith(name) for n in imported(source))}
 
 
 def test_lib_knows_no_release():

@@ -13,7 +13,7 @@ from isles_assets.hub.restoring.shards import Holdings, Wanted, take_stock
 from isles_assets.hub.restoring.volumes import Restored, restore_volumes
 from isles_assets.lib.findings import Finding, Refusal, name_some, summarize
 from isles_assets.lib.progress import readable_bytes
-from isles_assets.release.isles24 import ISLES24
+from isles_assets.release.default import RELEASE
 from isles_assets.release.release import Release
 
 _ALL = "all"
@@ -22,7 +22,7 @@ _STOPPED = 130
 log = logging.getLogger("isles_assets.restore")
 
 
-def main(arguments: Sequence[str] | None = None, release: Release = ISLES24) -> int:
+def main(arguments: Sequence[str] | None = None, release: Release = RELEASE) -> int:
     """Run the command; 0 if all that was asked for is there, 1 with the reasons on stderr if anything was refused."""
     chosen = _arguments(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")

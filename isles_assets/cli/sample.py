@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isles_assets.lib.findings import Refusal
-from isles_assets.release.isles24 import ISLES24
+from isles_assets.release.default import RELEASE
 from isles_assets.release.release import Release
 from isles_assets.sample.tree import make_sample
 
 log = logging.getLogger(__name__)
 
 
-def main(arguments: Sequence[str] | None = None, release: Release = ISLES24) -> int:
+def main(arguments: Sequence[str] | None = None, release: Release = RELEASE) -> int:
     """Run the command; 0 if the tree stands, 1 with the reason on stderr if it was refused."""
     parser = argparse.ArgumentParser(
         prog="isles24 sample",

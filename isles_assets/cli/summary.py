@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from datasets import Image, Nifti, get_dataset_config_names
 
 from isles_assets.hub.streaming import first_row, rows_of, subject_rows
-from isles_assets.release.isles24 import ISLES24
+from isles_assets.release.default import RELEASE
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
 
@@ -42,7 +42,7 @@ def summarize_dataset(location: str) -> Iterator[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the summary of the dataset that is named; 0."""
     parser = argparse.ArgumentParser(prog="isles24 summary", description=__doc__.splitlines()[0])
-    parser.add_argument("dataset", nargs="?", default=ISLES24.repo, help="repo id or folder")
+    parser.add_argument("dataset", nargs="?", default=RELEASE.repo, help="repo id or folder")
     for line in summarize_dataset(parser.parse_args(arguments).dataset):
         sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
