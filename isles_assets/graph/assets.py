@@ -17,9 +17,7 @@ from isles_assets.reading.tree import take_inventory
 from isles_assets.reading.workbooks import read_clinical_rows
 from isles_assets.sample.tree import make_sample
 from isles_assets.source.arrival import fetch, unpack
-from isles_assets.tables import manifest
-from isles_assets.tables.clinical import clinical_table as clinical_table_of
-from isles_assets.tables.clinical import clinical_values, read_clinical_table
+from isles_assets.tables import clinical, manifest
 from isles_assets.tables.inventory import read_inventory, write_inventory
 from isles_assets.tables.storage import write_table
 
@@ -92,7 +90,7 @@ def clinical_table(
         inventory = read_inventory(setup.folder)
         with_workbooks = [s for s in release.subjects if any(w.path(s) in inventory for w in release.workbooks)]
         rows = read_clinical_rows(release, setup.tree, with_workbooks)
-        table = clinical_table_of(release, rows)
+        table = clinical.clinical_table(release, rows)
         write_table(setup.folder.clinical, table)
     context.log.info(f"Read {len(release.variables)} clinical variables of {len(rows)} subjects")
     return _materialized(reporting.of_clinical_table(setup.folder, rows, table), sha256_of(setup.folder.clinical))
@@ -122,7 +120,7 @@ def subject_manifest(
             dataset.release,
             setup.tree,
             read_inventory(setup.folder),
-            clinical_values(read_clinical_table(setup.folder)),
+            clinical.clinical_values(clinical.read_clinical_table(setup.folder)),
             manifest.read_previous_manifest(setup.folder),
             full=config.full,
             workers=setup.workers,

@@ -27,7 +27,6 @@ class PublishConfig(dg.Config):
 def hub_asset(of: Dataset) -> dg.AssetsDefinition:
     """The asset that publishes the products of the dataset `of`."""
     everything = [dg.AssetDep(product.asset, partition_mapping=dg.AllPartitionMapping()) for product in of.products]
-    versions = [product.version for product in of.products]
 
     @dg.asset(
         deps=[subject_manifest, *everything],
@@ -36,7 +35,7 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
         automation_condition=when_complete(of.release),
         pool="publishing",
         kinds={"huggingface"},
-        code_version=f"{card.CODE_VERSION}.{fingerprint(versions)}",
+        code_version=f"{card.CODE_VERSION}.{fingerprint([product.version for product in of.products])}",
     )
     def hub_dataset(
         context: dg.AssetExecutionContext, config: PublishConfig, settings: Settings, dataset: DatasetParam
@@ -53,14 +52,14 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
             if setup.publishes_to_hub:
                 keep_sample_from_hub(setup.repo, publication.sidecars, allowed=config.allow_synthetic)
             context.log.info(f"Found {len(publication.subjects)} subjects")
+            metadata = reporting.of_publication(publication)
             if config.dry_run:
-                metadata = reporting.of_publication(publication)
                 context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
                 context.log.info("Dry run complete. Dataset built but not pushed.")
                 return
             published = target.publish(publication)
         context.log.info(f"{'Published' if published.changed else 'Nothing has changed:'} {published.url}")
-        metadata = reporting.of_publication(publication) | reporting.of_published(published, target.location)
+        metadata |= reporting.of_published(published, target.location)
         yield dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(publication.digest))
 
     return hub_dataset

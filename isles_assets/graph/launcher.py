@@ -40,8 +40,6 @@ def _nobody_listens(server: Mapping[str, Any]) -> bool:
                 connection.connect(server["socket"])
         else:
             socket.create_connection((server["host"], server["port"]), _SECONDS).close()
-    except (ConnectionRefusedError, FileNotFoundError):
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return isinstance(error, ConnectionRefusedError | FileNotFoundError)
     return False

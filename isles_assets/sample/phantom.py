@@ -171,7 +171,12 @@ class Phantom:
 
     @cached_property
     def _in_slab(self) -> Labels:
-        return _slab(self._labels, self.geometry)
+        """The labels on the NCCT grid where the perfusion scan reaches, OUTSIDE elsewhere."""
+        ncct, ctp, seen = self.geometry.ncct, self.geometry.ctp, self._labels.T.copy()
+        for some, at in _slices(ncct, np.linalg.inv(ctp.affine) @ ncct.affine):
+            for index, count in zip(at, ctp.shape, strict=True):
+                seen[some][(index < -0.5) | (index > count - 0.5)] = Tissue.OUTSIDE
+        return seen.T
 
     @cached_property
     def _native_ctp(self) -> Labels:
@@ -405,15 +410,6 @@ def _add_vessels(labels: Labels, anatomy: Anatomy, segments: Labels, occlusion: 
         filled &= segments != (RIGHT_MCA if anatomy.side > 0 else LEFT_MCA)
     labels[filled] = Tissue.ARTERY
     labels[occlusion] = Tissue.CLOT
-
-
-def _slab(labels: Labels, geometry: Geometry) -> Labels:
-    """`labels` on the NCCT grid where the perfusion scan reaches, OUTSIDE elsewhere."""
-    seen = labels.T.copy()
-    for some, at in _slices(geometry.ncct, np.linalg.inv(geometry.ctp.affine) @ geometry.ncct.affine):
-        for index, count in zip(at, geometry.ctp.shape, strict=True):
-            seen[some][(index < -0.5) | (index > count - 0.5)] = Tissue.OUTSIDE
-    return seen.T
 
 
 def _three_voxels(anatomy: Anatomy, geometry: Geometry) -> Mask:
