@@ -27,6 +27,10 @@ class Voxels:
     marked_ml: float
     labels: list[int]
 
+    @property
+    def empty(self) -> bool:
+        return not self.marked
+
 
 @dataclass(frozen=True)
 class Source:

@@ -1,10 +1,8 @@
 """From planes to pixels: the rectangle that holds the head, and what is in it at the size of a picture."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from isles_assets.products.preview.scene import Mask, Plane
@@ -71,5 +69,4 @@ class Crop:
         if beyond:
             plane = np.pad(plane, beyond)
         box = (left + beyond, top + beyond, right + beyond, bottom + beyond)
-        resized: NDArray[Any] = np.asarray(Image.fromarray(plane).resize(self.size, filtering, box))
-        return resized
+        return np.asarray(Image.fromarray(plane).resize(self.size, filtering, box))

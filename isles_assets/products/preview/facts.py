@@ -1,11 +1,13 @@
 """The table of the facts that stand beside a subject's pictures: columns, types and docs follow from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
+from isles_assets.products.preview.scene import LESION
 from isles_assets.products.sources import Voxels
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Content, Grid
@@ -39,12 +41,7 @@ Volumes = Mapping[str, VolumeEntry | None]
 
 def _of_header(column: str, read: Callable[[VolumeEntry], Any]) -> Callable[[Volumes], Any]:
     """A value of the volume's header; None where that is not known."""
-
-    def value(volumes: Volumes) -> Any:
-        entry = volumes[column]
-        return None if entry is None or entry.shape is None else read(entry)
-
-    return value
+    return lambda volumes: read(entry) if (entry := volumes[column]) and entry.shape else None
 
 
 def _shape(entry: VolumeEntry) -> list[int]:
@@ -55,11 +52,9 @@ def _spacing(entry: VolumeEntry) -> list[float]:
     return [round(mm, 6) for mm in entry.spacing or ()]  # a header has seven digits
 
 
-def _non_finite(column: str) -> Fact[Decoded]:
-    return Fact(
-        f"{column}_non_finite", _COUNT, f"NaN and infinite voxels of `{column}`",
-        lambda decoded: decoded.voxels[column].non_finite,
-    )  # fmt: skip
+def _seen(column: str, name: str) -> Callable[[Decoded], Any]:
+    """What decoding the volume showed, as the attribute `name` of `Voxels` has it."""
+    return lambda decoded: getattr(decoded.voxels[column], name)
 
 
 HEADER_FACTS: tuple[Fact[Volumes], ...] = (
@@ -67,35 +62,33 @@ HEADER_FACTS: tuple[Fact[Volumes], ...] = (
     Fact("ncct_spacing_mm", pa.list_(pa.float64()), "Their distances in mm", _of_header("ncct", _spacing)),
     Fact("ctp_shape", _LIST, "Voxels of the native CTP grid along x, y, z", _of_header("ctp", _shape)),
     Fact("ctp_spacing_mm", pa.list_(pa.float64()), "Their distances in mm", _of_header("ctp", _spacing)),
-    Fact("ctp_frames", _WHOLE, "Frames of the CTP series", _of_header("ctp", lambda entry: entry.frames)),
+    Fact("ctp_frames", _WHOLE, "Frames of the CTP series", _of_header("ctp", attrgetter("frames"))),
 )
 """What the manifest alone knows."""
 
+_SHOWN_SLICE = (
+    "Index, from 0, of the axial slice in the pictures, along the voxel axis closest to inferior-superior: that of the "
+    "largest lesion area or, without a lesion, of the most soft tissue"
+)
+
 _VOXEL_FACTS: tuple[Fact[Decoded], ...] = (
-    Fact("lesion_voxels", _COUNT, "Voxels of the final infarct; 0: the mask is empty",
-         lambda decoded: decoded.voxels["lesion_mask"].marked),
-    Fact("lesion_ml", pa.float64(), "Volume of the final infarct in millilitres",
-         lambda decoded: decoded.voxels["lesion_mask"].marked_ml),
-    Fact("shown_slice", _WHOLE, "Index, from 0, of the axial slice in the pictures, along the voxel axis closest to "
-         "inferior-superior: that of the largest lesion area or, without a lesion, of the most soft tissue",
-         lambda decoded: decoded.slice),
-    Fact("lvo_empty", pa.bool_(), "Whether no large vessel occlusion is marked",
-         lambda decoded: not decoded.voxels["lvo_mask"].marked),
-    Fact("lvo_voxels", _COUNT, "Voxels of the large vessel occlusion",
-         lambda decoded: decoded.voxels["lvo_mask"].marked),
-    Fact("cow_empty", pa.bool_(), "Whether no vessel of the circle of Willis is marked",
-         lambda decoded: not decoded.voxels["cow_mask"].marked),
-    Fact("cow_voxels", _COUNT, "Voxels of the circle of Willis",
-         lambda decoded: decoded.voxels["cow_mask"].marked),
-    Fact("cow_labels", _LIST, "Labels that occur in the circle of Willis",
-         lambda decoded: decoded.voxels["cow_mask"].labels),
-)  # fmt: skip
+    Fact("lesion_voxels", _COUNT, "Voxels of the final infarct; 0: the mask is empty", _seen(LESION, "marked")),
+    Fact("lesion_ml", pa.float64(), "Volume of the final infarct in millilitres", _seen(LESION, "marked_ml")),
+    Fact("shown_slice", _WHOLE, _SHOWN_SLICE, attrgetter("slice")),
+    Fact("lvo_empty", pa.bool_(), "Whether no large vessel occlusion is marked", _seen("lvo_mask", "empty")),
+    Fact("lvo_voxels", _COUNT, "Voxels of the large vessel occlusion", _seen("lvo_mask", "marked")),
+    Fact("cow_empty", pa.bool_(), "Whether no vessel of the circle of Willis is marked", _seen("cow_mask", "empty")),
+    Fact("cow_voxels", _COUNT, "Voxels of the circle of Willis", _seen("cow_mask", "marked")),
+    Fact("cow_labels", _LIST, "Labels that occur in the circle of Willis", _seen("cow_mask", "labels")),
+)
 
 
 def voxel_facts(release: Release) -> tuple[Fact[Decoded], ...]:
     """What has to be decoded for."""
     maps = (v.column for v in release.volumes if v.content is Content.MAP and v.grid is Grid.COMMON)
-    return (*_VOXEL_FACTS, *map(_non_finite, maps))
+    what = "NaN and infinite voxels of"
+    of_maps = (Fact(f"{m}_non_finite", _COUNT, f"{what} `{m}`", _seen(m, "non_finite")) for m in maps)
+    return (*_VOXEL_FACTS, *of_maps)
 
 
 def all_facts(release: Release) -> tuple[Fact[Any], ...]:
@@ -103,11 +96,6 @@ def all_facts(release: Release) -> tuple[Fact[Any], ...]:
     return (*HEADER_FACTS, *voxel_facts(release))
 
 
-def header_values(volumes: Volumes) -> dict[str, Any]:
-    """The values by column that the manifest's row holds."""
-    return {fact.column: fact.value(volumes) for fact in HEADER_FACTS}
-
-
-def voxel_values(release: Release, decoded: Decoded) -> dict[str, Any]:
-    """The values by column that decoding showed."""
-    return {fact.column: fact.value(decoded) for fact in voxel_facts(release)}
+def values(facts: Iterable[Fact[Known]], known: Known) -> dict[str, Any]:
+    """The values by column that follow from what is known."""
+    return {fact.column: fact.value(known) for fact in facts}

@@ -27,7 +27,6 @@ def montage(drawings: Mapping[str, Drawing], header: str) -> bytes:
     for number, picture in enumerate(PICTURES):
         row, column = divmod(number, _COLUMNS)
         page.paste(drawings[picture.name].image.convert("RGB"), (column * width, _HEADER_PX + row * height))
-    content = io.BytesIO()
     for quality in _QUALITIES:
         content = io.BytesIO()
         page.save(content, "JPEG", quality=quality, subsampling=0)  # thin coloured lines stay sharp

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from PIL import Image
 
 from isles_assets.products.preview.crop import Crop
 from isles_assets.products.preview.lettering import font, lettered
-from isles_assets.products.preview.scene import SOFT_TISSUE_HU, Mask, Plane, Scene
+from isles_assets.products.preview.scene import Mask, Plane, Scene, soft_tissue
 from isles_assets.products.preview.shades import Fixed, Palette, Shading, UpToMedians, Window, greys, turbo
 
 SIZE = (240, 300)
@@ -96,12 +95,11 @@ class Drawing:
     png: bytes
 
 
-def draw(scene: Scene, backgrounds: Mapping[str, float] = MappingProxyType({})) -> dict[str, Drawing]:
-    """The pictures by name, together at most `LARGEST` bytes as files; the same scene gives the same bytes.
+def draw(scene: Scene, backgrounds: Mapping[str, float]) -> dict[str, Drawing]:
+    """The pictures by name, together at most `LARGEST` bytes as files: where noise makes them larger, in fewer shades.
 
-    `backgrounds` are the values of voxels without data, by column, where that is not 0.
-
-    Where noise makes them larger, they have fewer shades.
+    `backgrounds` are the values of voxels without data, by column, where that is not 0. The same scene gives the same
+    bytes.
     """
     drawings: dict[str, Drawing] = {}
     for shades in _SHADES:
@@ -121,8 +119,6 @@ def _images(scene: Scene, backgrounds: Mapping[str, float], shades: int) -> Iter
     """Each picture of the table in so many shades."""
     head = scene.planes["ncct"]
     crop = Crop.around_head(head, scene.lesion, scene.spacing, _SHOWN)
-    low, high = SOFT_TISSUE_HU
-    tissue = (head > low) & (head < high)
     lesion = crop.marks(scene.lesion)
     ring = _wider(_wider(lesion)) & ~lesion
     for picture in PICTURES:
@@ -130,7 +126,7 @@ def _images(scene: Scene, backgrounds: Mapping[str, float], shades: int) -> Iter
         known = np.isfinite(plane)
         if picture.in_colours:
             known &= (plane > backgrounds.get(picture.volume, 0)) & (plane >= 0)
-        darkest, brightest = picture.shading.limits(plane[known & tissue])
+        darkest, brightest = picture.shading.limits(plane[known & soft_tissue(head)])
         values, shown = crop.values(plane, known)
         fraction = np.clip((values - darkest) / (brightest - darkest), 0, 1)
         fraction = np.rint(fraction * (shades - 1)) / (shades - 1)

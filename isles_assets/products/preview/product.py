@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
-from statistics import median
+from statistics import median, median_high
 from typing import Any
 
 import pyarrow as pa
@@ -22,9 +22,9 @@ from isles_assets.lib.markdown import markdown_table
 from isles_assets.lib.shown import Markdown, shown_size
 from isles_assets.products.config import MEDIA, Config
 from isles_assets.products.footer import FOOTER_KEY, provenance
-from isles_assets.products.preview.facts import Decoded, all_facts, header_values, voxel_values
+from isles_assets.products.preview.facts import HEADER_FACTS, Decoded, all_facts, values, voxel_facts
 from isles_assets.products.preview.montage import montage
-from isles_assets.products.preview.pictures import PICTURES, THICKNESS, Drawing, draw
+from isles_assets.products.preview.pictures import PICTURES, THICKNESS, draw
 from isles_assets.products.preview.scene import LESION, REFERENCE, Axes, read_scene
 from isles_assets.products.product import Build, CardParts, Made, Product, PublicationFile
 from isles_assets.products.sidecar import BuiltFile, Sidecar, read_sidecar
@@ -107,11 +107,14 @@ class Preview(Product):
         scene = read_scene(axes, THICKNESS, look)
         sources = {v.column: read.get(v.column) or read_source(build.root, row, v) for v in self.sources}
         voxels = {column: source.voxels for column, source in sources.items() if source.voxels}
-        facts = header_values(row.volumes) | voxel_values(self.release, Decoded(voxels, scene.slice))
+        facts = values(HEADER_FACTS, row.volumes) | values(voxel_facts(self.release), Decoded(voxels, scene.slice))
         drawings = draw(scene, self._backgrounds)
-        page = montage(drawings, headline(row, facts))
-        (path,) = paths.values()
-        self._write(path, row, facts, drawings, page)
+        pictures = {p.column: {"bytes": drawings[p.name].png, "path": p.filename(row.subject)} for p in PICTURES}
+        page = {_MONTAGE: montage(drawings, headline(row, facts))}
+        record = {SUBJECT_COLUMN: row.subject, **facts, **pictures, **row.clinical, **page}
+        table = pa.Table.from_pylist([record], self.configs[0].schema.append(pa.field(_MONTAGE, pa.binary())))
+        path = paths[self.name]
+        pq.write_table(table, path, **self._layout())
         size = path.stat().st_size
         return Made({self.name: BuiltFile(size, sha256_of(path), size)}, sources, facts)
 
@@ -123,24 +126,13 @@ class Preview(Product):
         except NiftiError as error:
             raise UnfitError.of(row, self.release.reference, str(error)) from error
 
-    def _write(
-        self, path: Path, row: ManifestRow, facts: Mapping[str, Any], drawings: Mapping[str, Drawing], page: bytes
-    ) -> None:
-        pictures = {
-            picture.column: {"bytes": drawings[picture.name].png, "path": picture.filename(row.subject)}
-            for picture in PICTURES
-        }
-        values = {SUBJECT_COLUMN: row.subject, **facts, **pictures, **row.clinical, _MONTAGE: page}
-        table = pa.Table.from_pylist([values], self.configs[0].schema.append(pa.field(_MONTAGE, pa.binary())))
-        pq.write_table(table, path, **self._layout())
-
     def _layout(self) -> dict[str, Any]:
         """How pyarrow writes: pictures are compressed already, and statistics of them would hold whole ones."""
-        statistics = [name for field in self.configs[0].schema for name in _leaves(field)]
+        statistics = [_leaf(field) for field in self.configs[0].schema]
         return {"compression": "none", "use_dictionary": False, "write_statistics": statistics}
 
     def mismatch(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> str:
-        if any(sidecar.facts.get(column) != value for column, value in header_values(row.volumes).items()):
+        if any(sidecar.facts.get(column) != value for column, value in values(HEADER_FACTS, row.volumes).items()):
             return "has a preview made before the CTP series changed"
         return super().mismatch(folder, row, sidecar)
 
@@ -160,10 +152,11 @@ class Preview(Product):
         give the same bytes. Raises `Refusal` naming each subject whose preview is not there or not what was recorded.
         """
         subjects = sorted(subjects)
-        sidecars = {subject: self._intact(folder, subject) for subject in subjects}
-        if missing := [self._missing(subject) for subject, sidecar in sidecars.items() if sidecar is None]:
+        found = {subject: read_sidecar(self.sidecar_path(folder, subject)) for subject in subjects}
+        intact = {subject: known for subject, known in found.items() if known and not self.damage(folder, known)}
+        if missing := [self._missing(subject) for subject in subjects if subject not in intact]:
             raise Refusal("The table of previews was not written.", missing)
-        synthetic = any(sidecar.synthetic for sidecar in sidecars.values() if sidecar)
+        synthetic = any(sidecar.synthetic for sidecar in intact.values())
         footer = {FOOTER_KEY: json.dumps(provenance(self.release, self.version, synthetic), sort_keys=True)}
         described = schema.with_metadata({**(schema.metadata or {}), **footer})
         with (
@@ -178,11 +171,6 @@ class Preview(Product):
         path = self.path(folder, self.configs[0], subject)
         return pq.read_table(path, columns=schema.names).select(schema.names).cast(schema)
 
-    def _intact(self, folder: DataFolder, subject: str) -> Sidecar | None:
-        """The sidecar of a preview that is there and as recorded; else None."""
-        sidecar = read_sidecar(self.sidecar_path(folder, subject))
-        return sidecar if sidecar and not self.damage(folder, sidecar) else None
-
     def _missing(self, subject: str) -> Finding:
         return Finding("has no preview that is complete", Materialize((self.asset,), subject), subject=subject)
 
@@ -191,18 +179,17 @@ class Preview(Product):
     ) -> list[PublicationFile]:
         """The table of all previews, made anew only if any of them, its schema or its version is new, and a picture."""
         (config,) = self.configs
-        made_from = hashlib.sha256(schemas[config.name].serialize())
-        for word in (self.version, *(sidecars[subject].files[config.name].sha256 for subject in sorted(sidecars))):
-            made_from.update(word.encode())
-        tables = self.root(folder) / "table"
-        path = tables / f"{made_from.hexdigest()}.parquet"
+        digests = [sidecar.files[config.name].sha256 for _, sidecar in sorted(sidecars.items())]
+        made_from = schemas[config.name].serialize().to_pybytes() + "".join([self.version, *digests]).encode()
+        path = self.root(folder) / "table" / f"{hashlib.sha256(made_from).hexdigest()}.parquet"
         if not path.exists():
-            for older in tables.glob("*.parquet"):
+            for older in path.parent.glob("*.parquet"):
                 older.unlink()
             self.write_table(path, folder, sidecars, schemas[config.name])
         size, rows = path.stat().st_size, len(sidecars)
         table = PublicationFile(config.path(""), path, size, sha256_of(path), config.name, rows, size)
-        return [table, PublicationFile.of_bytes(CARD_PICTURE, self.montage(folder, _typical(sidecars)))]
+        _, typical = median_high((sidecar.facts["lesion_ml"], subject) for subject, sidecar in sidecars.items())
+        return [table, PublicationFile.of_bytes(CARD_PICTURE, self.montage(folder, typical))]
 
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
         page = base64.b64encode(self.montage(folder, row.subject)).decode()
@@ -272,16 +259,10 @@ def headline(row: ManifestRow, facts: Mapping[str, Any]) -> str:
     return "  |  ".join(parts)
 
 
-def _leaves(field: pa.Field) -> list[str]:
+def _leaf(field: pa.Field) -> str:
     if field.type == MEDIA:
-        return [f"{field.name}.path"]
-    return [f"{field.name}.list.element"] if pa.types.is_list(field.type) else [field.name]
-
-
-def _typical(sidecars: Mapping[str, Sidecar]) -> str:
-    """The subject whose lesion has the median volume."""
-    by_volume = sorted(sidecars, key=lambda subject: (sidecars[subject].facts["lesion_ml"], subject))
-    return by_volume[len(by_volume) // 2]
+        return f"{field.name}.path"
+    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
 
 
 def _named(subjects: Iterable[str]) -> str:

@@ -16,14 +16,16 @@ from numpy.typing import NDArray
 
 from isles_assets.reading.nifti import Header, NiftiError, See
 
-SOFT_TISSUE_HU = (0, 100)
-"""Brain, and what else is neither air, fat nor bone."""
-
 REFERENCE, LESION = "ncct", "lesion_mask"
 """The columns that decide which slice is shown."""
 
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
+
+
+def soft_tissue(hounsfield: Plane) -> Mask:
+    """Brain, and what else is neither air, fat nor bone: 0 to 100 HU."""
+    return (hounsfield > 0) & (hounsfield < 100)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +73,12 @@ class Axes:
 
     def largest(self, mask: Mask) -> int | None:
         """The first axial slice of those in which `mask` (x, y, z) marks the most; None if it marks nothing."""
-        others = tuple(axis for axis in range(3) if axis != self.axial)
-        areas = np.count_nonzero(mask, axis=others)
+        areas = np.count_nonzero(mask, axis=tuple({0, 1, 2} - {self.axial}))
         return int(areas.argmax()) if areas.any() else None
 
     def plane(self, voxels: NDArray[Any]) -> NDArray[Any]:
         """A slice (x, y, z), one voxel thick, as radiologists see it: (rows, columns) from anterior and from right."""
-        plane: NDArray[Any] = apply_orientation(voxels, self.to_lps)[:, :, 0].T
-        return plane
+        return np.asarray(apply_orientation(voxels, self.to_lps)[:, :, 0].T)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,50 +108,43 @@ def read_scene(axes: Axes, thickness: Mapping[str, float], read: Read) -> Scene:
     slice is that of the largest lesion area or, in a subject without lesion, the one with the most soft tissue in the
     NCCT (0 to 100 HU), which is about where the brain is largest. Raises what `read` raises.
     """
-    lesion = _Kept(axes, axes.slices, _marked, np.bool_)
+    lesion = _Kept(axes, axes.slices, np.bool_)
     read(LESION, lesion)
     shown = axes.largest(lesion.voxels)
-    ncct = _Kept(axes, axes.slices if shown is None else range(shown, shown + 1), _scaled, np.float32)
+    ncct = _Kept(axes, axes.slices if shown is None else range(shown, shown + 1), np.float32)
     read(REFERENCE, ncct)
     if shown is None:
-        low, high = SOFT_TISSUE_HU
-        shown = axes.largest((ncct.voxels > low) & (ncct.voxels < high))
+        shown = axes.largest(soft_tissue(ncct.voxels))
     if shown is None:
         shown = axes.slices[len(axes.slices) // 2]
-
-    planes, thick = {REFERENCE: axes.plane(ncct.of(range(shown, shown + 1)))}, {REFERENCE: axes.spacing[axes.axial]}
+    planes, thick = {REFERENCE: ncct.plane(shown)}, {REFERENCE: axes.spacing[axes.axial]}
     for column, mm in thickness.items():
-        if column in planes:
+        if column == REFERENCE:
             continue
         slab = axes.slab(shown, mm)
-        kept = _Kept(axes, slab, _scaled, np.float32)
+        kept = _Kept(axes, slab, np.float32)
         read(column, kept)
         planes[column] = axes.plane(np.fmax.reduce(kept.voxels, axis=axes.axial, keepdims=True))
         thick[column] = len(slab) * axes.spacing[axes.axial]
-    marked = axes.plane(lesion.of(range(shown, shown + 1)))
-    return Scene(shown, axes.plane_spacing, marked, planes, thick)
+    return Scene(shown, axes.plane_spacing, lesion.plane(shown), planes, thick)
 
 
 class _Kept:
-    """The voxels of some axial slices, converted and taken out of the stream as they are decoded."""
+    """The voxels of some axial slices, scaled as they are decoded; of `dtype` bool, which of them are marked."""
 
-    def __init__(
-        self,
-        axes: Axes,
-        slices: range,
-        convert: Callable[[Header, NDArray[Any]], NDArray[Any]],
-        dtype: type[np.generic],
-    ):
-        self._axes, self._slices, self._convert = axes, slices, convert
+    def __init__(self, axes: Axes, slices: range, dtype: type[np.generic]):
+        self._axes, self._slices = axes, slices
         shape = list(axes.shape)
         shape[axes.axial] = len(slices)
-        self._flat = np.empty(prod(shape), dtype)
+        self._flat: NDArray[Any] = np.empty(prod(shape), dtype)
         self._filled = 0
         self.voxels = self._flat.reshape(shape, order="F")
 
     def __call__(self, header: Header, start: int, stored: NDArray[Any]) -> None:
-        taken = self._convert(header, stored[self._wanted(start, stored.size)])
-        self._flat[self._filled : self._filled + taken.size] = taken
+        taken = stored[self._wanted(start, stored.size)].astype(np.float32)
+        if (header.slope, header.intercept) != (1, 0):
+            taken = taken * np.float32(header.slope) + np.float32(header.intercept)
+        self._flat[self._filled : self._filled + taken.size] = taken > 0.5 if self._flat.dtype == bool else taken
         self._filled += taken.size
 
     def _wanted(self, start: int, count: int) -> slice | Mask:
@@ -163,18 +156,6 @@ class _Kept:
         index = np.arange(start, start + count) // stride % self._axes.shape[self._axes.axial]
         return (index >= first) & (index < stop)
 
-    def of(self, slices: range) -> NDArray[Any]:
-        """The voxels of some of the slices."""
-        first = self._slices.start
-        return np.take(self.voxels, range(slices.start - first, slices.stop - first), axis=self._axes.axial)
-
-
-def _scaled(header: Header, stored: NDArray[Any]) -> Plane:
-    values = stored.astype(np.float32)
-    if (header.slope, header.intercept) != (1, 0):
-        values = values * np.float32(header.slope) + np.float32(header.intercept)
-    return values
-
-
-def _marked(header: Header, stored: NDArray[Any]) -> Mask:
-    return _scaled(header, stored) > 0.5
+    def plane(self, index: int) -> NDArray[Any]:
+        """One of the slices, as `Axes.plane` lays it out."""
+        return self._axes.plane(np.take(self.voxels, [index - self._slices.start], axis=self._axes.axial))

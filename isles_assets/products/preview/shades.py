@@ -1,7 +1,7 @@
 """How values become shades: the range that is shown, what is said of it, and the palettes."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +12,20 @@ Palette = NDArray[np.uint8]
 """(n, 3): red, green, blue."""
 
 
-class Shading(Protocol):
+class Shading(ABC):
     """Which values are shown, from the darkest shade to the brightest; as text, a phrase for the table's docs."""
 
+    @abstractmethod
     def limits(self, tissue: Plane) -> tuple[float, float]:
         """The least and the greatest, given the known values (n,) of the soft tissue in the slice."""
-        ...
 
     def words(self, low: float, high: float) -> str:
         """What stands in the picture of these limits."""
-        ...
+        return f"{low:g} to {high:g}"
 
 
 @dataclass(frozen=True)
-class Window:
+class Window(Shading):
     """A window of CT: `width` and `level` in HU."""
 
     width: float
@@ -42,7 +42,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(Shading):
     """The same range in every subject, in the volume's own numbers."""
 
     low: float
@@ -51,15 +51,12 @@ class Fixed:
     def limits(self, tissue: Plane) -> tuple[float, float]:
         return self.low, self.high
 
-    def words(self, low: float, high: float) -> str:
-        return f"{low:g} to {high:g}"
-
     def __str__(self) -> str:
         return f"from {self.words(self.low, self.high)} in the volume's own numbers"
 
 
 @dataclass(frozen=True)
-class UpToMedians:
+class UpToMedians(Shading):
     """From 0 to so many `times` the median of the tissue, in two digits: for values of no known unit."""
 
     times: float
@@ -67,9 +64,6 @@ class UpToMedians:
     def limits(self, tissue: Plane) -> tuple[float, float]:
         positive = tissue[tissue > 0]
         return 0.0, float(f"{self.times * float(np.median(positive)):.2g}") if positive.size else 1.0
-
-    def words(self, low: float, high: float) -> str:
-        return f"{low:g} to {high:g}"
 
     def __str__(self) -> str:
         return f"from 0 to {self.times:g} times the median of the slice's soft tissue"
