@@ -176,7 +176,7 @@ def _check_room(product: Product, folder: DataFolder, batches: Sequence[Sequence
         needed = max(needed, growth + sum(sorted(replaced.values())[-workers:]))
     if problem := lack_of_room(folder.root, needed):
         mend = f"free space, set ISLES_DATA_DIR to a larger disk, or set free_disk in the run config of {product.asset}"
-        raise Refusal.of(f"No {product.name} was made.", problem, mend, path=str(folder.root))
+        raise Refusal.of(f"No {product.name} was made.", problem, mend, path=folder.root)
 
 
 def _size_now(product: Product, folder: DataFolder, subject: str) -> int:

@@ -7,7 +7,7 @@ the header's slope and intercept, because their stored integers need not be 0 an
 import gzip
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, cast
 import nibabel as nib
 import numpy as np
 from isal import igzip, isal_zlib
+from nibabel.nifti1 import Nifti1Extension, Nifti1Extensions
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
@@ -26,16 +27,8 @@ _FARTHEST_DATA = 1 << 26
 _MASK_TOLERANCE = 1e-3
 _TEXT_FIELDS = ("data_type", "db_name", "descrip", "aux_file", "intent_name")
 _ISAL_ERROR = cast(type[Exception], isal_zlib.error)
-_BROKEN = (
-    EOFError,
-    gzip.BadGzipFile,
-    _ISAL_ERROR,
-    HeaderDataError,
-    WrapStructError,
-    ValueError,
-    OverflowError,  # of a data offset at infinity
-)
-
+# An OverflowError is that of a data offset at infinity.
+_BROKEN = (EOFError, gzip.BadGzipFile, _ISAL_ERROR, HeaderDataError, WrapStructError, ValueError, OverflowError)
 
 SYNTHETIC_MARK = "SYNTHETIC isles-assets sample"
 """Begins `descrip` of every NIfTI file of the sample, so that no reader mistakes it for a release."""
@@ -68,11 +61,6 @@ class Header:
     def frames(self) -> int:
         """Number of 3-D volumes: the product of all axes beyond the third."""
         return prod(self.shape[3:])
-
-    @property
-    def voxel_ml(self) -> float:
-        """Volume of one voxel in millilitres."""
-        return voxel_ml(self.affine)
 
 
 def voxel_ml(affine: tuple[float, ...]) -> float:
@@ -233,14 +221,13 @@ def _parse(stream: BinaryIO) -> Header:
     rest = stream.read(offset - len(block))
     if len(rest) < offset - len(block):
         raise NiftiError("ends before its data starts")
-    extensions = nib.nifti1.Nifti1Extensions()
-    if block[348]:
-        extensions = nib.nifti1.Nifti1Extensions.from_fileobj(io.BytesIO(rest), len(rest), header.endianness == ">")
+    swapped = header.endianness == ">"
+    extensions = Nifti1Extensions.from_fileobj(io.BytesIO(rest), len(rest), swapped) if block[348] else ()
     slope, intercept = header.get_slope_inter()
     dtype = header.get_data_dtype()
     if dtype.fields is not None or dtype.kind not in "iufc":
         raise NiftiError(f"stores voxels of type {dtype}, which is not numeric")
-    shape = tuple(int(n) for n in header.get_data_shape())
+    shape = tuple(map(int, header.get_data_shape()))
     if not shape or min(shape) < 1:
         raise NiftiError(f"has shape {shape}")
     affine, spacing = header.get_best_affine(), header.get_zooms()[:3]
@@ -248,8 +235,8 @@ def _parse(stream: BinaryIO) -> Header:
         raise NiftiError("has an affine or spacing that is not finite")
     return Header(
         shape=shape,
-        spacing=tuple(float(mm) for mm in spacing),
-        affine=tuple(float(x) for x in affine.ravel()),
+        spacing=tuple(map(float, spacing)),
+        affine=tuple(map(float, affine.ravel())),
         dtype=dtype.str,
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
@@ -260,7 +247,7 @@ def _parse(stream: BinaryIO) -> Header:
     )
 
 
-def _text(header: nib.Nifti1Header, extensions: nib.nifti1.Nifti1Extensions) -> Iterator[tuple[str, str]]:
+def _text(header: nib.Nifti1Header, extensions: Iterable[Nifti1Extension]) -> Iterator[tuple[str, str]]:
     for field in _TEXT_FIELDS:
         if text := _printable(bytes(header[field])):
             yield field, text

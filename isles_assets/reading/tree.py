@@ -8,12 +8,13 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 from pathlib import Path
 
 from isles_assets.lib.findings import Refusal
 from isles_assets.release.release import Release
 
-_MEND_RIGHTS = "grant read and search rights"
+_UNLISTED, _MEND_RIGHTS = "cannot be listed with the rights of this process", "grant read and search rights"
 
 
 class Fault(StrEnum):
@@ -49,7 +50,7 @@ def check_root(release: Release, root: Path) -> Path:
     mend_root = f"set ISLES_RAW_ROOT to the extracted `{release.record.top}` folder, the one that holds {tops}"
 
     def refuse(problem: str, mend: str = mend_root) -> Refusal:
-        return Refusal.of("The release tree cannot be used.", problem, mend, path=str(root))
+        return Refusal.of("The release tree cannot be used.", problem, mend, path=root)
 
     try:
         if not root.exists():
@@ -58,7 +59,7 @@ def check_root(release: Release, root: Path) -> Path:
             raise refuse("is not a folder")
         below = sorted(root.iterdir())
     except PermissionError as error:
-        raise refuse("cannot be listed with the rights of this process", _MEND_RIGHTS) from error
+        raise refuse(_UNLISTED, _MEND_RIGHTS) from error
     if any(_is_folder(root / top) for top in release.tops):
         return root.resolve()
     for candidate in (*below, *(path for child in below if _is_folder(child) for path in _list(child))):
@@ -97,7 +98,7 @@ def take_inventory(release: Release, root: Path) -> Inventory:
     Reads folders and file attributes, never a file. Raises `Refusal` naming a folder that cannot be listed.
     """
     root = check_root(release, root)
-    return {entry.path: entry for entry in sorted(_walk(root, root), key=lambda entry: entry.path)}
+    return {entry.path: entry for entry in sorted(_walk(root, root), key=attrgetter("path"))}
 
 
 def _walk(root: Path, folder: Path) -> Iterator[TreeFile]:
@@ -106,13 +107,8 @@ def _walk(root: Path, folder: Path) -> Iterator[TreeFile]:
             found = list(scan)
         files = [_entry(root, Path(item.path)) for item in found if not item.is_dir(follow_symlinks=False)]
     except PermissionError as error:
-        where = folder.relative_to(root).as_posix()
-        raise Refusal.of(
-            "The release tree cannot be read.",
-            "cannot be listed with the rights of this process",
-            _MEND_RIGHTS,
-            path=where,
-        ) from error
+        where, headline = folder.relative_to(root).as_posix(), "The release tree cannot be read."
+        raise Refusal.of(headline, _UNLISTED, _MEND_RIGHTS, path=where) from error
     yield from files
     for item in found:
         if item.is_dir(follow_symlinks=False):

@@ -22,6 +22,7 @@ from isles_assets.release.release import Release
 
 Value = str | int | float | None
 _RESTORE = "restore the workbook from the release archive"
+_CORRECT = "correct the cell, or restore it from the archive"
 _MISSING = {"", "nan"}
 _DURATION = re.compile(
     r"(?P<sign>-?)(?:(?P<days>\d+) days? )?(?P<h>\d+):(?P<m>[0-5]?\d)(?::(?P<s>[0-5]?\d(?:\.\d+)?))?"
@@ -75,12 +76,12 @@ def read_clinical(release: Release, root: Path, subject: str) -> tuple[ClinicalR
         try:
             cells, times = _one_row(_rows(root / path), variables)
         except WorkbookError as error:
-            findings.append(Finding(str(error), _RESTORE, path=path, subject=subject))
+            findings.append(Finding(str(error), _RESTORE, path, subject))
+            continue
+        if cells is None and not workbook.may_be_blank:
+            findings.append(Finding("has a header but no row", _RESTORE, path, subject))
             continue
         if cells is None:
-            if not workbook.may_be_blank:
-                findings.append(Finding("has a header but no row", _RESTORE, path=path, subject=subject))
-                continue
             cells = dict.fromkeys(variables)
             blank.append(path)
         if times > 1:
@@ -89,13 +90,8 @@ def read_clinical(release: Release, root: Path, subject: str) -> tuple[ClinicalR
             try:
                 values[variable.column] = parse(variable, cell)
             except ValueError as error:
-                problem = f"`{variable.header}` {error}"
-                findings.append(
-                    Finding(problem, "correct the cell, or restore it from the archive", path=path, subject=subject)
-                )
-    if findings:
-        return None, findings
-    return ClinicalRow(subject, values, tuple(repeated), tuple(blank)), []
+                findings.append(Finding(f"`{variable.header}` {error}", _CORRECT, path, subject))
+    return None if findings else ClinicalRow(subject, values, tuple(repeated), tuple(blank)), findings
 
 
 def read_dictionary(dictionary: Dictionary, root: Path) -> list[DictionaryEntry]:
@@ -103,15 +99,14 @@ def read_dictionary(dictionary: Dictionary, root: Path) -> list[DictionaryEntry]
 
     Raises `WorkbookError` if it cannot be read or is not laid out as the release's.
     """
+    headers, start = dictionary.headers, dictionary.header_row
     rows = _rows(root / dictionary.path, dictionary.sheet)
-    if len(rows) < dictionary.header_row or rows[dictionary.header_row - 1][: len(dictionary.headers)] != list(
-        dictionary.headers
-    ):
-        raise WorkbookError(f"row {dictionary.header_row} is not the header {', '.join(dictionary.headers)}")
-    parameter, unit = dictionary.headers.index("Parameter"), dictionary.headers.index("Unit")
+    if [tuple(row[: len(headers)]) for row in rows[start - 1 : start]] != [headers]:
+        raise WorkbookError(f"row {start} is not the header {', '.join(headers)}")
+    parameter, unit = headers.index("Parameter"), headers.index("Unit")
     return [
         DictionaryEntry(str(row[parameter]), "" if row[unit] in (None, "-") else str(row[unit]))
-        for row in rows[dictionary.header_row :]
+        for row in rows[start:]
         if row[parameter] is not None
     ]
 
@@ -132,7 +127,9 @@ def parse(variable: Variable, cell: Any) -> Value:
     if variable.kind is Kind.MINUTES:
         return _minutes(cell)
     if variable.kind is Kind.LEVEL:
-        return f"{cell:g}" if isinstance(cell, int | float) else _as_text(cell)
+        if isinstance(cell, str | int | float):
+            return cell if isinstance(cell, str) else f"{cell:g}"
+        raise ValueError(f"holds {cell!r}, which is not text")
     number = _number(cell)
     if variable.kind is Kind.NUMBER:
         return number
@@ -141,12 +138,6 @@ def parse(variable: Variable, cell: Any) -> Value:
     if int(number) not in _INT16:
         raise ValueError(f"holds {cell!r}, which is too large")
     return int(number)
-
-
-def _as_text(cell: Any) -> str:
-    if not isinstance(cell, str):
-        raise ValueError(f"holds {cell!r}, which is not text")
-    return cell
 
 
 def _number(cell: Any) -> float:
@@ -207,7 +198,7 @@ def _one_row(rows: Sequence[list[Any]], variables: Sequence[Variable]) -> tuple[
     rows = [row for row in rows if any(cell not in (None, "") for cell in row)]
     if not rows:
         raise WorkbookError("is empty")
-    headers, data = [_header(cell) for cell in rows[0]], rows[1:]
+    headers, data = ["" if cell is None else str(cell) for cell in rows[0]], rows[1:]
     if problems := list(_header_problems(headers, variables)):
         raise WorkbookError("; ".join(problems))
     if not data:
@@ -217,10 +208,6 @@ def _one_row(rows: Sequence[list[Any]], variables: Sequence[Variable]) -> tuple[
     if len(distinct) > 1:
         raise WorkbookError(f"holds {len(data)} rows that differ; one subject has one row")
     return dict(zip(variables, distinct.pop(), strict=True)), len(data)
-
-
-def _header(cell: Any) -> str:
-    return "" if cell is None else str(cell)
 
 
 def _header_problems(headers: Sequence[str], variables: Sequence[Variable]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The table `clinical_table`: the clinical variables of every subject."""
 
 from collections.abc import Iterable
+from operator import attrgetter
 
 import pyarrow as pa
 
@@ -25,7 +26,7 @@ def clinical_schema(release: Release) -> pa.Schema:
 
 def clinical_table(release: Release, rows: Iterable[ClinicalRow]) -> pa.Table:
     """One row a subject, sorted by id: the id and the variables."""
-    records = [{SUBJECT_COLUMN: row.subject, **row.values} for row in sorted(rows, key=lambda row: row.subject)]
+    records = [{SUBJECT_COLUMN: row.subject, **row.values} for row in sorted(rows, key=attrgetter("subject"))]
     return pa.Table.from_pylist(records, clinical_schema(release))
 
 

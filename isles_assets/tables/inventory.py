@@ -8,14 +8,7 @@ from isles_assets.reading.tree import Fault, Inventory, TreeFile
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.storage import read_table, write_table
 
-SCHEMA = pa.schema(
-    [
-        pa.field("path", pa.string()),
-        pa.field("size", pa.int64()),
-        pa.field("mtime_ns", pa.int64()),
-        pa.field("fault", pa.string()),
-    ]
-)
+SCHEMA = pa.schema({"path": pa.string(), "size": pa.int64(), "mtime_ns": pa.int64(), "fault": pa.string()})
 
 
 def write_inventory(folder: DataFolder, inventory: Inventory) -> pa.Table:

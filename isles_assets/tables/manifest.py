@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import product
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, get_type_hints
 
 import numpy as np
 import pyarrow as pa
+from pydantic import TypeAdapter
 
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.fingerprint import fingerprint
@@ -30,28 +33,12 @@ AFFINE_TOLERANCE = 1e-4
 
 _VERSION_KEY = b"isles_assets.manifest"
 _TEXT = pa.struct({"field": pa.string(), "text": pa.string()})
-_VOLUME = pa.struct(
-    {
-        "path": pa.string(),
-        "size": pa.int64(),
-        "mtime_ns": pa.int64(),
-        "sha256": pa.string(),
-        "fault": pa.string(),
-        "shape": pa.list_(pa.int32()),
-        "spacing": pa.list_(pa.float64()),
-        "frames": pa.int32(),
-        "dtype": pa.string(),
-        "affine": pa.list_(pa.float64()),
-        "qform_code": pa.int16(),
-        "sform_code": pa.int16(),
-        "text": pa.list_(_TEXT),
-    }
-)
+_FROM_HEADER = ("shape", "spacing", "frames", "dtype", "affine", "qform_code", "sform_code")
 
 
 @dataclass(frozen=True)
 class VolumeEntry:
-    """One volume of one subject, without reading its voxels.
+    """One volume of one subject, without reading its voxels; each field with its type in the table.
 
     `path` is relative to the tree, `size` in bytes, `shape` in voxels, `spacing` in mm, `affine` 4 x 4 row by
     row (mm, voxel to RAS+), `dtype` the stored numpy type, `text` the header's free text as {field, text}.
@@ -59,19 +46,19 @@ class VolumeEntry:
     whole file was read.
     """
 
-    path: str
-    size: int
-    mtime_ns: int
-    sha256: str | None = None
-    fault: str | None = None
-    shape: tuple[int, ...] | None = None
-    spacing: tuple[float, ...] | None = None
-    frames: int | None = None
-    dtype: str | None = None
-    affine: tuple[float, ...] | None = None
-    qform_code: int | None = None
-    sform_code: int | None = None
-    text: tuple[dict[str, str], ...] | None = None
+    path: Annotated[str, pa.string()]
+    size: Annotated[int, pa.int64()]
+    mtime_ns: Annotated[int, pa.int64()]
+    sha256: Annotated[str | None, pa.string()] = None
+    fault: Annotated[str | None, pa.string()] = None
+    shape: Annotated[tuple[int, ...] | None, pa.list_(pa.int32())] = None
+    spacing: Annotated[tuple[float, ...] | None, pa.list_(pa.float64())] = None
+    frames: Annotated[int | None, pa.int32()] = None
+    dtype: Annotated[str | None, pa.string()] = None
+    affine: Annotated[tuple[float, ...] | None, pa.list_(pa.float64())] = None
+    qform_code: Annotated[int | None, pa.int16()] = None
+    sform_code: Annotated[int | None, pa.int16()] = None
+    text: Annotated[tuple[dict[str, str], ...] | None, pa.list_(_TEXT)] = None
 
     def is_still_of(self, file: TreeFile) -> bool:
         """Whether it was read from `file`, as its size and time say, and could be."""
@@ -89,13 +76,17 @@ class VolumeEntry:
             return f"has shape {'x'.join(map(str, self.shape))}, its {called} {'x'.join(map(str, reference.shape))}"
         assert self.affine and reference.affine
         difference = np.reshape(self.affine, (4, 4)) - np.reshape(reference.affine, (4, 4))
-        if np.abs(difference).max() <= AFFINE_TOLERANCE:
-            return None
-        corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-        corners[:, :3] *= np.array(reference.shape[:3]) - 1
-        distance = np.linalg.norm((corners @ difference.T)[:, :3], axis=1).max()
         element = np.abs(difference).max()
+        if element <= AFFINE_TOLERANCE:
+            return None
+        corners = np.array(list(product(*((0, size - 1) for size in reference.shape[:3]), (1,))))
+        distance = np.linalg.norm((corners @ difference.T)[:, :3], axis=1).max()
         return f"is displaced from its {called} by up to {distance:.3g} mm (affine differs by {element:.2g})"
+
+
+_TYPES = get_type_hints(VolumeEntry, include_extras=True)
+_VOLUME = pa.struct([(name, annotated.__metadata__[0]) for name, annotated in _TYPES.items()])
+_ENTRY = TypeAdapter[VolumeEntry | None](VolumeEntry | None)
 
 
 @dataclass(frozen=True)
@@ -115,12 +106,8 @@ class ManifestRow:
     @property
     def synthetic(self) -> bool:
         """Whether any volume says of itself that the sample generator made it."""
-        return any(
-            entry["text"].startswith(SYNTHETIC_MARK)
-            for volume in self.volumes.values()
-            if volume is not None
-            for entry in volume.text or ()
-        )
+        texts = (text for entry in self.volumes.values() if entry for text in entry.text or ())
+        return any(text["text"].startswith(SYNTHETIC_MARK) for text in texts)
 
 
 def survey(
@@ -139,26 +126,21 @@ def survey(
     Only headers are read, and only of volumes whose size or time is another than in `previous`. With `full` every
     volume is read to its end, in `workers` threads, for its digest, and `say` is told the progress.
     """
-    rows = []
+    rows: list[ManifestRow] = []
     progress = Progress("subjects", len(clinical), say)
     with ThreadPoolExecutor(workers) as executor:
         for subject, values in clinical.items():
             known = previous[subject].volumes if subject in previous else {}
             look = partial(_survey, root, inventory, subject, known, full)
-            row = ManifestRow(subject, dict(executor.map(look, release.volumes)), values)
-            rows.append(row)
+            found = dict(executor.map(look, release.volumes))
+            rows.append(ManifestRow(subject, found, values))
             if full:
-                progress.advance(sum(entry.size for entry in row.volumes.values() if entry))
+                progress.advance(sum(entry.size for entry in found.values() if entry))
     return rows
 
 
 def _survey(
-    root: Path,
-    inventory: Inventory,
-    subject: str,
-    known: Mapping[str, VolumeEntry | None],
-    full: bool,
-    volume: Volume,
+    root: Path, inventory: Inventory, subject: str, known: Mapping[str, VolumeEntry | None], full: bool, volume: Volume
 ) -> tuple[str, VolumeEntry | None]:
     file = inventory.get(volume.path(subject))
     if file is None or file.size == 0:
@@ -176,30 +158,16 @@ def _read_entry(root: Path, file: TreeFile, volume: Volume, full: bool) -> Volum
     try:
         header = read_header(root / file.path)
         if full:
-            entry = replace(entry, sha256=_sha256(root / file.path))
+            with DigestingReader(root / file.path) as reader:
+                reader.drain()
+            entry = replace(entry, sha256=reader.sha256)
     except NiftiError as error:
         return replace(entry, fault=str(error))
     fault = None
     if len(header.shape) < volume.dimensions or (header.frames > 1 and volume.dimensions == 3):
         fault = f"has shape {'x'.join(map(str, header.shape))}, where {volume.dimensions} dimensions are expected"
-    return replace(
-        entry,
-        fault=fault,
-        shape=header.shape,
-        spacing=header.spacing,
-        frames=header.frames,
-        dtype=header.dtype,
-        affine=header.affine,
-        qform_code=header.qform_code,
-        sform_code=header.sform_code,
-        text=tuple({"field": field, "text": text} for field, text in header.text),
-    )
-
-
-def _sha256(path: Path) -> str:
-    with DigestingReader(path) as file:
-        file.drain()
-        return file.sha256
+    text = tuple({"field": field, "text": text} for field, text in header.text)
+    return replace(entry, fault=fault, text=text, **{name: getattr(header, name) for name in _FROM_HEADER})
 
 
 def manifest_version(release: Release) -> str:
@@ -222,7 +190,7 @@ def manifest_table(release: Release, rows: Iterable[ManifestRow]) -> pa.Table:
             **{column: entry and asdict(entry) for column, entry in row.volumes.items()},
             **row.clinical,
         }
-        for row in sorted(rows, key=lambda row: row.subject)
+        for row in sorted(rows, key=attrgetter("subject"))
     ]
     schema = manifest_schema(release).with_metadata({_VERSION_KEY: manifest_version(release)})
     return pa.Table.from_pylist(records, schema)
@@ -247,15 +215,8 @@ def _rows(release: Release, table: pa.Table) -> dict[str, ManifestRow]:
     return {
         row[SUBJECT_COLUMN]: ManifestRow(
             row[SUBJECT_COLUMN],
-            {volume.column: _entry(row[volume.column]) for volume in release.volumes},
+            {volume.column: _ENTRY.validate_python(row[volume.column]) for volume in release.volumes},
             {variable.column: row[variable.column] for variable in release.variables},
         )
         for row in table.to_pylist()
     }
-
-
-def _entry(row: dict[str, Any] | None) -> VolumeEntry | None:
-    if row is None:
-        return None
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
-    return VolumeEntry(**values)

@@ -28,4 +28,4 @@ def read_table(path: Path, asset: str, schema: pa.Schema | None = None) -> pa.Ta
         problem = "does not exist yet"
     except (pa.ArrowInvalid, OSError) as error:
         problem = f"cannot be read: {error}"
-    raise Refusal.of(f"`{asset}` has to be materialized first.", problem, Materialize((asset,)), path=str(path))
+    raise Refusal.of(f"`{asset}` has to be materialized first.", problem, Materialize((asset,)), path=path)
