@@ -3,7 +3,7 @@
 `build_subject` depends on nothing but its arguments, so that it can run in any process.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ from isles_assets.lib.progress import Progress
 from isles_assets.lib.workers import each_in_processes
 from isles_assets.products.product import Build, Product
 from isles_assets.products.sidecar import Sidecar, read_sidecar, store_sidecar
-from isles_assets.products.sources import UnfitError, changed_sources, clinical_digest, with_times_of
+from isles_assets.products.sources import UnfitError, clinical_digest
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import ManifestRow
 
@@ -57,11 +57,9 @@ def _build(product: Product, build: Build, row: ManifestRow) -> Sidecar:
     for volume in product.sources:
         product.check(build, row, volume)
     folder, sidecar_path = build.folder, product.sidecar_path(build.folder, row.subject)
+    places = {config.name: product.path(folder, config, row.subject) for config in product.configs}
     with explained(product.root(folder)), ExitStack() as stack:
-        paths = {
-            config.name: stack.enter_context(written_whole(product.path(folder, config, row.subject)))
-            for config in product.configs
-        }
+        paths = {name: stack.enter_context(written_whole(path)) for name, path in places.items()}
         made = product.make(build, row, paths)
         sidecar_path.unlink(missing_ok=True)  # all files are whole; from here on they take the place of older ones
     sidecar = Sidecar(
@@ -95,11 +93,12 @@ def state_of(product: Product, folder: DataFolder, row: ManifestRow) -> State:
         return State(None, f"has a {name} of format {sidecar.version}, which is now {product.version}")
     if sidecar.clinical != clinical_digest(row):
         return State(None, f"has a {name} with other clinical values")
-    if changed := changed_sources(sidecar.sources, row):
+    if changed := [column for column, source in sidecar.sources.items() if not source.is_still(row.volumes[column])]:
         return State(None, f"has a {name} made before these changed: {', '.join(changed)}")
     if reason := product.mismatch(folder, row, sidecar):
         return State(None, reason)
-    return State(replace(sidecar, sources=with_times_of(sidecar.sources, row)))
+    sources = {c: replace(source, mtime_ns=row.entry(c).mtime_ns) for c, source in sidecar.sources.items()}
+    return State(replace(sidecar, sources=sources))
 
 
 def up_to_date(
@@ -170,7 +169,7 @@ def _check_room(product: Product, folder: DataFolder, batches: Sequence[Sequence
     """
     needed = 0
     for batch in batches:
-        sizes: Mapping[str, int] = {row.subject: product.room_for(row) for row in batch}
+        sizes = {row.subject: product.room_for(row) for row in batch}
         replaced = {row.subject: _size_now(product, folder, row.subject) for row in batch if sizes[row.subject]}
         growth = sum(sizes.values()) - sum(replaced.values())
         needed = max(needed, growth + sum(sorted(replaced.values())[-workers:]))

@@ -37,10 +37,6 @@ class Build:
     schemas: Mapping[str, pa.Schema]
     decode: bool = True
 
-    @property
-    def release(self) -> Release:
-        return self.folder.release
-
 
 @dataclass(frozen=True)
 class Made:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from isles_assets.lib.findings import Finding, Materialize, Mend
@@ -47,20 +47,6 @@ class Source:
         if entry is None or (entry.path, entry.size) != (self.path, self.size):
             return False
         return entry.sha256 == self.sha256 if entry.sha256 else entry.mtime_ns == self.mtime_ns
-
-
-Sources = Mapping[str, Source]
-"""By the volumes' columns."""
-
-
-def changed_sources(sources: Sources, row: ManifestRow) -> list[str]:
-    """The columns whose files are not those of the manifest's row."""
-    return [column for column, source in sources.items() if not source.is_still(row.volumes[column])]
-
-
-def with_times_of(sources: Sources, row: ManifestRow) -> dict[str, Source]:
-    """Unchanged `sources` with the files' times as the manifest's row has them."""
-    return {column: replace(source, mtime_ns=row.entry(column).mtime_ns) for column, source in sources.items()}
 
 
 def clinical_digest(row: ManifestRow) -> str:

@@ -1,13 +1,12 @@
 """What must hold before anything is published, whatever ran before and whichever checks were skipped."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from isles_assets.lib.findings import Finding, Materialize, Refusal, fatal, found, name_some
 from isles_assets.products.building import State, read_sidecars, state_of
 from isles_assets.products.dataset import Dataset
-from isles_assets.products.product import Product
 from isles_assets.products.shard.product import Shard
 from isles_assets.products.sidecar import Sidecar
 from isles_assets.publication.assembling import assemble
@@ -56,11 +55,9 @@ def keep_release_from_sample(folder: DataFolder) -> None:
     """Raise `Refusal` if `folder` holds shards of a real tree, which those of a sample would replace."""
     if all(sidecar.synthetic for sidecar in read_sidecars(Shard(folder.release), folder)):
         return
-    mend = (
-        "set ISLES_RAW_ROOT to the release's tree, or ISLES_SOURCE=zenodo, or ISLES_DATA_DIR to another folder for "
-        "the sample"
-    )
-    raise Refusal.of("The sample was not used.", "holds shards of a real release", mend, path=str(folder.root))
+    tree = "set ISLES_RAW_ROOT to the release's tree, or ISLES_SOURCE=zenodo"
+    mend = f"{tree}, or ISLES_DATA_DIR to another folder for the sample"
+    raise Refusal.of("The sample was not used.", "holds shards of a real release", mend, path=folder.root)
 
 
 def keep_sample_from_hub(repo: str, subjects: Iterable[ManifestRow | Sidecar], *, allowed: bool) -> None:
@@ -94,31 +91,18 @@ def _out_of_date(evidence: Evidence) -> Iterator[Finding]:
 def _made(dataset: Dataset, evidence: Evidence) -> tuple[dict[str, dict[str, Sidecar]], list[str], list[Finding]]:
     """What is up to date, by product and subject, a phrase for each product of which not all is, and the findings."""
     manifest = evidence.manifest if evidence.folder.manifest.exists() else {}
+    rows = {subject: manifest.get(subject) for subject in dataset.release.subjects}
     made, reasons, findings = {}, [], []
     for product in dataset.products:
-        made[product.name], unfit = _up_to_date(product, evidence.folder, manifest)
-        if unfit:
-            of = f"{len(unfit)} of {len(dataset.release.subjects)} {product.plural}"
-            reasons.append(f"{of} missing or stale: {name_some([finding.subject for finding in unfit])}")
-            findings.extend(unfit)
+        states = {
+            subject: state_of(product, evidence.folder, row) if row else State(None, "is not in the manifest")
+            for subject, row in rows.items()
+        }
+        made[product.name] = {subject: state.sidecar for subject, state in states.items() if state.sidecar}
+        if stale := {subject: state.reason for subject, state in states.items() if not state.sidecar}:
+            of = f"{len(stale)} of {len(states)} {product.plural}"
+            reasons.append(f"{of} missing or stale: {name_some(list(stale))}")
+        for subject, reason in stale.items():
+            mend = Materialize((product.asset,), subject) if len(stale) <= _FEW else Materialize()
+            findings.append(Finding(reason, mend, subject=subject))
     return made, reasons, findings
-
-
-def _up_to_date(
-    product: Product, folder: DataFolder, manifest: Mapping[str, ManifestRow]
-) -> tuple[dict[str, Sidecar], list[Finding]]:
-    """The sidecars of all partitions of `product` that are up to date, and a finding for each subject without."""
-    sidecars: dict[str, Sidecar] = {}
-    stale: dict[str, str] = {}
-    for subject in folder.release.subjects:
-        row = manifest.get(subject)
-        state = state_of(product, folder, row) if row else State(None, "is not in the manifest")
-        if state.sidecar is not None:
-            sidecars[subject] = state.sidecar
-        else:
-            stale[subject] = state.reason
-    alone: Callable[[str], Materialize] = partial(Materialize, (product.asset,))
-    return sidecars, [
-        Finding(reason, alone(subject) if len(stale) <= _FEW else Materialize(), subject=subject)
-        for subject, reason in stale.items()
-    ]

@@ -21,7 +21,7 @@ from isles_assets.reading.nifti import SYNTHETIC_MARK
 from isles_assets.reading.tree import Inventory, take_inventory
 from isles_assets.reading.workbooks import WorkbookError, read_dictionary
 from isles_assets.release.release import Release
-from isles_assets.tables.clinical import clinical_schema, read_clinical_table
+from isles_assets.tables.clinical import clinical_schema, clinical_values, read_clinical_table
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.inventory import read_inventory
 from isles_assets.tables.manifest import ManifestRow, VolumeEntry, read_manifest
@@ -139,10 +139,10 @@ def session_naming(evidence: Evidence) -> Iterable[Finding]:
     return renames.values()
 
 
-def _with_right_session(release: Release, name: str) -> str:
+def _with_right_session(release: Release, path: str) -> str:
     """`ses-0001` and `ses-1` mean `ses-01`; what is no such number is left for the reader to decide."""
     meant = {session.removeprefix("ses-").lstrip("0"): session for session in release.sessions}
-    return re.sub(r"(?<![^_])ses-([^_./]+)", lambda found: meant.get(found[1].lstrip("0"), _UNKNOWN_SESSION), name)
+    return re.sub(r"(?<![^_/])ses-([^_./]+)", lambda found: meant.get(found[1].lstrip("0"), _UNKNOWN_SESSION), path)
 
 
 @enforced("raw_tree")
@@ -150,7 +150,7 @@ def release_layout(evidence: Evidence) -> Iterator[Finding]:
     """Every subject has its {volumes} volumes and {workbooks} workbooks under their exact names, and nothing else is there."""  # noqa: E501
     release, inventory = evidence.release, evidence.inventory
     expected = dict.fromkeys(release.expected_paths())
-    meant = {_as_meant(release, path): path for path in inventory.keys() - expected.keys()}
+    meant = {_with_right_session(release, path).lower(): path for path in inventory.keys() - expected.keys()}
     misnamed = {path: meant[path.lower()] for path in expected if path.lower() in meant}
     stray = {file.path: file.what for file in release.stray_files}
 
@@ -162,8 +162,11 @@ def release_layout(evidence: Evidence) -> Iterator[Finding]:
             yield finding(path, str(file.fault), "put the folder or file itself there, not a link")
     for path in expected:
         expected_file = inventory.get(path)
-        if expected_file is None and path in misnamed:
-            yield finding(path, f"is named {misnamed[path]}", _rename(misnamed[path], path))
+        if expected_file is None and (other := misnamed.get(path)):
+            # A wrong session is mended by `session_naming`, folder by folder.
+            same = other.lower() == path.lower()
+            mend = Rename(other, path) if same else "rename the session, see session_naming"
+            yield finding(path, f"is named {other}", mend)
         elif expected_file is None:
             yield finding(path, "is missing", _RESTORE)
         elif expected_file.fault:
@@ -179,15 +182,6 @@ def release_layout(evidence: Evidence) -> Iterator[Finding]:
             yield finding(path, "is an operating system's", "may be deleted", fatal=False)
         else:
             yield finding(path, "is not part of the release", "move it out of the tree")
-
-
-def _rename(found: str, right: str) -> Mend:
-    """To rename it, unless a session is wrong, which `session_naming` mends folder by folder."""
-    return Rename(found, right) if found.lower() == right.lower() else "rename the session, see session_naming"
-
-
-def _as_meant(release: Release, path: str) -> str:
-    return "/".join(_with_right_session(release, part) for part in path.split("/")).lower()
 
 
 @enforced("clinical_table")
@@ -241,16 +235,13 @@ def dictionary_agreement(evidence: Evidence) -> Iterator[Finding]:
 @enforced("clinical_table", blocking=False)
 def value_ranges(evidence: Evidence) -> Iterator[Finding]:
     """Clinical values lie in their range or among their levels; an odd one is published as it is."""
-    for row in evidence.clinical.to_pylist():
+    mend = "published as it is; tell the release's authors"
+    for subject, values in clinical_values(evidence.clinical).items():
         for variable in evidence.release.variables:
-            value = row.get(variable.column)
+            value = values.get(variable.column)
             if value is not None and not variable.allows(value):
                 problem = f"`{variable.header}` is {value}, outside {variable.allowed}"
-                path, mend = (
-                    variable.workbook.path(row[SUBJECT_COLUMN]),
-                    "published as it is; tell the release's authors",
-                )
-                yield Finding(problem, mend, path, row[SUBJECT_COLUMN])
+                yield Finding(problem, mend, variable.workbook.path(subject), subject)
 
 
 @enforced("subject_manifest")

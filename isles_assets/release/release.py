@@ -52,9 +52,8 @@ class Release:
         if twice := {column for column in columns if columns.count(column) > 1}:
             raise ValueError(f"{self.name}: more than one column is named {', '.join(sorted(twice))}")
         if unknown := {*self.examples, *self.first_look}.difference(columns):
-            raise ValueError(
-                f"{self.name}: examples or first_look name {', '.join(sorted(unknown))}, which is no column"
-            )
+            named = ", ".join(sorted(unknown))
+            raise ValueError(f"{self.name}: examples or first_look name {named}, which is no column")
         if strange := {variable.workbook for variable in self.variables}.difference(self.workbooks):
             raise ValueError(f"{self.name}: {', '.join(book.entities for book in strange)} is not among the workbooks")
 
@@ -137,8 +136,7 @@ class Release:
         """The part of the release with these subjects, in its order. Raises `Refusal` for one that it does not have."""
         wanted = set(subjects)
         if unknown := sorted(wanted.difference(self.subjects)):
-            findings = [
-                Finding("is no subject of the release", f"use ids like {self.subjects[0]}", subject=s) for s in unknown
-            ]
+            mend = f"use ids like {self.subjects[0]}"
+            findings = [Finding("is no subject of the release", mend, subject=subject) for subject in unknown]
             raise Refusal("There is no such part of the release.", findings)
         return replace(self, subjects=tuple(subject for subject in self.subjects if subject in wanted))

@@ -74,8 +74,7 @@ class Shard(Product):
     def check(self, build: Build, row: ManifestRow, volume: Volume) -> None:
         check_entry(build.root, row, volume)
         if row.entry(volume.column).size > LARGEST_VALUE:
-            problem = f"is larger than the {LARGEST_VALUE} bytes that a Parquet value may have"
-            raise UnfitError.of(row, volume, problem)
+            raise UnfitError.of(row, volume, f"is larger than the {LARGEST_VALUE} bytes that a Parquet value may have")
 
     def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> Made:
         sources: dict[str, Source] = {}
@@ -132,13 +131,10 @@ class Shard(Product):
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
         reference = row.entry(self.release.reference.column)
         assert reference.shape and reference.spacing
-        sources = markdown_table(
-            ("column", "bytes", "non-finite voxels", "sha256"),
-            [
-                (column, s.size, s.voxels.non_finite if s.voxels else "not decoded", f"`{s.sha256}`")
-                for column, s in sidecar.sources.items()
-            ],
-        )
+        lines = [
+            (column, s.size, s.voxels.non_finite if s.voxels else "not decoded", f"`{s.sha256}`")
+            for column, s in sidecar.sources.items()
+        ]
         shape, spacing = "x".join(map(str, reference.shape)), "x".join(f"{mm:g}" for mm in reference.spacing)
         voxels = {column: source.voxels for column, source in sidecar.sources.items() if source.voxels}
         return {
@@ -148,7 +144,7 @@ class Shard(Product):
             f"{self.release.reference.column} grid": f"{shape} voxels of {spacing} mm",
             "decode check": "passed" if sidecar.decoded else "not done",
             **self._shown_voxels(voxels),
-            "sources": Markdown(sources),
+            "sources": Markdown(markdown_table(("column", "bytes", "non-finite voxels", "sha256"), lines)),
         }
 
     def _shown_voxels(self, voxels: Mapping[str, Voxels]) -> dict[str, Any]:
