@@ -97,8 +97,8 @@ def state_of(product: Product, folder: DataFolder, row: ManifestRow) -> State:
         return State(None, f"has a {name} made before these changed: {', '.join(changed)}")
     if reason := product.mismatch(folder, row, sidecar):
         return State(None, reason)
-    sources = {c: replace(source, mtime_ns=row.entry(c).mtime_ns) for c, source in sidecar.sources.items()}
-    return State(replace(sidecar, sources=sources))
+    known = {column: replace(source, mtime_ns=row.entry(column).mtime_ns) for column, source in sidecar.sources.items()}
+    return State(replace(sidecar, sources=known))
 
 
 def up_to_date(

@@ -9,8 +9,5 @@ FOOTER_KEY = "isles_assets"
 
 def provenance(release: Release, version: str, synthetic: bool) -> dict[str, Any]:
     """The `version` of the product, the release, and whether the sample generator made the volumes."""
-    return {
-        "format": version,
-        "release": {"version": release.version, "doi": release.record.doi},
-        "synthetic": synthetic,
-    }
+    known = {"version": release.version, "doi": release.record.doi}
+    return {"format": version, "release": known, "synthetic": synthetic}

@@ -58,9 +58,8 @@ def _front_matter(publication: Publication) -> str:
         size_categories=["n<1K"],
     )
     DatasetInfosDict({c.name: dataset_info(c, contents[c.name]) for c in configs}).to_dataset_card_data(data)
-    MetadataConfigs(
-        {config.name: {"data_files": [{"split": SPLIT, "path": config.pattern}]} for config in configs}
-    ).to_dataset_card_data(data)
+    files = {config.name: {"data_files": [{"split": SPLIT, "path": config.pattern}]} for config in configs}
+    MetadataConfigs(files).to_dataset_card_data(data)
     return data.to_yaml()
 
 

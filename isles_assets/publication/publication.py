@@ -65,12 +65,11 @@ class Publication:
     @property
     def contents(self) -> dict[str, Contents]:
         """How much each config holds, by its name."""
-        return {config.name: self._contents_of(config.name) for config in self.dataset.configs}
-
-    def _contents_of(self, config: str) -> Contents:
-        files = [file for file in self.files if file.config == config]
-        rows, values = sum(file.rows for file in files), sum(file.values for file in files)
-        return Contents(rows, len(files), sum(file.size for file in files), values)
+        files = {c.name: [file for file in self.files if file.config == c.name] for c in self.dataset.configs}
+        return {
+            name: Contents(sum(f.rows for f in held), len(held), sum(f.size for f in held), sum(f.values for f in held))
+            for name, held in files.items()
+        }
 
 
 def _digest_of_lines(lines: Iterable[str]) -> str:

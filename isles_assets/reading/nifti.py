@@ -7,6 +7,7 @@ the header's slope and intercept, because their stored integers need not be 0 an
 import gzip
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
@@ -90,10 +91,7 @@ They are a flat array of the stored type, before slope and intercept, and last o
 
 
 def read_header(path: Path) -> Header:
-    """The header of a `.nii.gz` file; only its first kilobytes are read.
-
-    Raises `NiftiError` if it cannot be read, is not gzip, not NIfTI-1 in one file, or cut short.
-    """
+    """The header of a `.nii.gz` file, by its first kilobytes alone. Raises `NiftiError` if they hold no sound one."""
     try:
         with DigestingReader(path) as file:
             return _parse(_decompressed(file))
@@ -154,51 +152,35 @@ def inspect(file: BinaryIO | DigestingReader, content: Content, see: See = lambd
     Raises `NiftiError` for a damaged file, for data longer or shorter than the header says, for a binary mask
     holding anything but 0 and 1 after scaling, and for a label mask holding a fraction or a negative number.
     """
+    seen, non_finite, marked = 0, 0, Counter[int]()
     try:
         stream = _decompressed(file)
         header = _parse(stream)
-        voxels = _Voxels(header, content)
-        seen = 0
         for chunk in _data(stream, header):
             stored = np.frombuffer(chunk, header.dtype)
-            voxels.add(stored)
+            if stored.dtype.kind in "fc":
+                non_finite += stored.size - int(np.count_nonzero(np.isfinite(stored)))
+            if content in (Content.MASK, Content.LABELS):
+                marked.update(_marked(header, content, stored))
             see(header, seen, stored)
             seen += stored.size
     except _BROKEN as error:
         raise NiftiError(_reason(error)) from error
-    return Inspection(header, voxels.non_finite, voxels.marked, tuple(sorted(voxels.labels)))
+    return Inspection(header, non_finite, marked.total(), tuple(sorted(marked)))
 
 
-class _Voxels:
-    """Counts of the voxels seen so far."""
-
-    def __init__(self, header: Header, content: Content):
-        self._dtype = np.dtype(header.dtype)
-        self._header = header
-        self._content = content
-        self.non_finite = 0
-        self.marked = 0
-        self.labels: set[int] = set()
-
-    def add(self, stored: np.ndarray) -> None:
-        """Take the next voxels."""
-        if self._dtype.kind in "fc":
-            self.non_finite += stored.size - int(np.count_nonzero(np.isfinite(stored)))
-        if self._content in (Content.MASK, Content.LABELS):
-            self._add_mask(stored)
-
-    def _add_mask(self, stored: np.ndarray) -> None:
-        values = np.unique(stored) if stored.any() else np.zeros(1, self._dtype)
-        for value in values:
-            scaled = float(value) * self._header.slope + self._header.intercept
-            label = round(scaled) if np.isfinite(scaled) else -1
-            highest = 1 if self._content is Content.MASK else np.inf
-            if abs(scaled - label) > _MASK_TOLERANCE or not 0 <= label <= highest:
-                wanted = "0 and 1" if self._content is Content.MASK else "whole numbers from 0"
-                raise NiftiError(f"holds {scaled:g} after scaling where a {self._content} holds {wanted}")
-            if label:
-                self.labels.add(label)
-                self.marked += int(np.count_nonzero(stored == value))
+def _marked(header: Header, content: Content, stored: np.ndarray) -> dict[int, int]:
+    """How many voxels of a mask hold each label other than 0."""
+    marked: dict[int, int] = {}
+    for value in np.unique(stored) if stored.any() else stored[:1]:
+        scaled = float(value) * header.slope + header.intercept
+        label = round(scaled) if np.isfinite(scaled) else -1
+        if abs(scaled - label) > _MASK_TOLERANCE or label < 0 or (content is Content.MASK and label > 1):
+            wanted = "0 and 1" if content is Content.MASK else "whole numbers from 0"
+            raise NiftiError(f"holds {scaled:g} after scaling where a {content} holds {wanted}")
+        if label:
+            marked[label] = marked.get(label, 0) + int(np.count_nonzero(stored == value))
+    return marked
 
 
 def _decompressed(file: BinaryIO | DigestingReader) -> BinaryIO:

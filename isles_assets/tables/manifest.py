@@ -66,10 +66,7 @@ class VolumeEntry:
         return same and not self.fault and not file.fault
 
     def grid_difference(self, reference: "VolumeEntry", called: str) -> str | None:
-        """How this volume's grid differs from that of its subject's `reference`, which is `called` so, in words.
-
-        None if both share it or one is unknown.
-        """
+        """How the grid differs from `reference`, `called` so, in words; None if it does not or one is unknown."""
         if self.shape is None or reference.shape is None:
             return None
         if self.shape[:3] != reference.shape[:3]:

@@ -42,10 +42,7 @@ class Axes:
 
     @classmethod
     def of(cls, shape: tuple[int, ...], affine: tuple[float, ...]) -> "Axes":
-        """Of a volume's `shape` and `affine` (16 numbers, voxels to mm, RAS+).
-
-        Raises `NiftiError` for an affine that maps two axes onto one.
-        """
+        """Of a shape and affine (16 numbers, voxels to mm, RAS+). Raises `NiftiError` if it maps two axes onto one."""
         matrix = np.reshape(affine, (4, 4))
         orientation = io_orientation(matrix)
         if np.isnan(orientation).any():

@@ -148,8 +148,8 @@ class Shard(Product):
         }
 
     def _shown_voxels(self, voxels: Mapping[str, Voxels]) -> dict[str, Any]:
-        contents = {volume.column: volume.content for volume in self.release.volumes}
-        masks = {c: seen for c, seen in voxels.items() if contents[c] in (Content.MASK, Content.LABELS)}
+        volumes, of_masks = self.release.by_column, (Content.MASK, Content.LABELS)
+        masks = {column: seen for column, seen in voxels.items() if volumes[column].content in of_masks}
         return {
             **{f"{column} voxels": seen.marked for column, seen in masks.items()},
             **{f"{column} ml": float(seen.marked_ml) for column, seen in masks.items()},
