@@ -30,46 +30,45 @@ _RAW, _DERIVED = "raw_data", "derivatives"
 _CT, _MRI = "ses-01", "ses-02"
 _MAPS = "perfusion-maps"
 
-
-def _raw(
-    column: str, name: str, content: Content, description: str, folder: str = "", background: float = 0.0
-) -> Volume:
-    return Volume(column, _RAW, _CT, folder, name, Grid.NATIVE, content, description, background)
-
-
-def _registered(column: str, session: str, name: str, content: Content, description: str, folder: str = "",
-                background: float = 0.0, apart: str = "") -> Volume:  # fmt: skip
-    entities = f"space-ncct_{name}"
-    return Volume(column, _DERIVED, session, folder, entities, Grid.COMMON, content, description, background, apart)
-
-
 _VOLUMES: tuple[Volume, ...] = (
     Volume("ncct", _RAW, _CT, "", "ncct", Grid.COMMON, Content.CT,
            "Non-contrast CT at admission; its grid is the common grid"),
-    _raw("cta", "cta", Content.CT, "CT angiography at admission, as acquired"),
-    _raw("ctp", "ctp", Content.CT_SERIES,
-         "CT perfusion series at admission on its own grid, motion-corrected, one frame a second"),
-    _registered("cbf", _CT, "cbf", Content.MAP, "Cerebral blood flow, resampled to the NCCT", _MAPS),
-    _registered("cbv", _CT, "cbv", Content.MAP, "Cerebral blood volume, resampled to the NCCT", _MAPS),
-    _registered("mtt", _CT, "mtt", Content.MAP,
-                "Mean transit time, resampled to the NCCT; some subjects hold non-finite voxels", _MAPS),
-    _registered("tmax", _CT, "tmax", Content.MAP,
-                f"Time to maximum of the residue function, resampled to the NCCT; background is {_TMAX_BACKGROUND:g}",
-                _MAPS, _TMAX_BACKGROUND),
-    _registered("dwi", _MRI, "dwi", Content.MRI, "Follow-up diffusion-weighted MRI, registered to the NCCT"),
-    _registered("adc", _MRI, "adc", Content.MRI, "Follow-up apparent diffusion coefficient, registered to the NCCT"),
-    _registered("lesion_mask", _MRI, "lesion-msk", Content.MASK,
-                "Final infarct drawn on the follow-up MRI; empty in two subjects"),
-    _registered("lvo_mask", _CT, "lvo-msk", Content.MASK, "Large vessel occlusion; may be empty"),
-    _registered("cow_mask", _CT, "cow-msk", Content.LABELS, "Circle of Willis, one integer label a vessel segment"),
-    _registered("cta_ncct", _CT, "cta", Content.CT, "CT angiography, registered to the NCCT"),
-    _registered("ctp_ncct", _CT, "ctp", Content.CT_SERIES, "CT perfusion series, registered and resampled to the NCCT",
-                apart="the CT perfusion series on the NCCT grid, apart because it is three quarters of all bytes"),
-    _raw("cbf_native", "cbf", Content.MAP, "Cerebral blood flow on the grid of `ctp`", _MAPS),
-    _raw("cbv_native", "cbv", Content.MAP, "Cerebral blood volume on the grid of `ctp`", _MAPS),
-    _raw("mtt_native", "mtt", Content.MAP, "Mean transit time on the grid of `ctp`", _MAPS),
-    _raw("tmax_native", "tmax", Content.MAP, "Time to maximum of the residue function on the grid of `ctp`", _MAPS,
-         _TMAX_BACKGROUND),
+    Volume("cta", _RAW, _CT, "", "cta", Grid.NATIVE, Content.CT,
+           "CT angiography at admission, as acquired"),
+    Volume("ctp", _RAW, _CT, "", "ctp", Grid.NATIVE, Content.CT_SERIES,
+           "CT perfusion series at admission on its own grid, motion-corrected, one frame a second"),
+    Volume("cbf", _DERIVED, _CT, _MAPS, "space-ncct_cbf", Grid.COMMON, Content.MAP,
+           "Cerebral blood flow, resampled to the NCCT"),
+    Volume("cbv", _DERIVED, _CT, _MAPS, "space-ncct_cbv", Grid.COMMON, Content.MAP,
+           "Cerebral blood volume, resampled to the NCCT"),
+    Volume("mtt", _DERIVED, _CT, _MAPS, "space-ncct_mtt", Grid.COMMON, Content.MAP,
+           "Mean transit time, resampled to the NCCT; some subjects hold non-finite voxels"),
+    Volume("tmax", _DERIVED, _CT, _MAPS, "space-ncct_tmax", Grid.COMMON, Content.MAP,
+           f"Time to maximum of the residue function, resampled to the NCCT; background is {_TMAX_BACKGROUND:g}",
+           background=_TMAX_BACKGROUND),
+    Volume("dwi", _DERIVED, _MRI, "", "space-ncct_dwi", Grid.COMMON, Content.MRI,
+           "Follow-up diffusion-weighted MRI, registered to the NCCT"),
+    Volume("adc", _DERIVED, _MRI, "", "space-ncct_adc", Grid.COMMON, Content.MRI,
+           "Follow-up apparent diffusion coefficient, registered to the NCCT"),
+    Volume("lesion_mask", _DERIVED, _MRI, "", "space-ncct_lesion-msk", Grid.COMMON, Content.MASK,
+           "Final infarct drawn on the follow-up MRI; empty in two subjects"),
+    Volume("lvo_mask", _DERIVED, _CT, "", "space-ncct_lvo-msk", Grid.COMMON, Content.MASK,
+           "Large vessel occlusion; may be empty"),
+    Volume("cow_mask", _DERIVED, _CT, "", "space-ncct_cow-msk", Grid.COMMON, Content.LABELS,
+           "Circle of Willis, one integer label a vessel segment"),
+    Volume("cta_ncct", _DERIVED, _CT, "", "space-ncct_cta", Grid.COMMON, Content.CT,
+           "CT angiography, registered to the NCCT"),
+    Volume("ctp_ncct", _DERIVED, _CT, "", "space-ncct_ctp", Grid.COMMON, Content.CT_SERIES,
+           "CT perfusion series, registered and resampled to the NCCT",
+           apart="the CT perfusion series on the NCCT grid, apart because it is three quarters of all bytes"),
+    Volume("cbf_native", _RAW, _CT, _MAPS, "cbf", Grid.NATIVE, Content.MAP,
+           "Cerebral blood flow on the grid of `ctp`"),
+    Volume("cbv_native", _RAW, _CT, _MAPS, "cbv", Grid.NATIVE, Content.MAP,
+           "Cerebral blood volume on the grid of `ctp`"),
+    Volume("mtt_native", _RAW, _CT, _MAPS, "mtt", Grid.NATIVE, Content.MAP,
+           "Mean transit time on the grid of `ctp`"),
+    Volume("tmax_native", _RAW, _CT, _MAPS, "tmax", Grid.NATIVE, Content.MAP,
+           "Time to maximum of the residue function on the grid of `ctp`", background=_TMAX_BACKGROUND),
 )  # fmt: skip
 
 # The baseline always has centre and age; an outcome without a row means that nothing is known.
@@ -129,7 +128,8 @@ _VARIABLES: tuple[Variable, ...] = (
     _minutes("Door to imaging", "door_to_imaging_min", Known.ADMISSION, "Arrival to imaging"),
     _minutes("Door to groin", "door_to_groin_min", Known.OUTCOME, "Arrival to groin puncture"),
     _minutes("Door to first series", "door_to_first_series_min", Known.OUTCOME, "Arrival to first angiography series"),
-    _minutes("Time of intervention", "time_of_intervention_min", Known.OUTCOME, "First to last angiography series"),
+    _minutes("Time of intervention", "time_of_intervention_min", Known.OUTCOME,
+             "First to last angiography series"),
     _minutes("Door to recanalization", "door_to_recanalization_min", Known.OUTCOME, "Arrival to recanalization"),
     Variable(OUTCOME, "TICI postinterventional", "mTici postinterventional", "tici_postinterventional", Kind.LEVEL,
              None, Known.OUTCOME, "Modified TICI grade after the intervention",
