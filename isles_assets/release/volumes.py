@@ -49,10 +49,7 @@ class Volume:
         """Number of axes that are not singular: 3, or 4 for a time series (x, y, z, frame)."""
         return 4 if self.content is Content.CT_SERIES else 3
 
-    def filename(self, subject: str) -> str:
-        """Base name in the release, e.g. `sub-stroke0001_ses-01_ncct.nii.gz`."""
-        return f"{subject}_{self.session}_{self.entities}.nii.gz"
-
     def path(self, subject: str) -> str:
-        """Path relative to the tree's root, with forward slashes."""
-        return str(PurePosixPath(self.top, subject, self.session, self.folder, self.filename(subject)))
+        """Path relative to the tree's root, with forward slashes, to e.g. `sub-stroke0001_ses-01_ncct.nii.gz`."""
+        name = f"{subject}_{self.session}_{self.entities}.nii.gz"
+        return str(PurePosixPath(self.top, subject, self.session, self.folder, name))
