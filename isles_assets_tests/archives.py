@@ -2,6 +2,8 @@
 
 import io
 import stat
+import struct
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -27,6 +29,20 @@ def craft(archive: Path, contents: Mapping[str, bytes], **fields: Any) -> Path:
         for number, (name, data) in enumerate(contents.items()):
             content.writef(io.BytesIO(data), f"innocent {number}")
             content.files.files_list[-1].update({"filename": name, **fields})
+    return archive
+
+
+def patch_listing(archive: Path, old: bytes, new: bytes) -> Path:
+    """Replace `old` in the plain listing of `archive`, whose checksums are then right."""
+    content = archive.read_bytes()
+    offset, size = struct.unpack_from("<QQ", content, 12)
+    listing = content[32 + offset :][:size]
+    assert listing.count(old) == 1
+    listing = listing.replace(old, new)
+    start = struct.pack("<QQI", offset, len(listing), zlib.crc32(listing))
+    archive.write_bytes(
+        content[:8] + struct.pack("<I", zlib.crc32(start)) + start + content[32 : 32 + offset] + listing
+    )
     return archive
 
 

@@ -57,7 +57,8 @@ def _sample(made_once: MadeOnce, name: str, release: Release) -> Path:
     return made_once(name, lambda folder: make_sample(release, folder / top, workers=2)) / top
 
 
-def _copy(sample: Path, root: Path) -> Path:
+def copy_of(sample: Path, root: Path) -> Path:
+    """`root`, made as a copy of `sample` whose files are hard links."""
     shutil.copytree(sample, root, copy_function=os.link)
     return root
 
@@ -80,7 +81,7 @@ def sample_tree(made_once: MadeOnce) -> Path:
 @pytest.fixture
 def tree(sample_tree: Path, tmp_path: Path) -> Path:
     """A copy of that sample to damage. Files are hard links: replace them, never write into them."""
-    return _copy(sample_tree, tmp_path / ISLES24.record.top)
+    return copy_of(sample_tree, tmp_path / ISLES24.record.top)
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def small_sample_tree(made_once: MadeOnce) -> Path:
 @pytest.fixture
 def small_tree(small_sample_tree: Path, tmp_path: Path) -> Path:
     """A copy of that sample to damage. Files are hard links: replace them, never write into them."""
-    return _copy(small_sample_tree, tmp_path / SMALL.record.top)
+    return copy_of(small_sample_tree, tmp_path / SMALL.record.top)
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ def thirty_sample_tree(made_once: MadeOnce) -> Path:
 @pytest.fixture
 def thirty_tree(thirty_sample_tree: Path, tmp_path: Path) -> Path:
     """A copy of that sample to damage. Files are hard links: replace them, never write into them."""
-    return _copy(thirty_sample_tree, tmp_path / THIRTY.record.top)
+    return copy_of(thirty_sample_tree, tmp_path / THIRTY.record.top)
 
 
 @pytest.fixture(scope="session")
@@ -205,7 +206,7 @@ def toy_sample_tree(made_once: MadeOnce) -> Path:
 @pytest.fixture
 def toy_tree(toy_sample_tree: Path, tmp_path: Path) -> Path:
     """A copy of that sample to damage. Files are hard links: replace them, never write into them."""
-    return _copy(toy_sample_tree, tmp_path / TOY.record.top)
+    return copy_of(toy_sample_tree, tmp_path / TOY.record.top)
 
 
 @pytest.fixture

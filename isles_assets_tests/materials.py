@@ -33,6 +33,11 @@ def write_volume(path: Path, image: nib.Nifti1Image) -> Path:
     return path
 
 
+def image_of(path: Path) -> nib.Nifti1Image:
+    """The image in a `.nii.gz` file, in memory."""
+    return nib.Nifti1Image.from_bytes(gzip.decompress(path.read_bytes()))
+
+
 def inspect(path: Path, content: Content) -> nifti.Inspection:
     """What decoding the file at `path` shows."""
     with nifti.DigestingReader(path) as source:

@@ -16,7 +16,7 @@ from isles_assets.lib.progress import ByteProgress
 from isles_assets.reading.tree import take_inventory
 from isles_assets.sample.tree import FILE_TIME
 from isles_assets.source.archive import extract, extract_release, members
-from isles_assets_tests.archives import BZIP2, COPY, LINK, LZMA2, PIPE, RELEASE_PARTS, craft, pack
+from isles_assets_tests.archives import BZIP2, COPY, LINK, LZMA2, PIPE, RELEASE_PARTS, craft, pack, patch_listing
 from isles_assets_tests.isles24 import ISLES24, SMALL
 from isles_assets_tests.processes import REPOSITORY, on_small_disk, python
 from isles_assets_tests.running import eventually
@@ -221,6 +221,72 @@ def test_a_truncated_archive_or_none_is_refused(tmp_path, small, damage):
     archive = pack(tmp_path / "small.7z", small)
     archive.write_bytes(damage(archive.read_bytes()))
     with pytest.raises(Refusal, match=r"is damaged, or no 7z archive \(.*-> remove it and materialize zenodo_archive"):
+        members(archive)
+
+
+UNKNOWN = {
+    "BCJ2": b"\x04\x03\x03\x01\x1b",
+    "LZ4": b"\x04\x04\xf7\x11\x04",
+    "ARM64": b"\x01\x0a",
+    "none": b"\x03\xff\xff\xff",
+    "LZMA2 of another version": b"\x21\x21\x01\xff",
+    "PPMd without properties": b"\x03\x03\x04\x01",
+}
+COPIED = b"\x0b\x01\x00\x01\x01\x00"
+"""How a listing begins that has one block, and that by the method that copies."""
+
+
+@pytest.mark.parametrize("method", UNKNOWN.values(), ids=UNKNOWN)
+def test_a_method_that_is_not_known_is_no_damage(tmp_path, method):
+    archive = tmp_path / "train.7z"
+    with py7zr.SevenZipFile(archive, "w", filters=COPY) as content:
+        content.set_encoded_header_mode(False)
+        content.writestr(b"text", "train/x")
+    patch_listing(archive, COPIED, COPIED[:-2] + method)
+    with pytest.raises(Refusal) as caught:
+        extract_release(SMALL, archive, tmp_path / "in" / "train", workers=1)
+    (finding,) = caught.value.findings
+    assert finding.path == str(archive)
+    assert "py7zr" in finding.problem and "damaged" not in finding.problem
+    assert finding.mend.startswith("extract it with 7-Zip, and set ISLES_RAW_ROOT to ")
+
+
+def test_a_method_that_is_not_known_is_called_by_its_number(tmp_path):
+    archive = tmp_path / "train.7z"
+    with py7zr.SevenZipFile(archive, "w", filters=COPY) as content:
+        content.set_encoded_header_mode(False)
+        content.writestr(b"text", "train/x")
+    patch_listing(archive, COPIED, COPIED[:-2] + UNKNOWN["LZ4"])
+    with pytest.raises(Refusal, match="is compressed with a method that py7zr does not know: 04f71104 "):
+        members(archive)
+
+
+BCJ2 = ["-m0=BCJ2", "-m1=LZMA", "-m2=LZMA", "-m3=LZMA", "-mb0:1", "-mb0s1:2", "-mb0s2:3"]
+
+
+@pytest.mark.skipif(not shutil.which("7zz"), reason="there is no 7zz")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (BCJ2, "is compressed with a method that py7zr does not know: .*0303011b"),
+        (["-m0=ARM64", "-m1=LZMA2"], "is compressed with a method that py7zr does not know: 21, 0a"),
+        (["-psecret"], "is encrypted"),
+        (["-psecret", "-mhe"], "is encrypted"),
+    ],
+)
+def test_what_7_zip_packs_and_py7zr_does_not_know_is_no_damage(small, tmp_path, options, words):
+    archive = tmp_path / "small.7z"
+    subprocess.run(["7zz", "a", *options, archive, small], check=True, stdout=subprocess.DEVNULL)
+    with pytest.raises(Refusal, match=f"{words}.* -> extract it with 7-Zip"):
+        members(archive)
+
+
+@pytest.mark.parametrize("names_too", [False, True])
+def test_an_encrypted_archive_is_called_that(tmp_path, names_too):
+    archive = tmp_path / "train.7z"
+    with py7zr.SevenZipFile(archive, "w", password="secret", header_encryption=names_too) as content:
+        content.writestr(b"text", "train/x")
+    with pytest.raises(Refusal, match="is encrypted -> extract it with 7-Zip"):
         members(archive)
 
 

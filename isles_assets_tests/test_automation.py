@@ -124,6 +124,14 @@ def test_nothing_is_published_while_a_blocking_check_fails(ticks):
         assert not ticks.publishes(), prop.name
 
 
+def test_notes_do_not_keep_it_from_publishing(ticks):
+    """A real release always has some."""
+    ticks.materialize(*OF_TABLES, *PARTITIONED)
+    for asset in dict.fromkeys(prop.asset for prop in PROPERTIES):
+        ticks.check("notes", asset, passed=False)
+    assert ticks.publishes()
+
+
 def test_a_partition_that_failed_is_waited_for(ticks):
     """Dagster's own record of it decides, not the older materialization that is still there."""
     ticks.materialize(*OF_TABLES, *PARTITIONED, "hub_dataset")

@@ -11,6 +11,7 @@ import yaml
 from isles_assets.definitions import build_defs
 from isles_assets.graph.settings import Settings
 from isles_assets.publication.properties import properties_of
+from isles_assets.publication.waivers import read_waivers
 from isles_assets.release.isles24 import ISLES24
 
 ROOT = Path(__file__).parent.parent
@@ -39,12 +40,20 @@ def test_the_guide_names_everything_that_an_operator_meets(defs):
 
 
 def test_the_guide_has_an_entry_for_each_check(defs):
-    entries = re.findall(r"^\| `(\w+)`, `(\w+)`(, yellow)? \|", GUIDE, re.MULTILINE)
-    yellow = {prop.name for prop in properties_of(ISLES24) if not prop.blocking}
-    assert sorted((name, asset, bool(warns)) for name, asset, warns in entries) == sorted(
-        (key.name, key.asset_key.to_user_string(), key.name in yellow)
-        for key in defs.resolve_asset_graph().asset_check_keys
-    )
+    entries = re.findall(r"^\| `(\w+)`, `(\w+)` \|", GUIDE, re.MULTILINE)
+    checks = [(key.name, key.asset_key.to_user_string()) for key in defs.resolve_asset_graph().asset_check_keys]
+    assert sorted(entries) == sorted((name, asset) for name, asset in checks if name != "notes")
+    assert "| `notes`, on each of these four assets |" in GUIDE
+    assert sum(name == "notes" for name, _ in checks) == 4
+
+
+def test_the_guide_names_the_checks_that_stop_the_same_run():
+    (names,) = re.findall(r"A red check that is blocking\s+stops the same run \(([^)]*)\)", GUIDE)
+    assert re.findall(r"`(\w+)`", names) == [
+        name
+        for asset in ("raw_tree", "clinical_table", "subject_manifest")
+        for name in (prop.name for prop in properties_of(ISLES24) if prop.blocking and prop.asset == asset)
+    ]
 
 
 @pytest.mark.parametrize("page", SHOWN)
@@ -63,10 +72,19 @@ def test_commands_name_jobs_assets_and_partitions_that_exist(defs, page):
 def test_run_config_is_accepted(defs, page):
     """By the one job that has its ops: what is shown in YAML, and as an argument of a command."""
     configs = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)]
+    configs = [config for config in configs if isinstance(config, dict)]  # a list is of waivers
     configs += [json.loads(text) for text in re.findall(r"--config-json '([^'\n]*)'", page)]
     for config in configs:
         job = "rollback" if "restore_revision" in config["ops"] else "build"
         assert dg.validate_run_config(defs.resolve_job_def(job), config)
+
+
+def test_the_waiver_in_the_guide_is_one(tmp_path):
+    (block,) = (b for b in re.findall(r"^```yaml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL) if b.startswith("- "))
+    path = tmp_path / "waivers.yaml"
+    path.write_text(block)
+    (waiver,) = read_waivers(path)
+    assert (waiver.release, waiver.found) == (ISLES24.version, "labels 2")
 
 
 def anchors(page: str) -> set[str]:

@@ -105,8 +105,7 @@ def same(kind, cell, value):
     if pd.isna(cell):
         return value is None
     if kind is Kind.MINUTES:
-        text = str(cell)
-        return pd.to_timedelta(f"{text}:00" if text.count(":") == 1 else text).total_seconds() / 60 == value
+        return pd.to_timedelta(str(cell)) / pd.Timedelta(minutes=1) == value
     return str(cell) == value if kind is Kind.LEVEL else cell == value
 
 

@@ -5,6 +5,11 @@ import gzip
 import io
 import json
 import os
+import pickle
+import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import datasets
@@ -13,6 +18,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from nibabel.affines import from_matvec
+from nibabel.eulerangles import euler2mat
 from PIL import Image
 
 from isles_assets.lib.findings import Materialize, Refusal
@@ -21,6 +28,7 @@ from isles_assets.products.building import State, build_subject, state_of
 from isles_assets.products.config import MEDIA
 from isles_assets.products.footer import FOOTER_KEY
 from isles_assets.products.preview.facts import all_facts
+from isles_assets.products.preview.left_out import left_out
 from isles_assets.products.preview.pictures import LARGEST, PICTURES, SIZE
 from isles_assets.products.preview.product import Preview, headline
 from isles_assets.products.product import Build
@@ -90,6 +98,10 @@ def row_of(folder, subject=SUBJECT):
     return row
 
 
+def pictures_in(row):
+    return {picture.name: row[picture.column] for picture in PICTURES}
+
+
 def files_in(folder: DataFolder) -> list[Path]:
     return [path for path in folder.root.rglob("*") if path.is_file()]
 
@@ -114,7 +126,7 @@ def test_row_holds_the_pictures_under_their_names_and_the_clinical_values(sample
     row = row_of(folder)
     assert row["subject_id"] == SUBJECT
     assert {variable.column: row[variable.column] for variable in VARIABLES} == dict(subject.clinical)
-    pictures = {picture.name: row[picture.column] for picture in PICTURES}
+    pictures = pictures_in(row)
     assert {picture["path"] for picture in pictures.values()} >= {f"{SUBJECT}_ncct.png", f"{SUBJECT}_dwi_lesion.png"}
     for picture in pictures.values():
         assert Image.open(io.BytesIO(picture["bytes"])).size == SIZE
@@ -190,10 +202,10 @@ def test_the_montage_is_read_back_and_says_synthetic(sample_tree, folder):
     page = PREVIEW.montage(folder, SUBJECT)
     image = Image.open(io.BytesIO(page))
     assert (image.format, image.width) == ("JPEG", 4 * SIZE[0]) and len(page) <= 120_000
-    assert headline(subject, record.facts).startswith(f"SYNTHETIC {SUBJECT}  |  lesion ")
+    assert headline(subject, record.facts, {}).startswith(f"SYNTHETIC {SUBJECT}  |  lesion ")
     volumes = {c: facts and dataclasses.replace(facts, text=()) for c, facts in subject.volumes.items()}
     real = dataclasses.replace(subject, volumes=volumes)
-    assert headline(real, record.facts).startswith(SUBJECT)
+    assert headline(real, record.facts, {}).startswith(SUBJECT)
     assert not build_preview(sample_tree, folder, real).synthetic
     assert PREVIEW.montage(folder, SUBJECT) != page
 
@@ -300,18 +312,6 @@ def test_another_series_makes_the_preview_stale(tree, folder):
     assert "CTP series" in preview_state(folder, survey(tree)).reason
 
 
-def moved(path):
-    image = nib.load(path)
-    affine = image.affine.copy()
-    affine[0, 3] += 3
-    other = nib.Nifti1Image(np.asarray(image.dataobj), affine, image.header)
-    return gzip.compress(other.to_bytes(), 1)
-
-
-def native(path):
-    return Path(str(path).replace("derivatives", "raw_data").replace("space-ncct_", ""))
-
-
 @pytest.mark.parametrize(
     ("column", "damage", "message"),
     [
@@ -319,10 +319,7 @@ def native(path):
         ("ncct", lambda path: path.read_bytes()[:-9], "is cut short"),
         ("lesion_mask", lambda path: path.read_bytes()[:-9], "is cut short"),
         ("dwi", lambda path: b"", "is missing or empty"),
-        ("dwi", lambda path: b"not a volume at all", "is not a sound gzip file"),
-        ("lvo_mask", lambda path: (path.parent / path.name.replace("lvo", "cow")).read_bytes(), "binary mask holds"),
-        ("mtt", moved, "is displaced from its NCCT by up to 3 mm"),
-        ("tmax", lambda path: native(path).read_bytes(), "has shape 28x28x4, its NCCT 48x"),
+        ("dwi", lambda path: b"not a volume at all", "is not a gzip file"),
     ],
 )
 def test_a_bad_volume_is_refused_by_name_and_leaves_nothing(tree, folder, column, damage, message):
@@ -334,6 +331,242 @@ def test_a_bad_volume_is_refused_by_name_and_leaves_nothing(tree, folder, column
     assert (finding.subject, finding.path) == (SUBJECT, BY_COLUMN[column].path(SUBJECT))
     assert message in finding.problem
     assert files_in(folder) == []
+
+
+def on_another_grid(image):
+    """The same voxels but for some rows and slices, as of `cow_mask` of `sub-stroke0016`."""
+    return nib.Nifti1Image(np.asarray(image.dataobj)[:, 5:-4, 1:], image.affine, image.header)
+
+
+def displaced(voxels):
+    def displace(image):
+        affine = image.affine.copy()
+        affine[:3, 3] += voxels * affine[:3, 0]
+        return nib.Nifti1Image(np.asarray(image.dataobj), affine, image.header)
+
+    return displace
+
+
+def with_frames(image):
+    return nib.Nifti1Image(np.stack([np.asarray(image.dataobj)] * 3, axis=3), image.affine)
+
+
+def of_colours(image):
+    voxels = np.asarray(image.dataobj)
+    colours = np.zeros(voxels.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    colours["G"] = voxels != 0
+    return nib.Nifti1Image(colours, image.affine)
+
+
+def complex_valued(image):
+    return nib.Nifti1Image(np.asarray(image.dataobj).astype(np.complex64) * (1 + 3j), image.affine)
+
+
+def with_sform(value):
+    """The image with each element of its sform so, and no qform."""
+
+    def change(image):
+        content = bytearray(image.to_bytes())
+        content[252:256] = struct.pack("<2h", 0, 1)
+        content[280:328] = struct.pack("<12f", *[value] * 12)
+        return bytes(content)
+
+    return change
+
+
+OFF = "not on the NCCT grid"
+ODD = {
+    "another shape": (on_another_grid, OFF),
+    "one voxel aside": (displaced(1), OFF),
+    "frames": (with_frames, "not one volume of three axes"),
+    "colours": (of_colours, "not of real numbers"),
+    "complex": (complex_valued, "not of real numbers"),
+    "zero sform": (with_sform(0), "without a usable affine"),
+    "flat sform": (with_sform(1), "without a usable affine"),
+    "NaN sform": (with_sform(np.nan), "without a usable affine"),
+}
+
+
+def spoil(tree, subject, column, change):
+    changed = change(volume_of(tree, subject, column))
+    content = changed if isinstance(changed, bytes) else changed.to_bytes()
+    replace(tree / BY_COLUMN[column].path(subject), gzip.compress(content, 1))
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("column", ["cow_mask", "lesion_mask", "tmax"])
+def test_an_odd_volume_costs_no_more_than_the_pictures_of_it(previews, tree, folder, column, kind):
+    change, reason = ODD[kind]
+    spoil(tree, SUBJECT, column, change)
+    subject = survey(tree)
+    record = build_preview(tree, folder, subject)
+    assert preview_state(folder, subject).sidecar == record
+    assert left_out(ISLES24, subject.volumes) == {column: reason}
+    row, pictures, usual = row_of(folder), pictures_in(row_of(folder)), pictures_in(row_of(previews[0]))
+    assert row["left_out"] == [column]
+    assert {name for name, picture in pictures.items() if picture is None} == {column} & {"tmax"}
+    if column == "lesion_mask":
+        outlined = Image.open(io.BytesIO(pictures["ncct_lesion"]["bytes"])).convert("RGB")
+        assert not (np.asarray(outlined) == (255, 64, 64)).all(axis=2).any()
+        ncct = volume_of(tree, SUBJECT, "ncct").get_fdata()
+        assert row["shown_slice"] == np.count_nonzero((ncct > 0) & (ncct < 100), axis=(0, 1)).argmax()
+    else:
+        assert all(picture == usual[name] for name, picture in pictures.items() if picture)
+    said = f"{column.replace('cow_mask', 'CoW').replace('lesion_mask', 'lesion')} {reason}"
+    assert (said in headline(subject, record.facts, {column: reason})) == (column != "tmax")
+    assert PREVIEW.montage(folder, SUBJECT) != PREVIEW.montage(previews[0], SUBJECT)
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_ncct_costs_no_more_than_pictures(tree, folder, kind):
+    change, reason = ODD[kind]
+    spoil(tree, SUBJECT, "ncct", change)
+    subject = survey(tree)
+    record = build_preview(tree, folder, subject)
+    assert preview_state(folder, subject).sidecar == record
+    row = row_of(folder)
+    left = {name for name, picture in pictures_in(row).items() if picture}
+    others = [volume.column for volume in PREVIEW.sources if volume.column != "ncct"]
+    if reason == OFF:
+        assert (row["left_out"], left) == (others, {"ncct", "ncct_lesion"})
+    elif reason == "not of real numbers":
+        assert (row["left_out"], len(left)) == (["ncct"], 6)
+    else:
+        assert (row["left_out"], left, row["shown_slice"]) == (["ncct", *others], set(), None)
+    unknown = "affine" in reason
+    assert ([row["ncct_spacing_mm"], row["oblique"]] == [None, None]) == unknown
+    assert row["lesion_voxels"] > 0 and row["lesion_ml"] > 0 and row["cow_labels"]
+    assert ("spacing unknown" in headline(subject, record.facts, {})) == unknown
+
+
+def test_half_a_voxel_less_is_on_the_grid(previews, tree, folder):
+    for column in ("tmax", "lesion_mask", "cow_mask"):
+        spoil(tree, SUBJECT, column, displaced(0.4))
+    build_preview(tree, folder, survey(tree))
+    assert row_of(folder)["left_out"] == []
+    assert pictures_in(row_of(folder)) == pictures_in(row_of(previews[0]))
+
+
+def test_a_mask_on_another_grid_has_the_facts_of_its_own(tree, folder):
+    def coarser(image):
+        affine = image.affine @ np.diag([2, 2, 1, 1])
+        return nib.Nifti1Image(np.asarray(image.dataobj)[::2, ::2], affine)
+
+    for column in ("lesion_mask", "lvo_mask", "cow_mask"):
+        spoil(tree, SUBJECT, column, coarser)
+    build_preview(tree, folder, survey(tree))
+    row = row_of(folder)
+    lesion, lvo, cow = (np.rint(volume_of(tree, SUBJECT, f"{n}_mask").get_fdata()) for n in ("lesion", "lvo", "cow"))
+    counts = [np.count_nonzero(mask) for mask in (lesion, lvo, cow)]
+    assert [row[f"{name}_voxels"] for name in ("lesion", "lvo", "cow")] == counts
+    ncct = volume_of(tree, SUBJECT, "ncct")
+    assert row["lesion_ml"] == pytest.approx(counts[0] * 4 * np.prod(ncct.header.get_zooms()) / 1000, 1e-3)
+    assert row["cow_labels"] == sorted(set(cow[cow > 0].astype(int).tolist()))
+
+
+def test_a_volume_of_a_lesion_whose_affine_cannot_be_used_is_not_known(tree, folder):
+    spoil(tree, SUBJECT, "lesion_mask", with_sform(0))
+    subject = survey(tree)
+    record = build_preview(tree, folder, subject)
+    assert record.facts["lesion_ml"] is None
+    assert f"lesion {record.facts['lesion_voxels']} voxels" in headline(subject, record.facts, {})
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [(np.arange(2732), None), ([0, 1, 15, 2**31], [1, 15]), ([0, -(2**40), 0.5, 2], [2]), ([0, 1e30, np.nan], [])],
+)
+def test_an_image_in_the_place_of_labels_costs_no_preview(tree, folder, values, labels):
+    def relabelled(image):
+        return nib.Nifti1Image(np.resize(np.asarray(values, "<f8"), image.shape), image.affine)
+
+    spoil(tree, SUBJECT, "cow_mask", relabelled)
+    subject = survey(tree)
+    record = build_preview(tree, folder, subject)
+    assert record.facts["cow_labels"] == labels
+    assert record.facts["cow_voxels"] == np.count_nonzero(volume_of(tree, SUBJECT, "cow_mask").get_fdata())
+    assert f"CoW {'many' if labels is None else len(labels)} labels" in headline(subject, record.facts, {})
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "z", "oblique"),
+    [(0, 0, 0, False), (20, 0, 0, False), (0, 0, -7, False), (20, 0.01, 0, False), (20, 2, 0, True), (9, -4, 3, True)],
+)
+def test_axes_are_oblique_if_none_is_anatomical(tree, folder, x, y, z, oblique):
+    def turned(image):
+        spacing, middle = np.diag(image.header.get_zooms()), np.array(image.shape) / 2
+        linear = euler2mat(*np.radians((z, y, x))) @ spacing @ np.diag([-1, 1, 1])
+        return nib.Nifti1Image(np.asarray(image.dataobj), from_matvec(linear, -linear @ middle))
+
+    spoil(tree, SUBJECT, "ncct", turned)
+    assert build_preview(tree, folder, survey(tree)).facts["oblique"] is oblique
+
+
+def test_the_card_counts_what_was_found(tree, folder):
+    subjects = [SUBJECT, EMPTY, NON_FINITE]
+    spoil(tree, SUBJECT, "cow_mask", on_another_grid)
+    spoil(tree, NON_FINITE, "lesion_mask", with_sform(np.nan))
+    sidecars = {subject: build_preview(tree, folder, survey(tree, subject)) for subject in subjects}
+    counts = dict(PREVIEW.card_parts("owner/name", sidecars).counts)
+    assert counts["volumes that the pictures do without"] == f"2: {NON_FINITE} (lesion_mask), {SUBJECT} (cow_mask)"
+    assert counts["`lesion_mask` is empty"] == f"1: {EMPTY}"
+    assert counts["`mtt` holds NaN or infinite voxels"] == f"1: {NON_FINITE}"
+    oblique = [subject for subject in sorted(subjects) if sidecars[subject].facts["oblique"]]
+    assert counts["`ncct` is oblique about more than one axis"] == (
+        f"{len(oblique)}: {', '.join(oblique)}" if oblique else "none"
+    )
+    ml = sidecars[SUBJECT].facts["lesion_ml"]
+    assert counts["final infarct, mL: median (least to greatest)"] == f"{ml / 2:.1f} (0.0 to {ml:.1f})"
+    only = dict(PREVIEW.card_parts("owner/name", {NON_FINITE: sidecars[NON_FINITE]}).counts)
+    assert only["final infarct, mL: median (least to greatest)"] == "unknown"
+    _, card_picture = PREVIEW.files(folder, sidecars, {CONFIG.name: CONFIG.schema})
+    assert card_picture.content == PREVIEW.montage(folder, EMPTY)
+
+
+BUILD = """
+import pickle, re, sys
+from isles_assets.products.building import build_subject
+build_subject(*pickle.load(sys.stdin.buffer))
+print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+"""
+
+
+def filled(shape, spacing, dtype, value):
+    """A file of a grid like that, compressed as it is made."""
+    header = nib.Nifti1Header()
+    header.set_data_dtype(dtype)
+    header.set_data_shape(shape)
+    header.set_sform(np.diag([*spacing, 1.0]), 1)
+    header.set_data_offset(352)
+    size, piece = int(np.prod(shape)) * np.dtype(dtype).itemsize, np.full(1 << 17, value, dtype).tobytes()
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    pieces = [header.binaryblock + bytes(4), *[piece] * (size // len(piece)), piece[: size % len(piece)]]
+    return b"".join([*map(packer.compress, pieces), packer.flush()])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is what Linux says of a process")
+@pytest.mark.parametrize(
+    ("shape", "spacing", "drawn"),
+    [
+        ((160, 160, 8), (5, 0.05, 1), True),
+        ((160, 160, 8), (1e-30, 1e30, 1), True),
+        ((2048, 2048, 3), (0.2, 0.2, 1e-5), True),
+        ((32000, 130, 2), (1, 1, 1), True),
+        ((130, 2, 32000), (1, 1, 1), True),
+        ((30000, 8000, 1), (0.01, 0.01, 1), False),
+    ],
+)
+def test_a_preview_takes_little_memory_whatever_the_grid(tree, folder, shape, spacing, drawn):
+    for volume in PREVIEW.sources:
+        if volume.column == "ncct" or drawn:
+            dtype, value = ("u1", 0) if volume.column.endswith("_mask") or not drawn else ("<f4", 40)
+            replace(tree / volume.path(SUBJECT), filled(shape, spacing, dtype, value))
+    task = pickle.dumps((PREVIEW, Build(tree, folder, {}), survey(tree)))
+    done = subprocess.run([sys.executable, "-c", BUILD], input=task, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    pictures = pictures_in(row_of(folder))
+    assert [bool(picture) for picture in pictures.values()] == [drawn] * len(PICTURES)
+    assert int(done.stdout) < 300_000, "kB"
 
 
 def test_all_bad_volumes_are_named_at_once(tree, folder):

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import nibabel as nib
 import numpy as np
@@ -58,13 +59,13 @@ def write(folder, affine, **voxels):
     return folder
 
 
-def scene_of(folder):
+def scene_of(folder, left_out=()):
     def read(column, see):
         with DigestingReader(folder / f"{column}.nii.gz") as source:
             inspect(source, BY_COLUMN[column].content, see)
 
     image = nib.load(folder / "ncct.nii.gz")
-    return read_scene(Axes.of(image.shape, tuple(image.affine.ravel())), THICKNESS, read)
+    return read_scene(Axes.of(image.shape, tuple(image.affine.ravel())), THICKNESS, read, left_out)
 
 
 def scene(**changes):
@@ -75,8 +76,8 @@ def scene(**changes):
     return Scene(3, (1.0, 1.0), lesion, planes, dict.fromkeys(THICKNESS, 2.0))
 
 
-def pictures_of(seen):
-    return draw(seen, BACKGROUNDS)
+def pictures_of(seen, left_out=MappingProxyType({})):
+    return draw(seen, BACKGROUNDS, left_out)
 
 
 def grey(drawings, name="ncct"):
@@ -191,19 +192,20 @@ def test_a_slab_shows_the_maximum_and_is_cut_at_the_end_of_the_volume(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("stored", "fields"),
+    ("stored", "background", "fields"),
     [
-        (np.uint16(65535), {"scl_slope": 1.5259e-05, "scl_inter": 0}),
-        (np.float64(1), {}),
-        (np.uint8(1), {}),
-        (np.int16(-3), {"scl_slope": -1, "scl_inter": -2}),
+        (np.uint16(65535), 0, {"scl_slope": 1.5259e-05, "scl_inter": 0}),
+        (np.float64(1), 0, {}),
+        (np.float64(np.nan), 0, {}),
+        (np.uint8(1), 0, {}),
+        (np.int16(-3), -2, {"scl_slope": -1, "scl_inter": -2}),
+        (np.uint8(13), 3, {"scl_slope": 0.1, "scl_inter": -0.3}),
     ],
 )
-def test_a_lesion_is_read_however_it_is_stored(tmp_path, stored, fields):
+def test_a_lesion_is_read_however_it_is_stored(tmp_path, stored, background, fields):
     shape = (12, 14, 5)
     marked = np.zeros(shape, bool)
     marked[3:6, 4, 2] = True
-    background = np.zeros((), stored.dtype) if "scl_inter" not in fields or not fields["scl_inter"] else stored * 0 - 2
     write(tmp_path, np.eye(4), ncct=np.zeros(shape, "<i2"))
     voxels = np.where(marked, stored, background).astype(stored.dtype)
     write_volume(tmp_path / "lesion_mask.nii.gz", volume(voxels, **fields))
@@ -358,6 +360,101 @@ def test_a_volume_that_is_smaller_than_its_picture_is_framed_in_black(tmp_path):
     assert set(np.unique(shown)) <= {0, 127, 128}
     rows = np.flatnonzero((shown > 0).any(axis=1))
     assert np.ptp(rows) == pytest.approx(SHOWN[1] * 20 / 50, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "rows", "columns"),
+    [
+        ((5, 0.05), 280, 3),
+        ((0.05, 5), 2, 240),
+        ((1, 1e-30), 280, 1),
+        ((1e37, 1), 280, 1),
+        ((1e-44, 1e-44), 240, 240),
+    ],
+)
+def test_a_plane_far_from_square_is_a_strip_in_the_middle(spacing, rows, columns):
+    planes = {column: np.full((100, 100), 40, np.float32) for column in THICKNESS}
+    seen = Scene(0, spacing, np.eye(100) > 0, planes, dict.fromkeys(THICKNESS, 1.0))
+    drawings = pictures_of(seen)
+    shown = np.argwhere(grey(drawings)[20:-20] if rows < 280 else grey(drawings)[20:])
+    assert np.ptp(shown, axis=0) + 1 == pytest.approx((min(rows, 260), columns), abs=1)
+    assert shown[:, 1].mean() == pytest.approx(119.5, abs=1)
+    assert ring(drawings, "ncct_lesion").any()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 50, 3), (50, 1, 3), (50, 60, 1), (1, 1, 400)])
+def test_volumes_of_single_voxels_are_drawn(tmp_path, shape):
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    seen = scene_of(write(tmp_path, affine, ncct=np.full(shape, 40, "<i2"), lesion_mask=np.ones(shape, "u1")))
+    drawings = pictures_of(seen)
+    assert (seen.slice, seen.lesion.sum()) == (0, shape[0] * shape[1])
+    assert (grey(drawings)[20:] > 0).any() and ring(drawings, "dwi_lesion").any()
+
+
+@pytest.mark.parametrize(("value", "shade"), [(3.4e38, 0), (-3.4e38, 0), (1e29, 85), (1e-44, 85)])
+def test_values_at_the_ends_of_what_32_bits_hold_are_drawn(value, shade):
+    planes = {column: np.full(SHOWN, value) for column in THICKNESS} | {"ncct": np.full(SHOWN, 30)}
+    np.testing.assert_allclose(grey(pictures_of(scene(planes=planes)), "dwi")[20:].astype(int), shade, atol=1)
+
+
+def test_values_beyond_32_bits_are_black(tmp_path):
+    shape = (8, 8, 3)
+    adc = np.full(shape, 1e300, "<f8")
+    seen = scene_of(write(tmp_path, np.diag([20.0, 20.0, 5.0, 1.0]), ncct=np.full(shape, 30, "<i2"), adc=adc))
+    assert (grey(pictures_of(seen), "adc")[20:] == 0).all()
+
+
+def test_a_volume_that_is_left_out_is_not_read_and_its_picture_says_so(tmp_path):
+    shape = (60, 70, 9)
+    affine = grid(shape, np.diag((3.0, 3.0, 8.0)))
+    volumes = {"ncct": head(shape, affine), "lesion_mask": marker(shape, affine).astype("u1")}
+    all_there = pictures_of(scene_of(write(tmp_path, affine, **volumes)))
+    write_volume(tmp_path / "dwi.nii.gz", volume(np.zeros((5, 6, 7))))
+    left_out = {"dwi": "not on the NCCT grid"}
+    drawings = pictures_of(scene_of(tmp_path, left_out), left_out)
+    assert list(drawings) == list(all_there)
+    missing = {picture.name for picture in PICTURES if picture.volume == "dwi"}
+    assert {name for name, drawing in drawings.items() if drawing.png is None} == missing == {"dwi", "dwi_lesion"}
+    assert all(drawings[name].png == all_there[name].png for name in drawings.keys() - missing)
+    words = np.asarray(drawings["dwi"].image)
+    rows = np.flatnonzero(words.any(axis=1))
+    assert words.shape == SIZE[::-1] and rows[0] > 120 and rows[-1] < 180 and (words > 0).sum() > 300
+
+
+def test_a_lesion_that_is_left_out_is_said_to_be_and_chooses_no_slice(tmp_path):
+    shape = (60, 70, 20)
+    affine = grid(shape, np.diag((3.0, 3.0, 8.0)))
+    lesion = np.zeros(shape, "u1")
+    write(tmp_path, affine, ncct=head(shape, affine), lesion_mask=lesion)
+    without = scene_of(tmp_path)
+    lesion[20:40, 20:40, 3] = 1
+    write(tmp_path, affine, ncct=head(shape, affine), lesion_mask=lesion)
+    assert scene_of(tmp_path).slice == 3
+    (tmp_path / "lesion_mask.nii.gz").unlink()
+    left_out = {"lesion_mask": "not on the NCCT grid"}
+    seen = scene_of(tmp_path, left_out)
+    assert seen.slice == without.slice and not seen.lesion.any()
+    drawings, empty = pictures_of(seen, left_out), pictures_of(without)
+    assert {name for name in drawings if drawings[name].png != empty[name].png} == {"ncct_lesion", "dwi_lesion"}
+    np.testing.assert_array_equal(rgb(drawings, "ncct_lesion"), rgb(empty, "ncct_lesion"))
+
+
+def test_without_an_ncct_the_others_are_drawn_whole(tmp_path):
+    shape = (60, 70, 9)
+    affine = grid(shape, np.diag((3.0, 3.0, 8.0)))
+    write(tmp_path, affine, ncct=head(shape, affine), dwi=np.full(shape, 200, "<f4"))
+    left_out = {"ncct": "not of real numbers"}
+    drawings = pictures_of(scene_of(tmp_path, left_out), left_out)
+    assert {name for name, drawing in drawings.items() if drawing.png is None} == {"ncct", "ncct_lesion"}
+    assert (grey(drawings, "dwi")[20:, 5:-5] == 85).all(), "a third of three medians"
+
+
+def test_without_a_scene_every_picture_says_why():
+    left_out = {column: f"without {column}" for column in THICKNESS}
+    drawings = draw(None, BACKGROUNDS, left_out)
+    assert len({drawing.image.tobytes() for drawing in drawings.values()}) == len(THICKNESS)
+    assert not any(drawing.png for drawing in drawings.values())
+    assert Image.open(io.BytesIO(montage(drawings, "nothing"))).width == 4 * SIZE[0]
 
 
 def test_every_picture_has_the_size_and_says_what_it_is():

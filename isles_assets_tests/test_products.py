@@ -30,6 +30,7 @@ from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import ManifestRow
 from isles_assets.tables.storage import SUBJECT_COLUMN
 from isles_assets_tests.hub_server import HubServer, Token
+from isles_assets_tests.materials import image_of, write_volume
 from isles_assets_tests.project import Project, failure, replace
 from isles_assets_tests.toy import T1, TOY
 
@@ -110,19 +111,19 @@ def test_it_is_built_published_verified_and_loaded(project, dataset):
 
 def test_the_guard_and_staleness_know_it(project, dataset, toy_tree):
     assert project.build().success
-    subject, other = TOY.subjects[2], TOY.subjects[4]
-    path = toy_tree / T1.path(subject)
-    replace(path, (toy_tree / T1.path(other)).read_bytes())
+    subject = TOY.subjects[2]
+    histogram = dataset.products[1].path(project.folder, dataset.configs[2], subject)
+    before = pq.read_table(histogram, columns=["counts"])
+    image = image_of(toy_tree / T1.path(subject))
+    voxels = np.asanyarray(image.dataobj) // 2
+    write_volume(toy_tree / T1.path(subject), type(image)(voxels, image.affine, image.header))
     assert project.materialize("raw_tree", "clinical_table", "subject_manifest", checks=False).success
     assert project.materialize("subject_shard", partitions=[subject]).success
     refused = failure(project.materialize("hub_dataset"), "hub_dataset")
     assert f"1 of 6 histograms missing or stale: {subject}" in refused
     assert f"--select subject_histogram --partition {subject}" in refused
     assert project.materialize("subject_histogram", partitions=[subject]).success
-    histogram = dataset.products[1].path(project.folder, dataset.configs[2], subject)
-    assert pq.read_table(histogram, columns=["counts"]).equals(
-        pq.read_table(histogram.with_name(f"{other}.parquet"), columns=["counts"])
-    )
+    assert not pq.read_table(histogram, columns=["counts"]).equals(before)
 
 
 def test_a_subject_that_it_cannot_be_made_of_fails_alone(project, toy_tree):
@@ -144,7 +145,8 @@ def test_it_can_be_freed_and_is_published_from_the_hub(project, dataset, tmp_pat
         target = HuggingFaceHub(TOY.repo, dataset, endpoint=hub.endpoint)
         target.staging.prepare_staging()
         for product in dataset.products:
-            stage_and_free(target.staging, product, project.folder, list(publication.made[product.name].values()))
+            made = list(publication.made[product.name].values())
+            stage_and_free(target.staging, product, project.folder, lambda sidecar: [], made)
             assert not list(product.root(project.folder).rglob("*.parquet"))
         freed = recorded_publication(dataset, project.folder, TOY.repo)
         assert freed.digest == publication.digest

@@ -18,7 +18,7 @@ from isles_assets.hub.huggingface import HuggingFaceHub, tag_of
 from isles_assets.hub.local import LocalHub
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.verification import card_valid, remote_matches_local
-from isles_assets.lib.findings import Refusal
+from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.products.building import STAGED_TOGETHER, build_subjects, state_of
 from isles_assets.products.config import CARD
 from isles_assets.products.dataset import Dataset
@@ -400,7 +400,7 @@ def freeing(many, data, target, tmp_path):
 
     def stage(sidecars):
         most.append(shards_here(folder))
-        stage_and_free(target, SHARD, folder, sidecars)
+        stage_and_free(target, SHARD, folder, lambda sidecar: [], sidecars)
 
     def build(stage=stage):
         target.prepare_staging()
@@ -430,6 +430,22 @@ def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target,
     outcomes, again, _ = build()
     assert not any(outcome.written for outcome in outcomes)
     assert again.digest == publication.digest and published.revision == hub.head(REPO)
+
+
+def test_a_shard_that_may_not_be_published_is_not_staged_and_stays(hub, target, freeing):
+    folder, build = freeing
+    _, publication, _ = build(stage=None)
+    kept, *others = publication.made[SHARD.name].values()
+    target.prepare_staging()
+
+    def stopping(sidecar):
+        return [Finding("is odd", "look")] if sidecar == kept else []
+
+    stage_and_free(target, SHARD, folder, stopping, [kept])
+    assert not uploads(hub) and shards_here(folder) == 50
+    stage_and_free(target, SHARD, folder, stopping, [kept, *others[:2]])
+    assert len(uploads(hub)) == 4 and shards_here(folder) == 46
+    assert all(SHARD.path(folder, config, kept.subject).exists() for config in CONFIGS)
 
 
 def test_shards_that_were_built_before_are_freed_as_well(hub, target, whole, freeing):

@@ -59,7 +59,6 @@ OTHERWISE_IN_DICTIONARY = {
     "mRS 3 months": "MRS 3 months",
 }
 UNITS = {
-    "age": "years",
     "glucose_mg_dl": "mg/dl",
     "leucocytes_g_l": "G/l",
     "crp_mg_dl": "mg/dl",
@@ -109,6 +108,23 @@ def test_every_column_is_on_the_grid_the_contract_says():
     assert {volume.column for volume in REGISTERED} == PATHS.keys() - NATIVE - {"ncct"}
 
 
+def test_labels_of_the_circle_are_those_that_were_seen():
+    assert BY_COLUMN["cow_mask"].labels == (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 15)
+    assert {volume.column for volume in VOLUMES if volume.labels} == {"cow_mask"}
+
+
+def test_the_one_mask_that_is_off_the_grid_in_the_release_is_waived():
+    (waiver,) = ISLES24.waivers
+    assert (waiver.release, waiver.property, waiver.found) == ("v7", "ncct_grid", "off-grid")
+    assert (waiver.subject, waiver.path) == ("sub-stroke0016", BY_COLUMN["cow_mask"].path("sub-stroke0016"))
+    assert waiver.count is None and "c8817d49" in waiver.reason
+    assert ISLES24.only(["sub-stroke0014"]).waivers == ()
+
+
+def test_the_interval_of_the_series_is_not_said_to_be_the_headers():
+    assert "by the release's text" in BY_COLUMN["ctp"].description
+
+
 def test_series_alone_have_a_fourth_dimension():
     assert {volume.column for volume in VOLUMES if volume.dimensions == 4} == {"ctp", "ctp_ncct"}
 
@@ -154,7 +170,29 @@ def test_dictionary_names_that_differ_are_known():
 
 
 def test_units_are_the_dictionarys():
-    assert {v.column: v.unit for v in VARIABLES if v.unit} == UNITS
+    """It gives none for the age, which our description has to say."""
+    units = {v.column: v.unit for v in VARIABLES if v.unit}
+    assert units == UNITS
+    (age,) = (v for v in VARIABLES if v.column == "age")
+    assert "in years" in age.description
+
+
+@pytest.mark.parametrize(
+    ("column", "seen", "odd"),
+    [
+        ("glucose_mg_dl", (36.04, 54.06, 304), 0),
+        ("leucocytes_g_l", (17.5,), 0),
+        ("inr", (1.31,), 0),
+        ("age", (29.9, 98), 980),
+        ("door_to_imaging_min", (0, 670), -1),
+        ("nihss_discharge", (42,), 43),
+        ("hyperlipidemia", (0, 1), 2),
+        ("tici_postinterventional", ("2a", "2b", "2c", "3"), "4"),
+    ],
+)
+def test_ranges_hold_what_was_seen_and_leave_out_what_is_odd(column, seen, odd):
+    (variable,) = (v for v in VARIABLES if v.column == column)
+    assert all(map(variable.allows, seen)) and not variable.allows(odd)
 
 
 def test_what_is_known_only_after_admission_is_an_outcome():
@@ -175,18 +213,23 @@ def test_works_to_cite_are_cited(work):
 
 
 @pytest.mark.parametrize(
-    ("trait", "numbers"),
+    ("trait", "number"),
     [
-        (Trait.EMPTY_LESION, (141, 162)),
-        (Trait.TINY_LESION, (171,)),
-        (Trait.REPEATED_ROWS, (180,)),
-        (Trait.NON_FINITE_MTT, (30, 37, 74, 78, 86, 89, 96, 98, 102, 106, 113, 117, 185, 187)),
+        (Trait.SECOND_LESION, 142),
+        (Trait.REPLACED_LESION, 145),
+        (Trait.REPEATED_ROWS, 180),
+        (Trait.DEATH_CODE, 26),
     ],
-    ids=["empty lesion", "tiny lesion", "duplicate rows", "non-finite MTT"],
+    ids=str,
 )
-def test_peculiar_subjects_are_those_of_the_fact_sheet(trait, numbers):
-    assert ISLES24.subjects_with(trait) == tuple(map(subject_id, numbers))
-    assert trait in {oddity.trait for oddity in ISLES24.oddities}
+def test_peculiar_subjects_are_those_of_the_fact_sheet(trait, number):
+    assert ISLES24.subjects_with(trait) == (subject_id(number),)
+
+
+def test_what_can_be_computed_is_not_told_from_memory():
+    """Empty masks, values that are not finite and oblique grids are counted, so that no list of them can be wrong."""
+    told = " ".join(oddity.text for oddity in ISLES24.oddities).lower()
+    assert not [word for word in ("empty", "few voxels", "nan", "finite", "oblique", "data type") if word in told]
 
 
 def test_peculiar_subjects_are_in_the_release():

@@ -542,6 +542,126 @@ def test_a_clinical_table_is_never_written_in_part(small_built, tmp_path, restor
     assert not (tmp_path / "clinical.csv").exists()
 
 
+def packed_again(small_built, folder: Path, **values: object) -> Path:
+    """A folder with the shard of a subject, which holds nothing but other clinical `values` and no volumes."""
+    shard = pq.ParquetFile(SHARD.path(small_built.folder, DEFAULT, THREE[0]))
+    columns = [SUBJECT_COLUMN, *(variable.column for variable in SMALL.variables)]
+    table = shard.read(columns=columns)
+    path = folder / DEFAULT.path(THREE[0])
+    path.parent.mkdir(parents=True)
+    footer = shard.metadata.metadata[FOOTER_KEY.encode()].decode()
+    with path.open("wb") as file:
+        row = table.to_pylist()[0] | values
+        write_row(file, table.schema.remove_metadata(), row, lambda: {FOOTER_KEY: footer}, created_by="tests")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\n=x", " =x", "\uff1dx", '=HYPERLINK("x")', "a;=b", "2b", "", "'x"],
+)
+def test_a_text_is_no_formula_for_a_spreadsheet_program(small_built, tmp_path, restore, text):
+    folder = packed_again(small_built, tmp_path / "repo", tici_postinterventional=text, age=-4.5)
+    code, said = restore(folder, "--clinical", tmp_path / "clinical.csv")
+    assert code == 0, said
+    with (tmp_path / "clinical.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    is_formula = text[:1] not in ("a", "2", "", "'")
+    assert row["tici_postinterventional"] == f"{chr(39) * is_formula}{text}"
+    assert row["age"] == "-4.5"
+
+
+def many_rows(table: pa.Table, path: Path) -> None:
+    columns = [pa.nulls(5_000_000, field.type) for field in table.schema]
+    pq.write_table(pa.table(columns, schema=table.schema), path)
+
+
+def two_rows(table: pa.Table, path: Path) -> None:
+    pq.write_table(pa.concat_tables([table, table]), path)
+
+
+def many_groups(table: pa.Table, path: Path) -> None:
+    pq.write_table(pa.concat_tables([table] * 300), path, row_group_size=1)
+
+
+def large_text(table: pa.Table, path: Path) -> None:
+    at = table.schema.names.index("tici_postinterventional")
+    text = pa.array(["x" * 400_000_000])
+    pq.write_table(table.set_column(at, table.schema[at], text), path, compression="zstd", use_dictionary=False)
+
+
+def large_dictionary(table: pa.Table, path: Path) -> None:
+    at = table.schema.names.index("tici_postinterventional")
+    text = pa.array(["x" * 400_000_000])
+    pq.write_table(table.set_column(at, table.schema[at], text), path, compression="gzip", use_dictionary=True)
+
+
+def another_writer(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path)
+
+
+def large_footer(table: pa.Table, path: Path) -> None:
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, "more": "x" * 20_000_000}), path)
+
+
+def many_columns(table: pa.Table, path: Path) -> None:
+    for number in range(2000):
+        table = table.append_column(f"{number}", pa.array([1], pa.int8()))
+    pq.write_table(table, path, write_statistics=False)
+
+
+CRAFTED = {
+    many_rows: "does not hold one row",
+    two_rows: "does not hold one row",
+    many_groups: "has a footer",
+    large_text: "is not stored as it should be",
+    large_dictionary: "is not stored as it should be",
+    another_writer: "is not stored as it should be",
+    large_footer: "has a footer of",
+    many_columns: "has a footer of",
+}
+PEAK = """
+import resource, sys
+from isles_assets.cli.restore import main
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+dataset, target = sys.argv[1:]
+before = peak()
+code = main([dataset, "--clinical", target])
+print(code, (peak() - before) / 1024)
+"""
+
+
+@pytest.mark.parametrize("craft", CRAFTED)
+def test_a_crafted_shard_takes_no_memory_and_is_refused_by_name(small_built, tmp_path, craft):
+    shard = pq.ParquetFile(SHARD.path(small_built.folder, DEFAULT, THREE[0]))
+    footer = {FOOTER_KEY: shard.metadata.metadata[FOOTER_KEY.encode()]}
+    table = shard.read(columns=[variable.column for variable in SMALL.variables]).replace_schema_metadata(footer)
+    path = tmp_path / "repo" / DEFAULT.path(THREE[0])
+    path.parent.mkdir(parents=True)
+    craft(table, path)
+    run = python(PEAK, tmp_path / "repo", tmp_path / "clinical.csv")
+    code, megabytes = run.stdout.split()
+    assert code == "1"
+    assert f"{DEFAULT.path(THREE[0])}: " in run.stderr and CRAFTED[craft] in run.stderr
+    assert float(megabytes) < 100
+
+
+@pytest.mark.parametrize("place", range(12))
+def test_numbers_in_a_page_are_not_believed(small_built, tmp_path, restore, place):
+    """Sizes, counts and encodings stand in its header."""
+    folder = packed_again(small_built, tmp_path / "repo")
+    path = folder / DEFAULT.path(THREE[0])
+    group = pq.read_metadata(path).row_group(0)
+    chunk = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == "age")
+    content = bytearray(path.read_bytes())
+    content[chunk.data_page_offset + place] ^= 0x7F
+    replace(path, bytes(content))
+    code, said = restore(folder, "--clinical", tmp_path / "clinical.csv")
+    assert code == 1
+    assert "age is not stored as it should be" in said
+
+
 # What is asked for and is not there
 
 

@@ -2,18 +2,22 @@
 
 import os
 import shutil
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from isles_assets.lib.findings import Refusal
 from isles_assets.reading.tree import Fault, TreeFile, check_root, take_inventory
-from isles_assets_tests.isles24 import ISLES24, SMALL
-from isles_assets_tests.processes import as_nobody, reachable_folder
+from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.inventory import read_inventory, write_inventory
+from isles_assets_tests.isles24 import BY_COLUMN, ISLES24, SMALL
+from isles_assets_tests.processes import as_nobody, python, reachable_folder
 
 TOPS = ("raw_data", "derivatives", "phenotype")
 SUBJECT = "sub-stroke0001"
-FILE = f"raw_data/{SUBJECT}/ses-01/a.nii.gz"
+FILE = BY_COLUMN["ncct"].path(SUBJECT)
 
 
 @pytest.fixture
@@ -27,6 +31,10 @@ def make_root(root: Path) -> Path:
         (root / top / SUBJECT / "ses-01" / "perfusion-maps").mkdir(parents=True)
     (root / FILE).write_bytes(b"voxels")
     return root
+
+
+def files(inventory):
+    return {path for path, entry in inventory.items() if entry.fault is not Fault.EMPTY_FOLDER}
 
 
 def refusal(function, *args):
@@ -172,7 +180,7 @@ def test_symlinks_are_followed_only_to_name_what_is_wrong_with_them(root, target
     link = (root / FILE).with_name("link")
     link.symlink_to(target)
     inventory = take_inventory(ISLES24, root)
-    assert inventory.keys() == {FILE, link.relative_to(root).as_posix()}
+    assert files(inventory) == {FILE, link.relative_to(root).as_posix()}
     assert inventory[link.relative_to(root).as_posix()].fault is fault
 
 
@@ -220,3 +228,152 @@ def test_symlink_into_a_closed_folder_is_listed_with_a_fault():
         (folder / "closed" / "file").write_bytes(b"x")
         (root / "raw_data" / "link").symlink_to(folder / "closed" / "file")
         assert as_nobody(take_inventory, ISLES24, root)["raw_data/link"].fault is not None
+
+
+@pytest.mark.parametrize("inside", ["derivatives", f"raw_data/{SUBJECT}/ses-01"])
+def test_bytes_of_a_name_that_are_not_utf_8_are_escaped(root, tmp_path, inside):
+    """As in an archive of before UTF-8; Arrow and JSON take no such text."""
+    for name in (b"L\xe4sionen.txt", b"Ordner \xfc/b"):
+        path = root / inside / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    (root / "derivatives" / os.fsdecode(b"\xff")).symlink_to("nothing")
+    inventory = take_inventory(ISLES24, root)
+    assert files(inventory) == {
+        FILE, f"{inside}/L\\xe4sionen.txt", f"{inside}/Ordner \\xfc/b", "derivatives/\\xff",
+    }  # fmt: skip
+    folder = DataFolder(tmp_path, ISLES24)
+    write_inventory(folder, inventory)
+    assert read_inventory(folder) == inventory
+
+
+def test_root_in_a_folder_whose_name_is_not_utf_8_is_refused_in_words_that_can_be_shown(tmp_path):
+    root = make_root(tmp_path / os.fsdecode(b"\xe4") / "train")
+    finding = refusal(check_root, ISLES24, root.parent)
+    assert finding.mend == f"set ISLES_RAW_ROOT to {tmp_path}/\\xe4/train"
+    assert finding.path.encode()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(10**10, 2**63 - 1), (-(10**10), -(2**63)), (-1, -(10**9)), (4 * 10**9, 4 * 10**18)]
+)
+def test_time_beyond_the_years_of_int64_is_the_nearest_within(root, tmp_path, seconds, expected):
+    os.utime(root / FILE, (seconds, seconds))
+    if (root / FILE).stat().st_mtime != seconds:
+        pytest.skip("the file system has no such times")
+    inventory = take_inventory(ISLES24, root)
+    assert inventory[FILE].mtime_ns == expected
+    folder = DataFolder(tmp_path, ISLES24)
+    write_inventory(folder, inventory)
+    assert read_inventory(folder) == inventory
+
+
+@pytest.mark.parametrize("name", ["t" * 120, "t", "t" * 255])
+def test_paths_that_are_too_long_are_named_at_the_deepest_folder_that_can_be(root, name):
+    """As a recursive copy of a folder into itself makes them."""
+    here = os.open(root / "derivatives", os.O_RDONLY)
+    for _ in range(4200 // (len(name) + 1) + 1):
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    (deep,) = (entry for entry in take_inventory(ISLES24, root).values() if entry.fault is Fault.TOO_DEEP)
+    assert len(f"{root}/{deep.path}") < 4096 <= len(f"{root}/{deep.path}/{name}")
+    subprocess.run(["rm", "-r", root / "derivatives"], check=True)  # pytest cannot remove it
+
+
+def test_what_vanishes_between_listing_and_looking_is_not_there(root):
+    done = threading.Event()
+
+    def churn():
+        while not done.is_set():
+            for number in range(50):
+                path = root / "raw_data" / str(number)
+                path.mkdir()
+                (path / "file").touch()
+                (path / "link").symlink_to("file")
+            for number in range(50):
+                shutil.rmtree(root / "raw_data" / str(number))
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _ in range(100):
+            inventory = take_inventory(ISLES24, root)
+            assert FILE in inventory
+            assert {entry.fault for entry in inventory.values()} <= {None, Fault.EMPTY_FOLDER, Fault.BROKEN_LINK}
+    finally:
+        done.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("content", [[], ["x.nii"]])
+def test_folder_in_the_place_of_a_file_is_listed_with_a_fault(root, content):
+    (root / FILE).unlink()
+    (root / FILE).mkdir()
+    for name in content:
+        (root / FILE / name).write_bytes(b"x")
+    inventory = take_inventory(ISLES24, root)
+    assert inventory[FILE] == TreeFile(FILE, 0, 0, Fault.FOLDER)
+    assert files(inventory) == {FILE, *(f"{FILE}/{name}" for name in content)}
+
+
+def test_empty_folder_is_listed_only_where_files_of_the_release_should_be(root):
+    (root / "notes" / "empty").mkdir(parents=True)
+    (root / "derivatives" / SUBJECT / "ses-0002").mkdir()
+    empty = {path for path, entry in take_inventory(ISLES24, root).items() if entry.fault is Fault.EMPTY_FOLDER}
+    assert empty == {f"{top}/{SUBJECT}/ses-01/perfusion-maps" for top in ("derivatives", "raw_data")}
+
+
+@pytest.mark.parametrize("place", ["lost+found", f"derivatives/{SUBJECT}/.Trashes", f"raw_data/{SUBJECT}/ses-01/mine"])
+def test_closed_folder_that_is_not_of_the_release_has_a_fault_and_stops_nothing(place):
+    with reachable_folder() as folder:
+        root = make_root(folder / "train")
+        (root / place).mkdir(mode=0o700)
+        inventory = as_nobody(take_inventory, ISLES24, root)
+    assert inventory[place] == TreeFile(place, 0, 0, Fault.UNLISTED)
+    assert FILE in inventory
+
+
+def test_all_closed_folders_of_the_release_are_named_at_once():
+    with reachable_folder() as folder:
+        root = make_root(folder / "train")
+        closed = [f"derivatives/{SUBJECT}", f"raw_data/{SUBJECT}/ses-01"]
+        for path in closed:
+            (root / path).chmod(0)
+        with pytest.raises(Refusal) as caught:
+            as_nobody(take_inventory, ISLES24, root)
+        for path in closed:
+            (root / path).chmod(0o755)
+    assert sorted(finding.path for finding in caught.value.findings) == closed
+
+
+DEAD_MOUNT = """
+import ctypes, os, sys
+from pathlib import Path
+from isles_assets.lib.findings import Refusal
+from isles_assets.reading.tree import take_inventory
+from isles_assets_tests.isles24 import ISLES24
+root, mounted = map(Path, sys.argv[1:])
+server = os.open("/dev/fuse", os.O_RDWR)
+options = f"fd={server},rootmode=40000,user_id=0,group_id=0".encode()
+assert ctypes.CDLL(None).mount(b"none", bytes(mounted), b"fuse", 0, options) == 0
+os.close(server)
+try:
+    print([entry.fault.name for entry in take_inventory(ISLES24, root).values() if entry.path == "mine"])
+except Refusal as refusal:
+    print(refusal)
+"""
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not Path("/dev/fuse").exists(), reason="no FUSE without root")
+@pytest.mark.parametrize("mounted", ["", "raw_data", f"derivatives/{SUBJECT}", "mine"])
+def test_mount_whose_server_has_died_is_refused_by_name_unless_it_is_not_of_the_release(root, mounted):
+    (root / "mine").mkdir()
+    output = python(DEAD_MOUNT, root, root / mounted, before=["unshare", "--mount"]).stdout
+    if mounted == "mine":
+        assert output == "['UNSEEN']\n"
+    else:
+        line = "cannot be read: Transport endpoint is not connected -> see whether the disk or mount is there"
+        assert output.splitlines()[1].strip() == f"{mounted or root}: {line}"

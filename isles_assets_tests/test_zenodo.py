@@ -67,20 +67,74 @@ def test_the_answer_of_another_record_is_refused(server, zenodo, record):
         zenodo.check(record)
 
 
+@pytest.mark.parametrize("body", [b"<html>please log in</html>", b"", [], "text", {}, {"id": None}, {"id": True}])
+def test_an_answer_of_another_form_is_refused(server, zenodo, record, body):
+    server.api_faults.append(Status(200, body=body))
+    with pytest.raises(Refusal, match=r"no record of Zenodo's: it (has no id|is no JSON object) -> see ISLES_ZENODO"):
+        zenodo.check(record)
+
+
 @pytest.mark.parametrize(
-    ("body", "where"),
+    "said",
     [
-        (b"<html>please log in</html>", "it"),
-        ([], "it"),
-        ({"id": 1}, "metadata"),
-        ({"id": 1, "metadata": {}, "files": {"entries": {}}}, "files"),
-        ({"id": 1, "metadata": {}, "files": [{"key": "train.7z", "size": "9", "checksum": f"md5:{'0' * 32}"}]}, "size"),
-        ({"id": 1, "metadata": {}, "files": [{"key": "train.7z", "size": 9, "checksum": "sha1:0"}]}, "checksum"),
+        {"id": "17652035"},
+        {"id": None, "recid": 17652035},
+        {"conceptrecid": 5, "conceptdoi": None},
+        {"metadata": None},
+        {"metadata": []},
+        {"metadata": {"version": None, "publication_date": 2025, "creators": "?"}},
+        {"more": {"deep": [None]}},
     ],
 )
-def test_an_answer_of_another_form_is_refused_and_named(server, zenodo, record, body, where):
-    server.api_faults.append(Status(200, body=body))
-    with pytest.raises(Refusal, match=f"no record of Zenodo's: (files.0.)?{where}: "):
+def test_what_is_not_used_may_be_anything(server, zenodo, record, said):
+    server.api_faults.append(Status(200, body=server.deposits[0].described() | said))
+    zenodo.check(record)
+
+
+def entry_of(record, **more):
+    return {"key": record.archive, "size": record.size, "checksum": f"md5:{record.md5}"} | more
+
+
+FORMS = {
+    "other files": lambda r: [{"key": "x"}, {"key": "y", "size": "?", "checksum": None}, None, "z", {}, entry_of(r)],
+    "of 2023": lambda r: [{"filename": r.archive, "filesize": r.size, "checksum": r.md5, "links": {}, "id": "0-1"}],
+    "entries": lambda r: {"enabled": True, "entries": {"x": None, r.archive: entry_of(r, access={"hidden": False})}},
+    "names of entries": lambda r: {"entries": {r.archive: {"size": r.size, "checksum": f"md5:{r.md5}"}}},
+    "entries in a list": lambda r: {"entries": [entry_of(r, key="x"), entry_of(r)]},
+    "size as text": lambda r: [entry_of(r, size=str(r.size))],
+    "no size": lambda r: [entry_of(r, size=None)],
+    "SHA-256": lambda r: [entry_of(r, checksum=f"sha256:{'0' * 64}")],
+    "no checksum": lambda r: [{"key": r.archive, "size": r.size}],
+    "checksum null": lambda r: [entry_of(r, checksum=None)],
+    "checksum apart": lambda r: [entry_of(r, checksum={"md5": r.md5})],
+    "capitals": lambda r: [entry_of(r, checksum=f"MD5:{r.md5.upper()}")],
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_files_may_be_described_in_any_form(server, zenodo, record, form):
+    server.api_faults.append(Status(200, body=server.deposits[0].described() | {"files": form(record)}))
+    zenodo.check(record)
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_another_archive_is_refused_in_any_form(server, zenodo, record, form):
+    other = replace(record, size=8, md5="0" * 32)
+    server.api_faults.append(Status(200, body=server.deposits[0].described() | {"files": form(other)}))
+    with pytest.raises(Refusal, match=r"holds a train.7z (of 8 bytes|md5 0{32}).*; v7, 9 bytes, md5 "):
+        zenodo.check(record)
+
+
+@pytest.mark.parametrize("files", [None, {}, {"enabled": False}, {"entries": None}, 5, [None], [{"size": 9}]])
+def test_a_record_without_a_usable_list_of_files_is_refused(server, zenodo, record, files):
+    server.api_faults.append(Status(200, body=server.deposits[0].described() | {"files": files}))
+    with pytest.raises(Refusal, match=r"holds (no file|), and train.7z"):
+        zenodo.check(record)
+
+
+def test_an_archive_of_which_nothing_is_said_is_refused(server, zenodo, record):
+    server.api_faults.append(Status(200, body=server.deposits[0].described() | {"files": [{"key": "train.7z"}]}))
+    with pytest.raises(Refusal, match=r"does not say what its train.7z is; v7, 9 bytes"):
         zenodo.check(record)
 
 
@@ -164,6 +218,13 @@ def test_a_newer_version_is_found_in_either_form_without_asking_another_host(ser
     found = zenodo.newer(record)
     assert (found.record, found.version, found.date) == ("18000000", "v8", "2026-03-01")
     assert found.url == "https://zenodo.org/records/18000000"
+
+
+def test_a_newer_version_that_says_little_of_itself_is_found(server, zenodo):
+    server.latest_is_a_redirect = False
+    server.deposits[0].described = lambda: {"id": 18000000, "metadata": {"version": None}}
+    found = zenodo.newest("17652035")
+    assert (found.record, found.version, found.date) == ("18000000", "", "")
 
 
 @pytest.mark.parametrize("fault", [Status(404), Status(503), Status(200, body=b"no JSON")])

@@ -53,7 +53,11 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--volume", nargs="+", action="extend", metavar="COLUMN", help="only these, such as ncct lesion_mask (all)"
     )
-    parser.add_argument("--clinical", type=Path, metavar="FILE", help="write the clinical variables to this CSV file")
+    parser.add_argument(
+        "--clinical", type=Path, metavar="FILE",
+        help="write the clinical variables to this CSV file; a text that a spreadsheet program would calculate, as it "
+        "begins with = or the like, gets a ' before it",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace files of other content")
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="files at a time (4)")
     chosen = parser.parse_args(arguments)

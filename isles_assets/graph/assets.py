@@ -88,9 +88,11 @@ def clinical_table(
     with refusals_reported():
         setup, release = settings.setup(dataset), dataset.release
         inventory = read_inventory(setup.folder)
-        with_workbooks = [s for s in release.subjects if any(w.path(s) in inventory for w in release.workbooks)]
+        there = {path for path, file in inventory.items() if not file.fault}
+        with_workbooks = [s for s in release.subjects if any(w.path(s) in there for w in release.workbooks)]
         rows = read_clinical_rows(release, setup.tree, with_workbooks)
         table = clinical.clinical_table(release, rows)
+        clinical.write_clinical_findings(setup.folder, rows)
         write_table(setup.folder.clinical, table)
     context.log.info(f"Read {len(release.variables)} clinical variables of {len(rows)} subjects")
     return _materialized(reporting.of_clinical_table(setup.folder, rows, table), sha256_of(setup.folder.clinical))
@@ -120,7 +122,7 @@ def subject_manifest(
             dataset.release,
             setup.tree,
             read_inventory(setup.folder),
-            clinical.clinical_values(clinical.read_clinical_table(setup.folder)),
+            clinical.clinical_values(clinical.read_clinical_table(setup.folder, strict=True)),
             manifest.read_previous_manifest(setup.folder),
             full=config.full,
             workers=setup.workers,

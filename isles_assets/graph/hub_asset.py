@@ -8,7 +8,7 @@ from pydantic import Field
 from isles_assets.graph import reporting
 from isles_assets.graph.assets import subject_manifest
 from isles_assets.graph.automation import when_complete
-from isles_assets.graph.reporting import refusals_reported
+from isles_assets.graph.reporting import faults_not_retried, refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.products.dataset import Dataset
@@ -31,7 +31,7 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
     @dg.asset(
         deps=[subject_manifest, *everything],
         output_required=False,
-        retry_policy=dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL),  # but of refusals
+        retry_policy=dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL),  # of what may pass
         automation_condition=when_complete(of.release),
         pool="publishing",
         kinds={"huggingface"},
@@ -45,7 +45,7 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
         Refuses by itself, before the target is touched, if a blocking property does not hold or a shard or preview is
         missing or stale, because checks stop what is downstream in their own run only. A dry run materializes nothing.
         """
-        with refusals_reported():
+        with refusals_reported(), faults_not_retried():
             setup = settings.setup(dataset)
             target = setup.target(private=config.private, say=context.log.info)
             publication = publication_of(dataset, setup.tree, setup.folder, setup.repo)

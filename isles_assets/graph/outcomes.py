@@ -11,12 +11,13 @@ from contextlib import contextmanager
 import dagster as dg
 
 from isles_assets.graph.commands import render
-from isles_assets.graph.reporting import Metadata, metadata, of_findings, refusals_reported
+from isles_assets.graph.reporting import Metadata, metadata, of_judgement, refusals_reported
 from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
 from isles_assets.lib.shown import Shown
 from isles_assets.lib.workers import WorkerDiedError
 from isles_assets.products.building import Outcome
 from isles_assets.products.sidecar import Sidecar
+from isles_assets.publication.waivers import Judgement
 from isles_assets.tables.manifest import ManifestRow
 
 Rows = Sequence[ManifestRow]
@@ -31,39 +32,53 @@ def materialize_each(
     build: Callable[[Rows], Iterable[Outcome]],
     complete: Callable[[Rows], Mapping[str, Sidecar]],
     describe: Callable[[ManifestRow, Sidecar], Shown],
+    damaged: Callable[[str], Sequence[Finding]],
+    stopping: Callable[[Sidecar], Sequence[Finding]],
+    how_to_waive: Callable[[Sequence[Finding]], str],
 ) -> None:
     """Materialize each partition of this run with what `build` makes of its row, or fail naming each that failed.
 
     `complete` tells which of some rows are done: an interrupted run may have finished some that it did not report.
-    `describe` is what the UI shows of a partition.
+    `describe` is what the UI shows of a partition. `damaged` tells why nothing may be made of a subject: then it fails,
+    and what was made of it before stays. `stopping` tells what stops the publication of one that was made: then it
+    fails all the same, stays as it is, and is not made again once its findings are waived.
     """
     by_subject = {row.subject: row for row in rows}
-    outcomes = _Outcomes(context)
+    outcomes = _Outcomes(context, how_to_waive)
 
-    def succeed(sidecar: Sidecar, *, written: bool) -> None:
+    def finish(sidecar: Sidecar, *, written: bool) -> None:
+        if findings := stopping(sidecar):
+            headline = f"{sidecar.subject} is made, and cannot be published as it is."
+            outcomes.fail(sidecar.subject, Refusal(headline, findings))
+            return
         shown = {**describe(by_subject[sidecar.subject], sidecar), "written": written}
         outcomes.succeed(sidecar.subject, metadata(shown), sidecar.data_version)
 
     for key in set(context.partition_keys) - set(by_subject):
         outcomes.fail(key, Refusal(f"{key} is not in the manifest; see the checks of subject_manifest."))
+    for row in rows:
+        if findings := damaged(row.subject):
+            outcomes.fail(row.subject, Refusal(f"Nothing was made of {row.subject}.", findings))
+    rows = [row for row in rows if row.subject not in outcomes.failed]
     with outcomes.recorded(), refusals_reported():
         try:
             for outcome in build(rows):
                 if isinstance(outcome.result, Exception):
                     outcomes.fail(outcome.subject, outcome.result)
                 else:
-                    succeed(outcome.result, written=outcome.written)
+                    finish(outcome.result, written=outcome.written)
         finally:
             unheard = [row for row in rows if row.subject not in {*outcomes.succeeded, *outcomes.failed}]
             for sidecar in complete(unheard).values():
-                succeed(sidecar, written=True)
+                finish(sidecar, written=True)
 
 
 class _Outcomes:
     """The outcomes so far of the partitions of one step."""
 
-    def __init__(self, context: dg.AssetExecutionContext):
+    def __init__(self, context: dg.AssetExecutionContext, how_to_waive: Callable[[Sequence[Finding]], str]):
         self._context = context
+        self._how_to_waive = how_to_waive
         self._provenance = _provenance(context)
         self.succeeded: dict[str, tuple[Metadata, str]] = {}
         self.failed: dict[str, Exception] = {}
@@ -102,11 +117,13 @@ class _Outcomes:
     def _failure(self) -> dg.Failure:
         failed = sorted(self.failed)
         words = [(key, _words(self.failed[key])) for key in failed[:10]]
+        findings = [finding for key in failed for finding in self._findings(key)]
+        how = self._how_to_waive(findings)
         return dg.Failure(
             f"{len(failed)} of {len(self._context.partition_keys)} subjects failed: {name_some(failed)}. "
             f"The other {len(self.succeeded)} are done. Mend these and materialize the failed partitions.\n"
-            + "\n".join(text if key in text else f"{key}: {text}" for key, text in words),
-            metadata=of_findings([finding for key in failed for finding in self._findings(key)]),
+            + "\n".join([*(text if key in text else f"{key}: {text}" for key, text in words), *([how] if how else [])]),
+            metadata=of_judgement(Judgement(stopping=tuple(findings)), how),
             allow_retries=False,
         )
 

@@ -10,11 +10,15 @@ from isles_assets.graph.assets import subject_manifest
 from isles_assets.graph.outcomes import materialize_each
 from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
+from isles_assets.lib.findings import Refusal
 from isles_assets.products.building import build_subjects, up_to_date
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
 from isles_assets.products.product import Build, Product
+from isles_assets.publication.evidence import Evidence
 from isles_assets.publication.guard import keep_sample_from_hub
+from isles_assets.publication.judging import SubjectJudge
+from isles_assets.publication.waivers import how_to_waive
 from isles_assets.tables.manifest import read_manifest
 
 
@@ -73,10 +77,14 @@ def _build(
         setup = settings.setup(dataset)
         manifest = read_manifest(setup.folder)
         rows = [manifest[key] for key in context.partition_keys if key in manifest]
+        judge = SubjectJudge(Evidence(setup.tree, setup.folder))
+        how = partial(how_to_waive, dataset.release, path=setup.folder.waivers)
         stage = None
         if config.free_disk:
             keep_sample_from_hub(setup.repo, rows, allowed=config.allow_synthetic)
-            stage = setup.stage(product, private=config.private, say=context.log.info)
+            if findings := judge.of_no_subject:
+                raise Refusal("Nothing was staged.", findings, how(findings))
+            stage = setup.stage(product, judge.stopping, private=config.private, say=context.log.info)
     schemas = {each.name: annotated_schema(each) for each in product.configs}
     build = Build(setup.tree, setup.folder, schemas, decode=config.decode or not product.may_skip_decoding)
     materialize_each(
@@ -85,4 +93,7 @@ def _build(
         build=partial(build_subjects, product, build, workers=setup.workers, say=context.log.info, stage=stage),
         complete=partial(up_to_date, product, setup.folder, decode=build.decode),
         describe=partial(product.describe, setup.folder),
+        damaged=judge.damaged_workbooks,
+        stopping=judge.stopping if product.published_apart else lambda sidecar: [],
+        how_to_waive=how,
     )

@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 from isles_assets.graph.commands import render
 from isles_assets.graph.setup import Setup
 from isles_assets.hub.target import Published
-from isles_assets.lib.findings import Finding, Refusal, fatal, name_some
-from isles_assets.lib.markdown import markdown_table
+from isles_assets.lib.findings import Finding, Refusal, name_some
+from isles_assets.lib.markdown import escaped, markdown_table
 from isles_assets.lib.shown import Link, Markdown, Shown, shown_size
 from isles_assets.publication.publication import Publication
+from isles_assets.publication.waivers import Judgement
 from isles_assets.reading.nifti import SYNTHETIC_MARK
 from isles_assets.reading.tree import Inventory
 from isles_assets.reading.workbooks import ClinicalRow
@@ -41,6 +42,20 @@ def refusals_reported() -> Iterator[None]:
         raise dg.Failure(words, metadata=findings, allow_retries=False) from refusal
 
 
+_FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
+"""What Python raises for a mistake in the code; none of them passes by itself."""
+
+
+@contextmanager
+def faults_not_retried() -> Iterator[None]:
+    """Let a fault of the program fail the step at once: to run it again would only repeat it."""
+    try:
+        yield
+    except _FAULTS as fault:
+        words = f"{type(fault).__name__}: {fault}. This is a fault of isles-assets. Please report it."
+        raise dg.Failure(words, allow_retries=False) from fault
+
+
 def metadata(shown: Shown) -> Metadata:
     """What a product shows, as Dagster's UI does."""
     return {name: _metadata_value(value) for name, value in shown.items()}
@@ -60,15 +75,29 @@ def _metadata_value(value: Any) -> Any:
 
 def of_findings(findings: Sequence[Finding]) -> Metadata:
     """Number of offenders, and a table of all findings, at most 200 lines."""
-    if not findings:
+    return of_judgement(Judgement(stopping=tuple(findings)))
+
+
+def of_judgement(judgement: Judgement, how_to_waive: str = "") -> Metadata:
+    """How many findings stop, are waived, and are notes; a table of them, at most 200 lines; how to waive them."""
+    levelled = [
+        *((finding, str(finding.level), "") for finding in judgement.stopping),
+        *((finding, "waived", waiver.reason) for finding, waiver in judgement.waived),
+        *((finding, str(finding.level), "") for finding in judgement.notes),
+    ]
+    if not levelled:
         return {}
     columns = ("subject", "path", "problem", "mend", "level")
     rows = [
-        (each.subject, each.path, each.problem, render(each.mend), "error" if each.fatal else "note")
-        for each in findings[:_MOST_IN_UI]
+        (finding.subject, finding.path, finding.problem, waived or render(finding.mend), level)
+        for finding, level, waived in levelled[:_MOST_IN_UI]
     ]
     table = dg.MetadataValue.table([dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows])
-    return {"offenders": len(fatal(findings)), "findings": table}
+    counts = {"offenders": judgement.stopping, "waived": judgement.waived, "notes": judgement.notes}
+    shown: Metadata = {name: len(some) for name, some in counts.items() if some or name == "offenders"}
+    if how_to_waive:
+        shown["how to waive"] = how_to_waive
+    return {**shown, "findings": table}
 
 
 def of_archive(folder: DataFolder, how: str) -> Metadata:
@@ -96,7 +125,7 @@ def of_raw_tree(setup: Setup, inventory: Inventory, table: pa.Table) -> Metadata
     return {
         **_of_table(setup.folder, setup.folder.raw_tree, table, table.select(["path", "size"])),
         **shown_size(sum(file.size for file in inventory.values())),
-        "subjects": len({release.subject_of(path) for path in inventory} - {""}),
+        "subjects": len({release.subject_of(path) for path in inventory}.intersection(release.subjects)),
         "files": len(inventory),
         "tree": setup.tree,
         "source": SYNTHETIC_MARK if setup.uses_sample else setup.origin,
@@ -170,7 +199,10 @@ def _of_table(folder: DataFolder, path: Path, table: pa.Table, preview: pa.Table
     descriptions = {volume.column: volume.description for volume in folder.release.volumes}
     descriptions |= {variable.column: variable.description for variable in folder.release.variables}
     columns = [dg.TableColumn(field.name, str(field.type), descriptions.get(field.name)) for field in table.schema]
-    rows = zip(*preview.slice(0, _PREVIEW_ROWS).to_pydict().values(), strict=True)
+    rows = [
+        [escaped(cell) if isinstance(cell, str) else cell for cell in row]
+        for row in zip(*preview.slice(0, _PREVIEW_ROWS).to_pydict().values(), strict=True)
+    ]
     return {
         "dagster/row_count": table.num_rows,
         "file": path,

@@ -82,6 +82,10 @@ class Settings(dg.ConfigurableResource):
     data_dir: str | None = _setting(
         "ISLES_DATA_DIR", Topic.PLACES, "where downloads, tables, shards and the local hub go", default="data"
     )
+    waivers: str | None = _setting(
+        "ISLES_WAIVERS", Topic.PLACES, "the file of waivers: what is published although it is odd, and why",
+        default="`waivers.yaml` in `ISLES_DATA_DIR`", example="/path/to/waivers.yaml",
+    )  # fmt: skip
     hub_target: HubTarget | None = _setting(
         "ISLES_HUB_TARGET", Topic.TARGET,
         "`local`: a folder laid out exactly as the Hub repo. `huggingface`: the Hub at `HF_ENDPOINT`",
@@ -109,7 +113,10 @@ class Settings(dg.ConfigurableResource):
     def setup(self, dataset: Dataset) -> Setup:
         """What the settings lead to for `dataset`. Raises `Refusal` for what cannot be used."""
         self.setup_for_execution()
-        folder = DataFolder(_absolute(self._value("data_dir")), dataset.release)
+        waivers = self._value("waivers", "")
+        folder = DataFolder(
+            _absolute(self._value("data_dir")), dataset.release, _absolute(waivers) if waivers else None
+        )
         raw_root, source = self._value("raw_root", ""), self._value("source")
         return Setup(
             dataset=dataset,

@@ -1,7 +1,7 @@
 """What the settings lead to: places, origin and target of a run, in the terms of the other rooms. No Dagster here."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -10,10 +10,11 @@ from pathlib import Path
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.target import Destination, Target
 from isles_assets.hub.targets import TARGETS, HubTarget
-from isles_assets.lib.findings import Refusal
+from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.products.building import Stage
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import Product
+from isles_assets.products.sidecar import Sidecar
 from isles_assets.source.arrival import Places
 from isles_assets.source.zenodo import Zenodo
 from isles_assets.tables.folder import DataFolder
@@ -77,8 +78,15 @@ class Setup:
         """
         return TARGETS[self.hub_target].at(Destination(self.dataset, self.folder, self.repo, private, say))
 
-    def stage(self, product: Product, *, private: bool, say: Callable[[str], None]) -> Stage:
-        """What hands finished files of `product` to the target and frees their disk.
+    def stage(
+        self,
+        product: Product,
+        stopping: Callable[[Sidecar], Sequence[Finding]],
+        *,
+        private: bool,
+        say: Callable[[str], None],
+    ) -> Stage:
+        """What hands finished files of `product` to the target and frees their disk, unless something is `stopping` it.
 
         Raises `Refusal` where the target cannot take them.
         """
@@ -88,4 +96,4 @@ class Setup:
             mend = f"set ISLES_HUB_TARGET={HubTarget.huggingface}"
             raise Refusal.of(f"No {product.name} was made.", problem, mend, path="free_disk")
         staging.prepare_staging()
-        return partial(stage_and_free, staging, product, self.folder)
+        return partial(stage_and_free, staging, product, self.folder, stopping)

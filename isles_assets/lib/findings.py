@@ -7,6 +7,7 @@ and `cli` know the commands that people type there. Nothing of Dagster or of a r
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Self
 
 MOST_SHOWN = 20
@@ -25,13 +26,24 @@ class Materialize:
 
 @dataclass(frozen=True)
 class Rename:
-    """A mend: give the file or folder at `found` the path `right`."""
+    """A mend: give the file or folder at `found` the path `right`, where nothing is. It never replaces anything."""
 
     found: str
     right: str
 
     def __str__(self) -> str:
-        return f"mv {shlex.quote(self.found)} {shlex.quote(self.right)}"
+        return f"mv -n -- {_quoted(self.found)} {_quoted(self.right)}"
+
+
+def _quoted(path: str) -> str:
+    """`path` as a word for a shell, without a character that cannot be seen, for such are escaped in messages."""
+    if path.isprintable():
+        return shlex.quote(path)
+    plain = "/_-. "
+    parts = (
+        c if (c.isascii() and c.isalnum()) or c in plain else "".join(f"\\0{b:03o}" for b in c.encode()) for c in path
+    )
+    return f"\"$(printf %b '{''.join(parts)}')\""
 
 
 Mend = str | Materialize | Rename
@@ -40,36 +52,55 @@ Mend = str | Materialize | Rename
 Render = Callable[[Mend], str]
 
 
+class Level(StrEnum):
+    """What follows from a finding. `release.problems` says which level a kind of problem has."""
+
+    FATAL = "fatal"
+    """Certainly not the release, or damaged: it is never published."""
+
+    WAIVABLE = "waivable"
+    """Unlike what is expected: it stops publication until a waiver covers it."""
+
+    NOTE = "note"
+    """Told, and stops nothing."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One offence against one property.
 
     `path` (relative to the tree or data folder, or the name of a setting, a repo, an address) and `subject` are empty
-    where they do not apply. A finding that is not `fatal` is reported and stops nothing.
+    where they do not apply. `code` is the kind of problem, and `found` what a waiver has to name: the code, and what
+    was found if that tells one such problem from a later one. Neither holds text of the release. `property` is the
+    name of the property that it offends; empty for what no property is about, such as a setting.
     """
 
     problem: str
     mend: Mend
     path: str = ""
     subject: str = ""
-    fatal: bool = True
+    level: Level = Level.FATAL
+    code: str = ""
+    found: str = ""
+    property: str = ""
 
     def text(self, render: Render = str) -> str:
         """One line for people, the mend as `render` says it."""
         where = self.path or self.subject
-        return f"{where and f'{where}: '}{self.problem} -> {render(self.mend)}"
+        return _visible(f"{where and f'{where}: '}{self.problem} -> {render(self.mend)}")
 
     def __str__(self) -> str:
         return self.text()
 
 
 class Refusal(Exception):  # noqa: N818 - it is no accident but an answer
-    """The work was refused and nothing already done was lost."""
+    """The work was refused and nothing already done was lost. `closing` says what can be done about all of it."""
 
-    def __init__(self, headline: str, findings: Sequence[Finding] = ()):
-        super().__init__(headline, tuple(findings))
+    def __init__(self, headline: str, findings: Sequence[Finding] = (), closing: str = ""):
+        super().__init__(headline, tuple(findings), closing)  # as it is pickled
         self.headline = headline
         self.findings = tuple(findings)
+        self.closing = closing
 
     @classmethod
     def of(cls, headline: str, problem: str, mend: Mend, *, path: object = "", subject: str = "") -> Self:
@@ -77,11 +108,19 @@ class Refusal(Exception):  # noqa: N818 - it is no accident but an answer
         return cls(headline, [Finding(problem, mend, str(path), subject)])
 
     def text(self, render: Render = str) -> str:
-        """The headline, and a line for each reason."""
-        return "\n  ".join([self.headline, *summarize(self.findings, render=render)])
+        """The headline, a line for each reason, and the closing."""
+        lines = "\n  ".join([self.headline, *summarize(self.findings, render=render)])
+        return f"{lines}\n{self.closing}" if self.closing else lines
 
     def __str__(self) -> str:
         return self.text()
+
+
+def _visible(text: str) -> str:
+    """`text` with escapes for what cannot be seen or moves the cursor: it may hold names and text from files."""
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 def found(find: Callable[[], Iterable[Finding]]) -> list[Finding]:
@@ -90,11 +129,6 @@ def found(find: Callable[[], Iterable[Finding]]) -> list[Finding]:
         return list(find())
     except Refusal as refusal:
         return list(refusal.findings) or [Finding(refusal.headline, "see the log")]
-
-
-def fatal(findings: Sequence[Finding]) -> list[Finding]:
-    """Those of `findings` that must stop the work."""
-    return [finding for finding in findings if finding.fatal]
 
 
 def summarize(findings: Sequence[Finding], most: int = MOST_SHOWN, *, render: Render = str) -> list[str]:

@@ -31,7 +31,11 @@ _LENGTH = struct.Struct("<I")
 _LEVELS = struct.Struct("<IBB")
 _CHUNK = 1 << 20
 _LARGEST_BOUND = 4096
-_LARGEST_FOOTER = 1 << 24
+_LARGEST_FOOTER = 1 << 18
+_LARGEST_LIST = 1 << 12
+"""Elements that a list in a footer may have: columns, row groups, texts."""
+
+_LARGEST_READ = 1 << 16
 
 LARGEST_VALUE = 2**31 - 1 - _LEVELS.size - _LENGTH.size
 """Bytes that a value may have: the page that holds it has a size of 32 bits with sign."""
@@ -107,18 +111,22 @@ class Place:
 def read_footer(file: BinaryIO) -> pq.FileMetaData:
     """The footer of a Parquet file that can seek. Nothing else is read, where pyarrow would begin with 64 KiB.
 
-    Raises `ValueError` for a file that has none, and whatever `file` raises.
+    Raises `ValueError` for a file that has none, or one that is much larger than of a file of one row, and whatever
+    `file` raises.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - len(_MAGIC) - _LENGTH.size))
     end = file.read()
     length = int.from_bytes(end[: _LENGTH.size], "little")
-    if end[_LENGTH.size :] != _MAGIC or not 0 < length <= min(size, _LARGEST_FOOTER) - len(end):
+    if end[_LENGTH.size :] != _MAGIC or not 0 < length <= size - len(end):
         raise ValueError("is no Parquet file")
+    if length > _LARGEST_FOOTER:
+        raise ValueError(f"has a footer of {length} bytes, where at most {_LARGEST_FOOTER} are read")
     file.seek(size - len(end) - length)
     footer = file.read(length)
     try:
-        return pq.read_metadata(io.BytesIO(footer + end))
+        limits = {"thrift_string_size_limit": _LARGEST_FOOTER, "thrift_container_size_limit": _LARGEST_LIST}
+        return pq.ParquetFile(io.BytesIO(footer + end), **limits).metadata
     except OSError as error:
         raise ValueError(f"has a footer that cannot be read: {error}") from error
 
@@ -141,6 +149,39 @@ def _place(footer: pq.FileMetaData, name: str, column: int | None, size: int) ->
         if chunk.total_compressed_size == len(before) + size:
             return Place(chunk.data_page_offset + len(before), size, before)
     raise ValueError(_other_size(name, size))
+
+
+def read_values(file: BinaryIO, footer: pq.FileMetaData, fields: Iterable[pa.Field]) -> dict[str, Any]:
+    """The values of `fields`, columns of no struct, in a `file` that `write_row` wrote and that ends with `footer`.
+
+    A page is not interpreted but compared with what `write_row` puts there, so that none of its numbers is believed.
+    Raises `ValueError` for any other file and for values of more than 64 KiB, and whatever `file` raises.
+    """
+    columns = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
+    return {field.name: _read_value(file, footer, columns.get(field.name), _Leaf((field,))) for field in fields}
+
+
+def _read_value(file: BinaryIO, footer: pq.FileMetaData, column: int | None, leaf: "_Leaf") -> Any:
+    name = leaf.fields[0].name
+    if column is None or (footer.num_rows, footer.num_row_groups) != (1, 1):
+        raise ValueError(f"does not hold one row with {name}")
+    chunk = footer.row_group(0).column(column)
+    size = chunk.total_compressed_size
+    if not (0 < size <= _LARGEST_READ and chunk.data_page_offset >= 0):
+        raise ValueError(f"{name} takes {size} bytes, where at most {_LARGEST_READ} are read")
+    file.seek(chunk.data_page_offset)
+    content = file.read(size)
+    if leaf.nullable and content == _page_start(0, b"", 0):
+        return None
+    is_text, level = leaf.storage.type == _FORMAT.Type.BYTE_ARRAY, 1 if leaf.nullable else None
+    least = size - len(_page_start(size, bytes(_LENGTH.size * is_text), level))
+    for length in range(
+        max(0, least), least + 3
+    ):  # of the page's size, which is twice there, a smaller one has fewer bytes
+        before = _page_start(length, _LENGTH.pack(length) if is_text else b"", level)
+        if len(before) + length == size and content.startswith(before):
+            return leaf.storage.value(content[len(before) :])
+    raise ValueError(f"{name} is not stored as it should be")
 
 
 def value_digests(path: Path, sizes: Mapping[str, int]) -> dict[str, str]:
@@ -189,15 +230,32 @@ class _Leaf:
 
 @dataclass(frozen=True)
 class _Storage:
-    """How values of an Arrow type are stored: `type` and annotations in the schema, `plain` their bytes."""
+    """How values of an Arrow type are stored: `type` and annotations in the schema, `plain` their bytes, and back.
+
+    `value` raises `ValueError` for other bytes.
+    """
 
     type: int
     annotations: Mapping[str, Any]
     plain: Callable[[Any], bytes]
+    value: Callable[[bytes], Any]
 
 
 def _sign_extended(value: int) -> bytes:
     return struct.pack("<hh", value, -(value < 0))  # unlike "<i" it refuses what is no int16
+
+
+def _int16(plain: bytes) -> int:
+    value = int.from_bytes(plain, "little", signed=True)
+    if len(plain) != 4 or not -(2**15) <= value < 2**15:
+        raise ValueError("a whole number is not of 16 bits")
+    return value
+
+
+def _float64(plain: bytes) -> float:
+    if len(plain) != 8:
+        raise ValueError("a number is not of 64 bits")
+    return float(struct.unpack("<d", plain)[0])
 
 
 _UTF8 = {
@@ -209,10 +267,10 @@ _INT_16 = {
     "logicalType": _FORMAT.LogicalType(INTEGER=_FORMAT.IntType(bitWidth=16, isSigned=True)),
 }
 _STORAGES = {
-    pa.string(): _Storage(_FORMAT.Type.BYTE_ARRAY, _UTF8, str.encode),
-    pa.binary(): _Storage(_FORMAT.Type.BYTE_ARRAY, {}, lambda value: b"".join([value])),
-    pa.int16(): _Storage(_FORMAT.Type.INT32, _INT_16, _sign_extended),
-    pa.float64(): _Storage(_FORMAT.Type.DOUBLE, {}, struct.Struct("<d").pack),
+    pa.string(): _Storage(_FORMAT.Type.BYTE_ARRAY, _UTF8, str.encode, bytes.decode),
+    pa.binary(): _Storage(_FORMAT.Type.BYTE_ARRAY, {}, lambda value: b"".join([value]), bytes),
+    pa.int16(): _Storage(_FORMAT.Type.INT32, _INT_16, _sign_extended, _int16),
+    pa.float64(): _Storage(_FORMAT.Type.DOUBLE, {}, struct.Struct("<d").pack, _float64),
 }
 
 

@@ -3,11 +3,12 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from isles_assets.lib.findings import Finding, Materialize, Mend
-from isles_assets.reading.nifti import DigestingReader, NiftiError, See, inspect, voxel_ml
+from isles_assets.reading.nifti import DigestingReader, Inspection, NiftiError, See, inspect, voxel_ml
+from isles_assets.reading.tree import mtime_ns
 from isles_assets.release.volumes import Volume
 from isles_assets.tables import TAKE_STOCK
 from isles_assets.tables.manifest import ManifestRow, VolumeEntry
@@ -17,15 +18,19 @@ _RESTORE = "restore the file from the release archive, then materialize this sub
 
 @dataclass(frozen=True)
 class Voxels:
-    """What decoding a volume showed: NaN and infinite voxels, and of a mask its labels other than 0.
+    """What decoding a volume showed: NaN and infinite voxels, and of a mask what it marks.
 
-    `marked` is the number of voxels that the mask marks and `marked_ml` their volume in millilitres.
+    `marked` is the number of voxels that are not 0, `marked_ml` their volume in millilitres, None where the affine
+    cannot be used. `labels` are their distinct whole numbers, the first ones if there are `more_labels`; `no_labels`
+    says in words which other values they have.
     """
 
     non_finite: int
     marked: int
-    marked_ml: float
+    marked_ml: float | None
     labels: list[int]
+    more_labels: bool
+    no_labels: str
 
     @property
     def empty(self) -> bool:
@@ -34,13 +39,22 @@ class Voxels:
 
 @dataclass(frozen=True)
 class Source:
-    """A volume as it was read: `path` in the tree, `size` (bytes), `mtime_ns`, digest; `voxels` if it was decoded."""
+    """A volume as it was read: `path` in the tree, `size` (bytes), `mtime_ns`, digest; `voxels` if it was decoded.
+
+    The others are known only then: `surplus` counts the bytes after the last voxel, `trailing` those after the end of
+    the gzip stream, `garbage` those of them from the first that is not zero, at which the datasets library stops, and
+    `text` is the free text that the manifest does not have, as {field, text}.
+    """
 
     path: str
     size: int
     mtime_ns: int
     sha256: str
     voxels: Voxels | None
+    surplus: int = 0
+    trailing: int = 0
+    garbage: int = 0
+    text: tuple[dict[str, str], ...] = ()
 
     def is_still(self, entry: VolumeEntry | None) -> bool:
         """Whether the manifest's `entry` is of the same bytes: by digest if it has one, else by time."""
@@ -76,7 +90,7 @@ def check_entry(root: Path, row: ManifestRow, volume: Volume) -> None:
         status = (root / entry.path).stat()
     except OSError as error:
         raise UnfitError.of(row, volume, f"cannot be read: {error.strerror}") from error
-    if (status.st_size, status.st_mtime_ns) != (entry.size, entry.mtime_ns):
+    if (status.st_size, mtime_ns(status)) != (entry.size, entry.mtime_ns):
         raise UnfitError.of(row, volume, "has changed since the manifest was made", Materialize(TAKE_STOCK))
     if entry.fault:
         raise UnfitError.of(row, volume, entry.fault)
@@ -96,19 +110,25 @@ def read_source(
     Raises `UnfitError` unless it is what the manifest says. Only then was what `sink` and `see` got sound.
     """
     entry = row.entry(volume.column)
-    voxels = None
+    seen = None
     try:
         with DigestingReader(root / entry.path, sink) as file:
             if decode:
                 seen = inspect(file, volume.content, see)
-                header = seen.header
-                marked_ml = round(seen.marked * voxel_ml(header.affine), 6)
-                voxels = Voxels(seen.non_finite, seen.marked, marked_ml, list(seen.labels))
-                if (header.shape, header.affine, header.dtype) != (entry.shape, entry.affine, entry.dtype):
+                if not entry.is_of(seen.header):
                     raise NiftiError("is on another grid than the manifest says, though its size and time are the same")
             file.drain()
     except NiftiError as error:
         raise UnfitError.of(row, volume, str(error)) from error
     if file.size != entry.size or (entry.sha256 and file.sha256 != entry.sha256):
         raise UnfitError.of(row, volume, "has changed since the manifest was made", Materialize(TAKE_STOCK))
-    return Source(entry.path, file.size, entry.mtime_ns, file.sha256, voxels)
+    source = Source(entry.path, file.size, entry.mtime_ns, file.sha256, None)
+    return _decoded(source, seen) if seen else source
+
+
+def _decoded(source: Source, seen: Inspection) -> Source:
+    """`source` with what decoding it showed."""
+    ml = None if seen.header.transform else round(seen.marked * voxel_ml(seen.header.affine), 6)
+    voxels = Voxels(seen.non_finite, seen.marked, ml, list(seen.labels), seen.more_labels, seen.no_labels)
+    text = tuple({"field": field, "text": text} for field, text in seen.text)
+    return replace(source, voxels=voxels, surplus=seen.surplus, trailing=seen.trailing, garbage=seen.garbage, text=text)

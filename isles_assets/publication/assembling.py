@@ -8,16 +8,19 @@ from isles_assets.products.features import annotated_schema
 from isles_assets.products.product import PublicationFile
 from isles_assets.publication.card import render_card
 from isles_assets.publication.publication import Made, Publication
+from isles_assets.publication.waivers import NOTHING_FOUND, Judgement
 from isles_assets.tables.folder import DataFolder
 
 
-def assemble(dataset: Dataset, folder: DataFolder, repo: str, made: Made) -> Publication:
-    """The publication of what is `made` of some subjects, with all that describes it.
+def assemble(
+    dataset: Dataset, folder: DataFolder, repo: str, made: Made, judgement: Judgement = NOTHING_FOUND
+) -> Publication:
+    """The publication of what is `made` of some subjects, with all that describes it and the `judgement` on it.
 
     Reads no volume. What a product joins of all subjects is written to the data folder, unless it is there.
     """
     schemas = {config.name: annotated_schema(config) for config in dataset.configs}
     files = [file for p in dataset.products for file in p.files(folder, made[p.name], schemas)]
-    described = Publication(repo, dataset, made, tuple(files))
+    described = Publication(repo, dataset, made, tuple(files), judgement)
     card = PublicationFile.of_bytes(CARD, render_card(described).encode())
     return replace(described, files=(*described.files, card))

@@ -13,16 +13,19 @@ from huggingface_hub import DatasetCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import isles_assets
-from isles_assets.lib.markdown import markdown_table
+from isles_assets.lib.findings import Finding, name_some
+from isles_assets.lib.markdown import escaped, markdown_table
 from isles_assets.products.config import SPLIT, Config
 from isles_assets.products.features import features
 from isles_assets.publication.publication import Contents, Publication
+from isles_assets.publication.waivers import Judgement
 from isles_assets.release.clinical import Kind, Known
+from isles_assets.release.problems import problem_of
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Content, Grid
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
-CODE_VERSION = 3
+CODE_VERSION = 4
 """To be raised when the same products are to have another card."""
 
 Rows = Sequence[tuple[object, ...]]
@@ -91,6 +94,8 @@ def _text(publication: Publication) -> str:
         volumes=_volumes(release),
         maps=", ".join(f"`{volume.column}`" for volume in release.volumes if volume.content is Content.MAP),
         variables=_variables(release),
+        oddities=_oddities(publication),
+        odd=_odd(publication.judgement),
         follow_up=" and ".join(part for part in (", ".join(columns[:-1]), *columns[-1:]) if part),
         provenance=_provenance(publication),
     )
@@ -127,6 +132,32 @@ def _variables(release: Release) -> Rows:
             f"{variable.description}{' (minutes)' if variable.kind is Kind.MINUTES else ''}",
         )
         for variable in release.variables
+    ]
+
+
+def _oddities(publication: Publication) -> Rows:
+    """What is known of the published subjects and cannot be computed: which subjects, and what."""
+    return [
+        (", ".join(subjects), oddity.text)
+        for oddity in publication.dataset.release.oddities
+        if (subjects := [subject for subject in oddity.subjects if subject in publication.subjects])
+    ]
+
+
+def _odd(judgement: Judgement) -> Rows:
+    """A line for each kind of problem and its waiver: how often, of which subjects, and why it is published.
+
+    No text of the release is in it, and of a waiver only its reason.
+    """
+    kinds: dict[tuple[str, str], list[Finding]] = {}
+    for finding, reason in [
+        *((finding, waiver.reason) for finding, waiver in judgement.waived),
+        *((finding, "") for finding in judgement.notes),
+    ]:
+        kinds.setdefault((finding.code, reason), []).append(finding)
+    return [
+        (problem_of(code).meaning, len(found), name_some(sorted({f.subject for f in found} - {""})), escaped(reason))
+        for (code, reason), found in kinds.items()
     ]
 
 

@@ -4,14 +4,16 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from isles_assets.lib.findings import Finding, Materialize, Refusal, fatal, found, name_some
+from isles_assets.lib.findings import Finding, Materialize, Refusal, found, name_some
 from isles_assets.products.building import State, read_sidecars, state_of
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.shard.product import Shard
 from isles_assets.products.sidecar import Sidecar
 from isles_assets.publication.assembling import assemble
-from isles_assets.publication.properties import Evidence, properties_of
+from isles_assets.publication.evidence import Evidence
+from isles_assets.publication.judging import judge_recorded, stopping
 from isles_assets.publication.publication import Publication
+from isles_assets.publication.waivers import how_to_waive
 from isles_assets.reading.workbooks import read_clinical_rows
 from isles_assets.tables import TAKE_STOCK
 from isles_assets.tables.clinical import clinical_table, clinical_values
@@ -25,19 +27,18 @@ _FEW = 10
 def publication_of(dataset: Dataset, root: Path, folder: DataFolder, repo: str) -> Publication:
     """The publication of all subjects of the release from what is made of them.
 
-    Raises `Refusal` if a blocking property does not hold of the tree as it is now, if a table is out of date, or
-    if a product of any subject is missing or stale. No volume is read.
+    Raises `Refusal` if anything stops publication that no waiver covers, in the tree as it is now or in what was found
+    before, if a table is out of date, or if a product of any subject is missing or stale. No volume is read.
     """
     evidence = Evidence(root, folder, fresh_tree=True)
-    blocking = [prop for prop in properties_of(dataset.release) if prop.blocking]
-    broken = list(dict.fromkeys(finding for prop in blocking for finding in fatal(found(partial(prop.find, evidence)))))
-    broken = broken or found(partial(_out_of_date, evidence))
+    broken = stopping(evidence) or found(partial(_out_of_date, evidence))
     made, reasons, unfit = _made(dataset, evidence)
     if broken:
-        reasons.insert(0, f"{len(broken)} problems in the tree and its tables")
+        reasons.insert(0, f"{len(broken)} problems in the release and its tables")
     if reasons:
-        raise Refusal(f"Not published: {'; '.join(reasons)}.", [*broken, *unfit])
-    return assemble(dataset, folder, repo, made)
+        how = how_to_waive(dataset.release, broken, folder.waivers)
+        raise Refusal(f"Not published: {'; '.join(reasons)}.", [*broken, *unfit], how)
+    return assemble(dataset, folder, repo, made, judge_recorded(evidence))
 
 
 def recorded_publication(dataset: Dataset, folder: DataFolder, repo: str) -> Publication:
@@ -45,10 +46,11 @@ def recorded_publication(dataset: Dataset, folder: DataFolder, repo: str) -> Pub
 
     Raises `Refusal` if a product of any subject is missing or stale.
     """
-    made, reasons, unfit = _made(dataset, Evidence(Path(), folder))
+    evidence = Evidence(Path(), folder)
+    made, reasons, unfit = _made(dataset, evidence)
     if reasons:
         raise Refusal(f"{'; '.join(reasons)}.", unfit)
-    return assemble(dataset, folder, repo, made)
+    return assemble(dataset, folder, repo, made, judge_recorded(evidence))
 
 
 def keep_release_from_sample(folder: DataFolder) -> None:
@@ -71,7 +73,7 @@ def _out_of_date(evidence: Evidence) -> Iterator[Finding]:
     """Tables that no longer say what the tree holds."""
     release, mend = evidence.release, Materialize(TAKE_STOCK)
     recorded = Evidence(evidence.root, evidence.folder).inventory
-    for path in sorted(recorded.keys() | evidence.inventory.keys()):
+    for path in release.expected_paths():
         if evidence.inventory.get(path) != recorded.get(path):
             subject = release.subject_of(path)
             yield Finding("has changed since raw_tree was materialized", mend, path, subject)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import PublicationFile
 from isles_assets.products.sidecar import Sidecar
+from isles_assets.publication.waivers import NOTHING_FOUND, Judgement
 
 Made = Mapping[str, Mapping[str, Sidecar]]
 """What is made of each subject: sidecars by product and subject."""
@@ -24,12 +25,16 @@ class Contents:
 
 @dataclass(frozen=True)
 class Publication:
-    """What the repo shall hold: the products `made` of the same subjects, and what describes them."""
+    """What the repo shall hold: the products `made` of the same subjects, and what describes them.
+
+    `judgement` is on what was found in them: it is told on the card.
+    """
 
     repo: str
     dataset: Dataset
     made: Made
     files: tuple[PublicationFile, ...]
+    judgement: Judgement = NOTHING_FOUND
 
     @property
     def sidecars(self) -> list[Sidecar]:

@@ -1,35 +1,52 @@
-"""Reading NIfTI files: the header alone, or the whole file once, with everything it must satisfy.
+"""Reading NIfTI files: the header alone, or the whole file once.
 
 All streams: memory is a few MB whatever the volume. Intensities are never converted; only masks are scaled, by
-the header's slope and intercept, because their stored integers need not be 0 and 1.
+the header's slope and intercept, because their stored integers need not be 0 and 1. What can be read is read, and what
+is odd in it noted; what that means for a release is said elsewhere.
 """
 
-import gzip
 import hashlib
 import io
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import prod
+from itertools import chain, product
+from math import inf, prod
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
-from isal import igzip, isal_zlib
-from nibabel.nifti1 import Nifti1Extension, Nifti1Extensions
+from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
+from numpy.typing import ArrayLike, NDArray
 
+from isles_assets.reading.gunzip import MAGIC, Gunzip, GzipError, Member
+from isles_assets.reading.text import Excerpt, TextSeeker, printable
 from isles_assets.release.volumes import Content
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
+_PIECE, _HEADER_PIECE = 1 << 18, 1 << 14
 _FARTHEST_DATA = 1 << 26
-_MASK_TOLERANCE = 1e-3
+_LABEL_TOLERANCE = 1e-3
+_NO_LABELS = (
+    "fractions",
+    "negative numbers",
+    "very large numbers",
+    "complex numbers",
+    "values that are NaN or infinite",
+)
+_FEW_VALUES = 16
+_LARGEST_LABEL = np.iinfo(np.int32).max
+_FLAT = 1e-3  # of the volume of a box with the same edges: rounding leaves less
+_SMALLEST_EXTENSION, _MOST_TEXTS = 16, 50
 _TEXT_FIELDS = ("data_type", "db_name", "descrip", "aux_file", "intent_name")
-_ISAL_ERROR = cast(type[Exception], isal_zlib.error)
 # An OverflowError is that of a data offset at infinity.
-_BROKEN = (EOFError, gzip.BadGzipFile, _ISAL_ERROR, HeaderDataError, WrapStructError, ValueError, OverflowError)
+_INVALID = (HeaderDataError, WrapStructError, ValueError, OverflowError)
+
+MOST_LABELS = 256
+"""So many labels of a mask are listed; an image in its place has thousands."""
 
 SYNTHETIC_MARK = "SYNTHETIC isles-assets sample"
 """Begins `descrip` of every NIfTI file of the sample, so that no reader mistakes it for a release."""
@@ -41,20 +58,28 @@ class NiftiError(Exception):
 
 @dataclass(frozen=True)
 class Header:
-    """What a header says: `shape` in voxels, `spacing` in mm, `affine` 4 x 4 row by row in mm (voxel to RAS+).
+    """What a header says: `shape` in voxels, `affine` 4 x 4 row by row in mm (voxel to RAS+).
 
-    `dtype` is the stored type's numpy name, `text` every free-text field and extension that is not empty as
-    (field, text), `data_offset` the position of the first voxel in the uncompressed file.
+    `spacing` is that of the affine in mm, None if that is not finite, and `pixdim` the three voxel sizes in mm that
+    are stored beside it. `transform` says why the affine cannot be used, None if it can. `qform_mm` is how far a corner
+    of the volume is at most from where the qform has it, None unless qform and sform are both set and the affine can be
+    used; infinite where the qform cannot. `dtype` is the stored type's numpy name. `gzip_name` is the file name in the
+    gzip header, None if it is the file's own. `text` is all free text before the first voxel that is not empty, as
+    (field, text). `data_offset` is the position of the first voxel in the uncompressed file.
     """
 
     shape: tuple[int, ...]
-    spacing: tuple[float, ...]
+    spacing: tuple[float, ...] | None
+    pixdim: tuple[float, ...]
     affine: tuple[float, ...]
+    transform: str | None
+    qform_mm: float | None
     dtype: str
     slope: float
     intercept: float
     qform_code: int
     sform_code: int
+    gzip_name: str | None
     text: tuple[tuple[str, str], ...]
     data_offset: int
 
@@ -64,23 +89,46 @@ class Header:
         return prod(self.shape[3:])
 
 
-def voxel_ml(affine: tuple[float, ...]) -> float:
+def is_numeric(dtype: str) -> bool:
+    """Whether voxels of the numpy type `dtype` are numbers; colours are none."""
+    return np.dtype(dtype).kind in "iufc"
+
+
+def voxel_ml(affine: Sequence[float]) -> float:
     """Volume in millilitres of a voxel under `affine`, 16 numbers row by row in mm."""
     return float(abs(np.linalg.det(np.reshape(affine, (4, 4))[:3, :3]))) / 1000
+
+
+def displacement(affine: ArrayLike, other: ArrayLike, shape: Sequence[int]) -> float:
+    """The greatest distance in mm between the places where two affines have a corner of a volume of this `shape`."""
+    corners = np.array(list(product(*((-0.5, size - 0.5) for size in (*shape, 1, 1, 1)[:3]), (1,))))
+    difference = np.reshape(affine, (4, 4)) - np.reshape(other, (4, 4))
+    return float(np.linalg.norm((corners @ difference.T)[:, :3], axis=1).max())
 
 
 @dataclass(frozen=True)
 class Inspection:
     """What decoding a whole file showed.
 
-    `non_finite` counts NaN and infinite voxels. `labels` are the distinct values of a mask other than 0 and `marked`
-    the number of voxels holding one; both are empty for other contents.
+    `non_finite` counts NaN and infinite voxels. The others of the first five are of masks, after scaling: `marked`
+    counts the voxels that are not 0, `labels` are the distinct whole numbers from 1, and at most `MOST_LABELS` of them
+    if there are `more_labels`; `no_labels` says in words which values are none of these, empty for no such.
+
+    `surplus` counts the bytes after the last voxel, `trailing` those after the end of the gzip stream, and `garbage`
+    those of them from the first that is not zero: at it the datasets library stops. `text` is what can be read in any
+    of these or in the headers of later gzip members, as (field, text).
     """
 
     header: Header
     non_finite: int
     marked: int
     labels: tuple[int, ...]
+    more_labels: bool
+    no_labels: str
+    surplus: int
+    trailing: int
+    garbage: int
+    text: tuple[tuple[str, str], ...]
 
 
 See = Callable[[Header, int, np.ndarray], None]
@@ -92,11 +140,11 @@ They are a flat array of the stored type, before slope and intercept, and last o
 
 def read_header(path: Path) -> Header:
     """The header of a `.nii.gz` file, by its first kilobytes alone. Raises `NiftiError` if they hold no sound one."""
-    try:
-        with DigestingReader(path) as file:
-            return _parse(_decompressed(file))
-    except _BROKEN as error:
-        raise NiftiError(_reason(error)) from error
+    with DigestingReader(path) as file:
+        try:
+            return _header(_gunzip(file, _HEADER_PIECE))
+        except GzipError as error:
+            raise NiftiError(str(error)) from error
 
 
 class DigestingReader(io.RawIOBase):
@@ -108,6 +156,7 @@ class DigestingReader(io.RawIOBase):
     def __init__(self, path: Path, sink: Callable[[memoryview], None] = lambda piece: None):
         try:
             self._file = path.open("rb", buffering=0)
+            self.name = path.name
         except OSError as error:
             super().close()  # else the finalizer would close a file that was never opened
             raise NiftiError(f"cannot be read: {error.strerror}") from error
@@ -145,125 +194,228 @@ class DigestingReader(io.RawIOBase):
 
 
 def inspect(file: BinaryIO | DigestingReader, content: Content, see: See = lambda *voxels: None) -> Inspection:
-    """Decode a `.nii.gz` file from start to end: gzip CRC and length, data length, and the voxels' validity.
+    """Decode a `.nii.gz` file from start to end: gzip CRC and length, data length, and what the voxels hold.
 
     `see` is shown the voxels on the way; what it saw is of a sound file only once `inspect` has returned.
 
-    Raises `NiftiError` for a damaged file, for data longer or shorter than the header says, for a binary mask
-    holding anything but 0 and 1 after scaling, and for a label mask holding a fraction or a negative number.
+    Raises `NiftiError` for a damaged file, and for data shorter than the header says. Whatever else the voxels or the
+    end of the file hold is noted.
     """
-    seen, non_finite, marked = 0, 0, Counter[int]()
+    seen, non_finite, marks = 0, 0, _Marks()
     try:
-        stream = _decompressed(file)
-        header = _parse(stream)
+        stream = _gunzip(file, _PIECE)
+        header = _header(stream)
         for chunk in _data(stream, header):
             stored = np.frombuffer(chunk, header.dtype)
             if stored.dtype.kind in "fc":
                 non_finite += stored.size - int(np.count_nonzero(np.isfinite(stored)))
-            if content in (Content.MASK, Content.LABELS):
-                marked.update(_marked(header, content, stored))
+            if content in (Content.MASK, Content.LABELS) and is_numeric(header.dtype):
+                marks.add(header, stored)
             see(header, seen, stored)
             seen += stored.size
-    except _BROKEN as error:
-        raise NiftiError(_reason(error)) from error
-    return Inspection(header, non_finite, marked.total(), tuple(sorted(marked)))
+        surplus, text = _surplus(stream)
+    except GzipError as error:
+        raise NiftiError(str(error)) from error
+    return Inspection(
+        header=header,
+        non_finite=non_finite,
+        marked=marks.marked,
+        labels=tuple(sorted(marks.labels)),
+        more_labels=marks.more,
+        no_labels=marks.others(),
+        surplus=surplus,
+        trailing=stream.trailing,
+        garbage=stream.garbage,
+        text=(*text, *stream.text()),
+    )
 
 
-def _marked(header: Header, content: Content, stored: np.ndarray) -> dict[int, int]:
-    """How many voxels of a mask hold each label other than 0."""
-    marked: dict[int, int] = {}
-    for value in np.unique(stored) if stored.any() else stored[:1]:
-        scaled = float(value) * header.slope + header.intercept
-        label = round(scaled) if np.isfinite(scaled) else -1
-        if abs(scaled - label) > _MASK_TOLERANCE or label < 0 or (content is Content.MASK and label > 1):
-            wanted = "0 and 1" if content is Content.MASK else "whole numbers from 0"
-            raise NiftiError(f"holds {scaled:g} after scaling where a {content} holds {wanted}")
-        if label:
-            marked[label] = marked.get(label, 0) + int(np.count_nonzero(stored == value))
-    return marked
+class _Marks:
+    """What the voxels of a mask hold, gathered piece by piece."""
+
+    def __init__(self) -> None:
+        self.marked, self.more, self._many = 0, False, False
+        self.labels: set[int] = set()
+        self._others: set[str] = set()
+
+    def add(self, header: Header, stored: np.ndarray) -> None:
+        if not (stored.any() or header.intercept):
+            return
+        values = stored if self._many else np.unique(stored)
+        self._many |= len(values) > MOST_LABELS
+        few = len(values) <= _FEW_VALUES and (values == values).all()  # NaN is not equal to itself
+        if not few:
+            values = stored
+        with np.errstate(all="ignore"):
+            scaled = values.astype(np.complex128 if values.dtype.kind == "c" else np.float64)
+            scaled = scaled * header.slope + header.intercept
+            marking = ~(np.abs(scaled) <= _LABEL_TOLERANCE)
+        counts = (np.count_nonzero(stored == value) for value in values[marking]) if few else [marking.sum()]
+        self.marked += int(sum(counts))
+        scaled = scaled[marking]
+        finite = np.isfinite(scaled)
+        is_real = np.abs(scaled.imag) <= _LABEL_TOLERANCE
+        real = scaled[finite & is_real].real
+        whole = np.rint(real)
+        is_whole, is_large = np.abs(real - whole) <= _LABEL_TOLERANCE, whole > _LARGEST_LABEL
+        others = (~is_whole & (real > 0), real < 0, is_large, finite & ~is_real, ~finite)
+        self._others.update(kind for kind, which in zip(_NO_LABELS, others, strict=True) if which.any())
+        if not self.more:
+            self.labels.update(map(int, np.unique(whole[is_whole & ~is_large & (whole > 0)])))
+            if len(self.labels) > MOST_LABELS:
+                self.labels, self.more = set(sorted(self.labels)[:MOST_LABELS]), True
+
+    def others(self) -> str:
+        """The kinds of values that are no labels, in words."""
+        *most, last = [kind for kind in _NO_LABELS if kind in self._others] or [""]
+        return f"{', '.join(most)} and {last}" if most else last
 
 
-def _decompressed(file: BinaryIO | DigestingReader) -> BinaryIO:
-    return cast(BinaryIO, igzip.IGzipFile(fileobj=file, mode="rb"))
+def _gunzip(file: BinaryIO | DigestingReader, piece: int) -> Gunzip:
+    return Gunzip(cast(BinaryIO, file), Path(str(getattr(file, "name", ""))).name, piece)
 
 
-def _parse(stream: BinaryIO) -> Header:
-    start = stream.read(4)
+def _header(stream: Gunzip) -> Header:
+    try:
+        return _parse(stream)
+    except _INVALID as error:
+        raise NiftiError(f"has an invalid NIfTI header: {error}") from error
+
+
+def _parse(stream: Gunzip) -> Header:
+    start = _read(stream, 4)
+    if start.startswith(MAGIC):
+        raise NiftiError("is compressed twice: it is a gzip file in a gzip file")
     if start in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c"):
         raise NiftiError("is NIfTI-2, which the datasets library cannot decode")
-    block = start + stream.read(348)
+    block = start + _read(stream, 348)
     if len(block) < 352:
         raise NiftiError(f"ends after {len(block)} bytes, inside the NIfTI header")
-    header = nib.Nifti1Header.from_fileobj(io.BytesIO(block[:348]))
+    header = nib.Nifti1Header(block[:348])
     if bytes(header["magic"])[:3] != b"n+1":
         raise NiftiError("is not a NIfTI-1 file: the header's magic is missing")
     offset = int(header["vox_offset"])
     if not len(block) <= offset <= _FARTHEST_DATA:
         raise NiftiError(f"says that its data starts at byte {offset}, which cannot be")
-    rest = stream.read(offset - len(block))
+    rest = _read(stream, offset - len(block))
     if len(rest) < offset - len(block):
         raise NiftiError("ends before its data starts")
-    swapped = header.endianness == ">"
-    extensions = Nifti1Extensions.from_fileobj(io.BytesIO(rest), len(rest), swapped) if block[348] else ()
-    slope, intercept = header.get_slope_inter()
-    dtype = header.get_data_dtype()
-    if dtype.fields is not None or dtype.kind not in "iufc":
-        raise NiftiError(f"stores voxels of type {dtype}, which is not numeric")
     shape = tuple(map(int, header.get_data_shape()))
     if not shape or min(shape) < 1:
         raise NiftiError(f"has shape {shape}")
-    affine, spacing = header.get_best_affine(), header.get_zooms()[:3]
-    if not (np.isfinite(affine).all() and np.isfinite(spacing).all()):
-        raise NiftiError("has an affine or spacing that is not finite")
+    slope, intercept = header.get_slope_inter()
+    affine = header.get_best_affine()
+    transform = _flaw(affine)
     return Header(
         shape=shape,
-        spacing=tuple(map(float, spacing)),
+        spacing=tuple(map(float, voxel_sizes(affine))) if np.isfinite(affine).all() else None,
+        pixdim=tuple(map(float, nib.Nifti1Header(block[:348], check=False)["pixdim"][1:4])),
         affine=tuple(map(float, affine.ravel())),
-        dtype=dtype.str,
+        transform=transform,
+        qform_mm=None if transform else _qform_mm(header, affine, shape),
+        dtype=header.get_data_dtype().str,
         slope=1.0 if slope is None else float(slope),
         intercept=0.0 if intercept is None else float(intercept),
         qform_code=int(header["qform_code"]),
         sform_code=int(header["sform_code"]),
-        text=tuple(_text(header, extensions)),
+        gzip_name=printable(stream.first.name) or None,
+        text=tuple(_text(header, stream.first, block, rest)),
         data_offset=offset,
     )
 
 
-def _text(header: nib.Nifti1Header, extensions: Iterable[Nifti1Extension]) -> Iterator[tuple[str, str]]:
-    for field in _TEXT_FIELDS:
-        if text := _printable(bytes(header[field])):
-            yield field, text
-    for extension in extensions:
-        yield f"extension {extension.get_code()}", _printable(extension.content)
+def _flaw(affine: NDArray[np.float64]) -> str | None:
+    """Why an affine cannot be used, if so; to follow "has an affine that"."""
+    if not np.isfinite(affine).all():
+        return "is not finite"
+    linear = affine[:3, :3]
+    if not linear.any():
+        return "is zero: it puts every voxel at one point"
+    lengths = np.linalg.norm(linear, axis=0)
+    if not lengths.all() or abs(np.linalg.det(linear / lengths)) < _FLAT:
+        return "is flat: it puts all voxels on a plane or a line"
+    return None
 
 
-def _printable(raw: bytes) -> str:
-    return raw.strip(b"\0 \r\n\t").decode("latin-1").encode("unicode_escape").decode("ascii")
+def _qform_mm(header: nib.Nifti1Header, affine: NDArray[np.float64], shape: tuple[int, ...]) -> float | None:
+    """How far the qform is from the sform, as `Header` has it."""
+    if not (header["qform_code"] and header["sform_code"]):
+        return None
+    try:
+        qform = header.get_qform()
+    except (HeaderDataError, ValueError):  # no rotation
+        return inf
+    return inf if _flaw(qform) else displacement(affine, qform, shape)
 
 
-def _data(stream: BinaryIO, header: Header) -> Iterator[memoryview]:
-    """The voxels in order, in pieces of whole voxels; checks that there are as many as the header says."""
-    left = prod(header.shape) * np.dtype(header.dtype).itemsize
-    buffer = memoryview(bytearray(min(_CHUNK, left)))
+def _text(header: nib.Nifti1Header, member: Member, block: bytes, rest: bytes) -> Iterator[tuple[str, str]]:
+    """All text that is not empty. So many extensions that no tool writes them are one."""
+    found, further = 0, Excerpt()
+    places = chain(
+        ((field, bytes(header[field])) for field in _TEXT_FIELDS),
+        (("gzip comment", member.comment), ("gzip extra field", member.extra)),
+        _before_voxels(block, rest, header.endianness),
+    )
+    for place, raw in places:
+        if found >= _MOST_TEXTS:
+            further.add(raw)
+        elif text := printable(raw):
+            found += 1
+            yield place, text
+    if text := str(further):
+        yield "further bytes before the first voxel", text
+
+
+def _before_voxels(block: bytes, rest: bytes, order: str) -> Iterator[tuple[str, bytes]]:
+    """The extensions in `rest`, what comes before the voxels, as nibabel finds them, and then the other bytes there.
+
+    `block` is the header and the four bytes after it, the first of which says whether there are extensions. Raises
+    `NiftiError` for extensions at which nibabel stops.
+    """
+    at, flag = 0, block[348]
+    while len(rest) - at >= _SMALLEST_EXTENSION:
+        size, code = struct.unpack_from(f"{order}ii", rest, at)
+        if not 8 <= size <= len(rest) - at:
+            if flag:
+                raise NiftiError(f"has an invalid NIfTI header: an extension says that it is {size} bytes long")
+            break
+        yield f"extension {code}{'' if flag else ' behind a flag that says there is none'}", rest[at + 8 : at + size]
+        at += size
+    yield "bytes before the first voxel", block[349:] + rest[at:]
+
+
+def _read(stream: Gunzip, count: int) -> bytes:
+    """The next `count` bytes, or what is left."""
+    data = bytearray()
+    while len(data) < count and (piece := stream.read(count - len(data))):
+        data += piece
+    return bytes(data)
+
+
+def _data(stream: Gunzip, header: Header) -> Iterator[memoryview]:
+    """The voxels in order, in pieces of whole voxels; raises `NiftiError` if there are fewer than the header says."""
+    itemsize = np.dtype(header.dtype).itemsize
+    left = prod(header.shape) * itemsize
+    buffer = memoryview(bytearray(min(_CHUNK // itemsize * itemsize, left)))
     while left:
         piece = buffer[: min(len(buffer), left)]
         filled = 0
         while filled < len(piece):
-            count = stream.readinto(piece[filled:])  # type: ignore[attr-defined]
-            if not count:
+            data = stream.read(len(piece) - filled)
+            if not data:
                 raise NiftiError(f"ends {left - filled} bytes before the end of the data that its header promises")
-            filled += count
+            piece[filled : filled + len(data)] = data
+            filled += len(data)
         yield piece
         left -= filled
-    if stream.read(1):
-        raise NiftiError("holds more data than its header promises")
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, NiftiError):
-        return str(error)
-    if isinstance(error, EOFError):
-        return "is cut short: the gzip stream has no end"
-    if isinstance(error, gzip.BadGzipFile | _ISAL_ERROR):
-        return f"is not a sound gzip file: {error}"
-    return f"has an invalid NIfTI header: {error}"
+def _surplus(stream: Gunzip) -> tuple[int, list[tuple[str, str]]]:
+    """How many bytes follow the last voxel, and the text in them; the stream is read to its end."""
+    count, seeker = 0, TextSeeker()
+    while data := stream.read(_CHUNK):
+        count += len(data)
+        if data.strip(b"\0"):
+            seeker.feed(data)
+    text = seeker.end()
+    return count, [("end of the file, after its last voxel,", text)] if text else []

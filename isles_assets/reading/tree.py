@@ -1,35 +1,46 @@
 """The release's file tree: where its root is, and which files it holds.
 
-Which files it should hold is in `release`; what is wrong with those that it holds is said in `publication.properties`.
+Which files it should hold is in `release`, what their names mean in `names`; what is wrong with those that it holds is
+said in `publication.properties`.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from isles_assets.lib.findings import Refusal
+from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.release.release import Release
 
-_UNLISTED, _MEND_RIGHTS = "cannot be listed with the rights of this process", "grant read and search rights"
+_INT64 = 2**63
 
 
 class Fault(StrEnum):
-    """What keeps a file from being used."""
+    """What keeps something in the tree from being used as a file, or as a folder of files."""
 
     BROKEN_LINK = "is a symlink to nothing"
     LEAVES_TREE = "is a symlink that leaves the tree"
     LINKED_FOLDER = "is a symlink to a folder"
     UNREADABLE = "cannot be read with the rights of this process"
     NOT_A_FILE = "is not a regular file"
+    FOLDER = "is a folder"
+    EMPTY_FOLDER = "is an empty folder"
+    UNSEEN = "cannot be looked at"
+    UNLISTED = "is a folder that cannot be listed"
+    TOO_DEEP = "holds paths too long to be listed"
 
 
 @dataclass(frozen=True)
 class TreeFile:
-    """A file found in the tree: `path` relative to the root, `size` in bytes, modification time in ns."""
+    r"""A file found in the tree: `path` relative to the root, `size` in bytes, modification time in ns.
+
+    A folder is there only with a `fault`, and its size and time are 0. Bytes of a name that are not UTF-8 are escaped
+    in `path`, as `\xe4`, which no name of a release has.
+    """
 
     path: str
     size: int
@@ -41,6 +52,11 @@ Inventory = Mapping[str, TreeFile]
 """Every file of the tree by its relative path, in the order of the paths."""
 
 
+def mtime_ns(status: os.stat_result) -> int:
+    """The modification time in ns since 1970, or the nearest that fits into int64: years 1677 to 2262."""
+    return max(-_INT64, min(_INT64 - 1, status.st_mtime_ns))
+
+
 def check_root(release: Release, root: Path) -> Path:
     """`root` resolved, if it looks like the root of the release's tree.
 
@@ -50,7 +66,7 @@ def check_root(release: Release, root: Path) -> Path:
     mend_root = f"set ISLES_RAW_ROOT to the extracted `{release.record.top}` folder, the one that holds {tops}"
 
     def refuse(problem: str, mend: str = mend_root) -> Refusal:
-        return Refusal.of("The release tree cannot be used.", problem, mend, path=root)
+        return Refusal.of("The release tree cannot be used.", problem, mend, path=_printable(str(root)))
 
     try:
         if not root.exists():
@@ -58,17 +74,30 @@ def check_root(release: Release, root: Path) -> Path:
         if not root.is_dir():
             raise refuse("is not a folder")
         below = sorted(root.iterdir())
-    except PermissionError as error:
-        raise refuse(_UNLISTED, _MEND_RIGHTS) from error
+    except OSError as error:
+        raise refuse(*_not_listed(error)) from error
     if any(_is_folder(root / top) for top in release.tops):
         return root.resolve()
     for candidate in (*below, *(path for child in below if _is_folder(child) for path in _list(child))):
         if _holds_release(release, candidate):
-            raise refuse("is too high a level", f"set ISLES_RAW_ROOT to {candidate}")
+            raise refuse("is too high a level", f"set ISLES_RAW_ROOT to {_printable(str(candidate))}")
     for parent in root.resolve().parents:
         if _holds_release(release, parent):
-            raise refuse("is too low a level: it lies inside the release's tree", f"set ISLES_RAW_ROOT to {parent}")
+            problem = "is too low a level: it lies inside the release's tree"
+            raise refuse(problem, f"set ISLES_RAW_ROOT to {_printable(str(parent))}")
     raise refuse(f"does not hold the release: none of {tops} is there")
+
+
+def _not_listed(error: OSError) -> tuple[str, str]:
+    """What is wrong with what the system does not show, and the mend."""
+    if isinstance(error, PermissionError):
+        return "cannot be listed with the rights of this process", "grant read and search rights"
+    return f"cannot be read: {error.strerror}", "see whether the disk or mount is there"
+
+
+def _printable(path: str) -> str:
+    """`path` with bytes that are not UTF-8 escaped."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _holds_release(release: Release, folder: Path) -> bool:
@@ -77,57 +106,112 @@ def _holds_release(release: Release, folder: Path) -> bool:
 
 
 def _is_folder(path: Path) -> bool:
-    """`Path.is_dir`, and False for what the process may not look at."""
+    """`Path.is_dir`, and False for what cannot be looked at."""
     try:
         return path.is_dir()
-    except PermissionError:
+    except OSError:
         return False
 
 
 def _list(folder: Path) -> list[Path]:
-    """What is in `folder`; nothing if the process may not look."""
+    """What is in `folder`; nothing if that cannot be listed."""
     try:
         return sorted(folder.iterdir())
-    except PermissionError:
+    except OSError:
         return []
 
 
 def take_inventory(release: Release, root: Path) -> Inventory:
-    """Every file below `root`; folders are not listed, links are followed only to name what is wrong with them.
+    """Every file below `root`, and folders that are of no use or in the way; links are followed only to judge them.
 
-    Reads folders and file attributes, never a file. Raises `Refusal` naming a folder that cannot be listed.
+    Reads folders and file attributes, never a file. What vanishes meanwhile is not there. Raises `Refusal` naming the
+    folders of the release that cannot be listed; others have a fault.
     """
     root = check_root(release, root)
-    return {entry.path: entry for entry in sorted(_walk(root, root), key=attrgetter("path"))}
+    walk = _Walk(root, release.expected_paths())
+    found = {entry.path: entry for entry in sorted(walk.entries(), key=attrgetter("path"))}
+    if walk.unlisted:
+        raise Refusal("The release tree cannot be read.", walk.unlisted)
+    return found
 
 
-def _walk(root: Path, folder: Path) -> Iterator[TreeFile]:
-    try:
+class _Walk:
+    """A walk through the tree at `root`; then `unlisted` says which folders of the `expected` files were closed."""
+
+    def __init__(self, root: Path, expected: list[str]):
+        self.unlisted: list[Finding] = []
+        self._root = root
+        self._files = set(expected)
+        self._folders = {folder.as_posix() for path in expected for folder in PurePosixPath(path).parents}
+
+    def entries(self) -> Iterator[TreeFile]:
+        waiting = [self._root]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                found, below = self._look_into(folder)
+            except OSError as error:
+                name = self._name(folder)
+                if name in self._folders and (folder == self._root or not _vanished(error)):
+                    self.unlisted.append(Finding(*_not_listed(error), path=name))
+                elif not _vanished(error):
+                    yield TreeFile(name, 0, 0, Fault.UNLISTED)
+                continue
+            yield from found
+            waiting += below
+
+    def _look_into(self, folder: Path) -> tuple[list[TreeFile], list[Path]]:
+        """The files in `folder`, and the folders. Raises `OSError` if it cannot be listed, or not by all rights."""
         with os.scandir(folder) as scan:
-            found = list(scan)
-        files = [_entry(root, Path(item.path)) for item in found if not item.is_dir(follow_symlinks=False)]
-    except PermissionError as error:
-        where, headline = folder.relative_to(root).as_posix(), "The release tree cannot be read."
-        raise Refusal.of(headline, _UNLISTED, _MEND_RIGHTS, path=where) from error
-    yield from files
-    for item in found:
-        if item.is_dir(follow_symlinks=False):
-            yield from _walk(root, Path(item.path))
+            items = [Path(item.path) for item in scan]
+        found, below = [], []
+        if not items and (name := self._name(folder)) in self._folders:
+            found.append(TreeFile(name, 0, 0, Fault.EMPTY_FOLDER))
+        for item in items:
+            name = self._name(item)
+            try:
+                status = item.lstat()
+                if not stat.S_ISDIR(status.st_mode):
+                    found.append(_entry(self._root, item, name, status))
+                    continue
+            except OSError as error:
+                if error.errno == errno.ENAMETOOLONG:
+                    found.append(TreeFile(self._name(folder), 0, 0, Fault.TOO_DEEP))
+                elif _vanished(error):
+                    pass
+                elif name not in self._files and name not in self._folders:
+                    found.append(TreeFile(name, 0, 0, Fault.UNSEEN))
+                elif isinstance(error, PermissionError):
+                    raise
+                else:
+                    self.unlisted.append(Finding(*_not_listed(error), path=name))
+                continue
+            below.append(item)
+            if name in self._files:
+                found.append(TreeFile(name, 0, 0, Fault.FOLDER))
+        return found, below
+
+    def _name(self, path: Path) -> str:
+        return _printable(path.relative_to(self._root).as_posix())
 
 
-def _entry(root: Path, path: Path) -> TreeFile:
-    name = path.relative_to(root).as_posix()
-    own = path.lstat()
+def _vanished(error: OSError) -> bool:
+    return isinstance(error, FileNotFoundError | NotADirectoryError)
+
+
+def _entry(root: Path, path: Path, name: str, own: os.stat_result) -> TreeFile:
+    """What is at `path`, which is no folder. Raises `FileNotFoundError` if it is not there any more."""
     if not stat.S_ISLNK(own.st_mode):
-        return TreeFile(name, own.st_size, own.st_mtime_ns, _fault(path, own))
+        return TreeFile(name, own.st_size, mtime_ns(own), _fault(path, own))
     try:
         status = path.stat()
-    except PermissionError:
-        return TreeFile(name, 0, own.st_mtime_ns, Fault.UNREADABLE)
-    except OSError:  # to nothing, or to itself
-        return TreeFile(name, 0, own.st_mtime_ns, Fault.BROKEN_LINK)
+    except OSError as error:
+        path.lstat()
+        nothing = _vanished(error) or error.errno in (errno.ELOOP, errno.ENAMETOOLONG)
+        denied = Fault.UNREADABLE if isinstance(error, PermissionError) else Fault.UNSEEN
+        return TreeFile(name, 0, mtime_ns(own), Fault.BROKEN_LINK if nothing else denied)
     leaves = not path.resolve().is_relative_to(root)
-    return TreeFile(name, status.st_size, status.st_mtime_ns, Fault.LEAVES_TREE if leaves else _fault(path, status))
+    return TreeFile(name, status.st_size, mtime_ns(status), Fault.LEAVES_TREE if leaves else _fault(path, status))
 
 
 def _fault(path: Path, status: os.stat_result) -> Fault | None:
@@ -135,4 +219,7 @@ def _fault(path: Path, status: os.stat_result) -> Fault | None:
         return Fault.LINKED_FOLDER
     if not stat.S_ISREG(status.st_mode):
         return Fault.NOT_A_FILE
-    return None if os.access(path, os.R_OK) else Fault.UNREADABLE
+    if os.access(path, os.R_OK):
+        return None
+    path.stat()
+    return Fault.UNREADABLE

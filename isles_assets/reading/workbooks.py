@@ -1,51 +1,41 @@
-"""Reading the clinical workbooks: typed values, or a finding for whatever cannot be read. Never a guess.
+"""Reading the clinical workbooks and the dictionary: a row of each subject, and findings for whatever is odd in it.
 
-A missing value is an empty cell or the text `nan` (the release's exporter writes both). Durations come as
-Excel times, as timedeltas or as text and become minutes.
+What cannot be read is null and has a finding; nothing stops the other values, or another subject's.
 """
 
-import datetime as dt
-import math
-import re
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import openpyxl
-from openpyxl.utils.datetime import CALENDAR_MAC_1904
-
-from isles_assets.lib.findings import Finding, Refusal
-from isles_assets.release.clinical import Dictionary, Kind, Variable
+from isles_assets.lib.findings import Finding, name_some
+from isles_assets.reading.cells import CellError, Value, is_missing, parse, shown
+from isles_assets.reading.spreadsheet import RESTORE, Cell, CellType, Row, Sheet, WorkbookError, read_sheets
+from isles_assets.release.clinical import Dictionary, Variable, Workbook
+from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
 
-Value = str | int | float | None
-_RESTORE = "restore the workbook from the release archive"
-_CORRECT = "correct the cell, or restore it from the archive"
-_MISSING = {"", "nan"}
-_DURATION = re.compile(
-    r"(?P<sign>-?)(?:(?P<days>\d+) days? )?(?P<h>\d+):(?P<m>[0-5]?\d)(?::(?P<s>[0-5]?\d(?:\.\d+)?))?"
-)
-_DECIMAL = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)
-_INT16 = range(-(2**15), 2**15)
+__all__ = ["ClinicalRow", "DictionaryEntry", "Value", "WorkbookError", "read_clinical_rows", "read_dictionary"]
 
-
-class WorkbookError(Exception):
-    """The workbook cannot be read as one of the release; the message says why."""
+_CORRECT = "correct the cell, or restore the workbook from the release archive"
+_CALCULATE = "open the workbook in Excel and save it, or restore it from the release archive"
+_LONGEST_NAME = 100
+_NOTHING = "nothing to do: it is not published"
 
 
 @dataclass(frozen=True)
 class ClinicalRow:
     """The clinical values of one subject by column.
 
-    `repeated` names the workbooks in which its row stood more than once, `blank` those without any value.
+    `repeated` names the workbooks in which its row stood more than once, `blank` those that have a header alone and
+    may. `findings` say what is wrong with the workbooks.
     """
 
     subject: str
     values: Mapping[str, Value]
     repeated: tuple[str, ...] = ()
     blank: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,41 +47,20 @@ class DictionaryEntry:
 
 
 def read_clinical_rows(release: Release, root: Path, subjects: Iterable[str]) -> list[ClinicalRow]:
-    """The clinical row of each of `subjects`. Raises one `Refusal` for all workbooks that cannot be read."""
-    read = [read_clinical(release, root, subject) for subject in subjects]
-    if findings := [finding for _, found in read for finding in found]:
-        raise Refusal(f"{len(findings)} clinical values or workbooks cannot be read.", findings)
-    return [row for row, _ in read if row is not None]
+    """The clinical row of each of `subjects`, whatever its workbooks look like."""
+    return [_read_subject(release, root, subject) for subject in subjects]
 
 
-def read_clinical(release: Release, root: Path, subject: str) -> tuple[ClinicalRow | None, list[Finding]]:
-    """The clinical row of `subject`, or None and the findings that say what is wrong with which workbook."""
-    values: dict[str, Value] = {}
-    repeated: list[str] = []
-    blank: list[str] = []
-    findings: list[Finding] = []
-    for workbook in release.workbooks:
-        path = workbook.path(subject)
-        variables = release.variables_of(workbook)
-        try:
-            cells, times = _one_row(_rows(root / path), variables)
-        except WorkbookError as error:
-            findings.append(Finding(str(error), _RESTORE, path, subject))
-            continue
-        if cells is None and not workbook.may_be_blank:
-            findings.append(Finding("has a header but no row", _RESTORE, path, subject))
-            continue
-        if cells is None:
-            cells = dict.fromkeys(variables)
-            blank.append(path)
-        if times > 1:
-            repeated.append(path)
-        for variable, cell in cells.items():
-            try:
-                values[variable.column] = parse(variable, cell)
-            except ValueError as error:
-                findings.append(Finding(f"`{variable.header}` {error}", _CORRECT, path, subject))
-    return None if findings else ClinicalRow(subject, values, tuple(repeated), tuple(blank)), findings
+def _read_subject(release: Release, root: Path, subject: str) -> ClinicalRow:
+    readings = [_Reading(root, workbook, release.variables_of(workbook), subject) for workbook in release.workbooks]
+    values = {column: value for reading in readings for column, value in reading.values.items()}
+    return ClinicalRow(
+        subject,
+        {variable.column: values[variable.column] for variable in release.variables},
+        tuple(reading.path for reading in readings if reading.repeated),
+        tuple(reading.path for reading in readings if reading.blank),
+        tuple(finding for reading in readings for finding in reading.findings),
+    )
 
 
 def read_dictionary(dictionary: Dictionary, root: Path) -> list[DictionaryEntry]:
@@ -99,125 +68,147 @@ def read_dictionary(dictionary: Dictionary, root: Path) -> list[DictionaryEntry]
 
     Raises `WorkbookError` if it cannot be read or is not laid out as the release's.
     """
-    headers, start = dictionary.headers, dictionary.header_row
-    rows = _rows(root / dictionary.path, dictionary.sheet)
-    if [tuple(row[: len(headers)]) for row in rows[start - 1 : start]] != [headers]:
-        raise WorkbookError(f"row {start} is not the header {', '.join(headers)}")
-    parameter, unit = headers.index("Parameter"), headers.index("Unit")
-    return [
-        DictionaryEntry(str(row[parameter]), "" if row[unit] in (None, "-") else str(row[unit]))
-        for row in rows[start:]
-        if row[parameter] is not None
+    sheets = read_sheets(root / dictionary.path)
+    sheet = next((each for each in sheets if _plain(each.name) == dictionary.sheet), None)
+    if sheet is None:
+        named = name_some([shown(each.name) for each in sheets]) or "none"
+        raise WorkbookError(f"has no sheet `{dictionary.sheet}`, only {named}", Problem.WORKBOOK_FORM, "sheet")
+    columns = {name: column for column, name in enumerate(dictionary.headers, start=1)}
+    header = next((row for row in sheet.rows if row.number == dictionary.header_row), Row(0, {}))
+    if any(_text(header, column) != name for name, column in columns.items()):
+        problem = f"row {dictionary.header_row} is not the header {', '.join(dictionary.headers)}"
+        raise WorkbookError(problem, Problem.WORKBOOK_FORM, "header")
+    lines = [
+        (_text(row, columns["Parameter"]), _text(row, columns["Unit"]))
+        for row in sheet.rows
+        if row.number > dictionary.header_row
     ]
+    return [DictionaryEntry(parameter, "" if unit == "-" else unit) for parameter, unit in lines if parameter]
 
 
-def parse(variable: Variable, cell: Any) -> Value:
-    """The typed value of `cell`; None for a missing one.
+class _Reading:
+    """One workbook of one subject: its values, and what is wrong with it."""
 
-    Raises `ValueError`, worded to follow the header's name, if the cell is not of the variable's kind.
-    """
-    if isinstance(cell, str):
-        cell = cell.strip()
-    if cell is None or (isinstance(cell, str) and cell.lower() in _MISSING) or cell != cell:
-        return None
-    if isinstance(cell, bool):
-        raise ValueError(f"holds the truth value {cell}")
-    if isinstance(cell, str) and cell.startswith("#"):
-        raise ValueError(f"holds the Excel error {cell}")
-    if variable.kind is Kind.MINUTES:
-        return _minutes(cell)
-    if variable.kind is Kind.LEVEL:
-        if isinstance(cell, str | int | float):
-            return cell if isinstance(cell, str) else f"{cell:g}"
-        raise ValueError(f"holds {cell!r}, which is not text")
-    number = _number(cell)
-    if variable.kind is Kind.NUMBER:
-        return number
-    if not number.is_integer():
-        raise ValueError(f"holds {cell!r}, which is not a whole number")
-    if int(number) not in _INT16:
-        raise ValueError(f"holds {cell!r}, which is too large")
-    return int(number)
-
-
-def _number(cell: Any) -> float:
-    if isinstance(cell, int | float) or (isinstance(cell, str) and _DECIMAL.fullmatch(cell)):
-        number = float(cell)
-        if math.isfinite(number):
-            return number
-    raise ValueError(f"holds {cell!r}, which is not a number")
-
-
-def _minutes(cell: Any) -> float:
-    """Minutes of a duration; openpyxl gives a long one as a date counted from Excel's day 0."""
-    if isinstance(cell, dt.datetime):
-        cell = cell - dt.datetime(1899, 12, 31 if dt.datetime(1900, 1, 1) <= cell < dt.datetime(1900, 3, 1) else 30)
-    if isinstance(cell, dt.timedelta):
-        return cell / dt.timedelta(minutes=1)
-    if isinstance(cell, dt.time):
-        return cell.hour * 60 + cell.minute + cell.second / 60 + cell.microsecond / 60e6
-    match = _DURATION.fullmatch(cell) if isinstance(cell, str) else None
-    if match is None:
-        raise ValueError(f"holds {cell!r}, which is not a duration in hours and minutes")
-    minutes = int(match["days"] or 0) * 1440 + int(match["h"]) * 60 + int(match["m"]) + float(match["s"] or 0) / 60
-    return -minutes if match["sign"] else minutes
-
-
-def _rows(path: Path, sheet: str | None = None) -> list[list[Any]]:
-    """The rows of the named, or the only, sheet; text is stripped, empty rows are left out below the first."""
-    if not path.exists():
-        raise WorkbookError("is missing")
-    try:
-        with warnings.catch_warnings(action="ignore", category=UserWarning):
-            book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    def __init__(self, root: Path, workbook: Workbook, variables: Sequence[Variable], subject: str):
+        self.path = workbook.path(subject)
+        self.values: dict[str, Value] = {variable.column: None for variable in variables}
+        self.repeated = self.blank = False
+        self.findings: list[Finding] = []
+        self._variables = variables
+        self._subject = subject
         try:
-            if sheet is None and len(book.sheetnames) != 1:
-                raise WorkbookError(f"has {len(book.sheetnames)} sheets instead of one")
-            if sheet is not None and sheet not in book.sheetnames:
-                raise WorkbookError(f"has no sheet `{sheet}`, only {', '.join(book.sheetnames) or 'none'}")
-            chosen = book[sheet or book.sheetnames[0]]
-            chosen.reset_dimensions()  # what the file says of them need not be true
-            return [[_plain(cell, book.epoch) for cell in row] for row in chosen.iter_rows(values_only=True)]
-        finally:
-            book.close()
-    except WorkbookError:
-        raise
-    except Exception as error:  # openpyxl raises whatever zipfile, its XML parser or its own readers meet
-        raise WorkbookError(f"cannot be read as a workbook: {type(error).__name__}: {error}") from error
+            sheet, header = self._table(read_sheets(root / self.path))
+        except WorkbookError as error:
+            self._tell(error.kind, str(error), error.mend, error.found)
+        else:
+            self._read(sheet, header, workbook.may_be_blank)
+
+    def _tell(self, kind: Problem, problem: str, mend: str = RESTORE, found: str = "") -> None:
+        self.findings.append(kind.finding(problem, mend, path=self.path, subject=self._subject, found=found))
+
+    def _table(self, sheets: Sequence[Sheet]) -> tuple[Sheet, Row]:
+        """The sheet with the variables, and its header row. Raises `WorkbookError` if there is none."""
+        filled = [sheet for sheet in sheets if sheet.rows]
+        if not filled:
+            what = "is empty" if sheets else "has no sheet"
+            raise WorkbookError(what, Problem.WORKBOOK_FORM, what.rpartition(" ")[2])
+        known = {variable.header for variable in self._variables}
+        tables = [
+            (sheet, next((row for row in sheet.rows if known.intersection(_texts(row).values())), None))
+            for sheet in filled
+        ]
+        with_header = [(sheet, header) for sheet, header in tables if header is not None]
+        if not with_header:
+            named = name_some([f"`{shown(text)}`" for text in _texts(filled[0].rows[0]).values()])
+            problem = f"has none of the columns that are expected, but {named}"
+            raise WorkbookError(problem, Problem.WORKBOOK_FORM, "columns")
+        sheet, header = next((each for each in with_header if each[0].rows[-1] is not each[1]), with_header[0])
+        if others := [f"`{shown(each.name)}`" for each in filled if each is not sheet]:
+            problem = f"has more than one sheet; not read: {name_some(others)}"
+            self._tell(Problem.WORKBOOK_EXTRA, problem, _NOTHING)
+        if above := [str(row.number) for row in sheet.rows if row.number < header.number]:
+            problem = f"has text above its header, in row {name_some(above)}"
+            self._tell(Problem.WORKBOOK_EXTRA, problem, _NOTHING)
+        return sheet, header
+
+    def _read(self, sheet: Sheet, header: Row, may_be_blank: bool) -> None:
+        """Take the values of the rows below the header."""
+        columns = self._columns(header)
+        below = sheet.rows[sheet.rows.index(header) + 1 :]
+        rows = [row for row in below if any(column in row.cells for column in columns.values())]
+        named = _texts(header)
+        stray = [cell.at for row in below for column, cell in row.cells.items() if column not in named]
+        if stray:
+            self._tell(Problem.WORKBOOK_EXTRA, f"has cells below no header: {name_some(stray)}", _NOTHING)
+        if not rows and may_be_blank:
+            self.blank = True
+        elif not rows:
+            self._tell(Problem.WORKBOOK_FORM, "has a header but no row", found="row")
+        differ = [self._take(variable, columns[variable], rows) for variable in self._variables if variable in columns]
+        self.repeated = len(rows) > 1 and not any(differ)
+
+    def _columns(self, header: Row) -> dict[Variable, int]:
+        """The place of each variable that has one."""
+        texts, known = _texts(header), {variable.header: variable for variable in self._variables}
+        for cell in header.cells.values():
+            if cell.type is CellType.NOT_CALCULATED:
+                problem = f"header {cell.at} is a formula whose value was never calculated"
+                self._tell(Problem.CELL_NOT_CALCULATED, problem, _CALCULATE, f"header {cell.at}")
+        if unknown := [f"`{shown(text)}`" for text in texts.values() if text not in known]:
+            self._tell(Problem.WORKBOOK_EXTRA, f"has unknown columns: {name_some(unknown)}", _NOTHING)
+        columns = {}
+        for name, variable in known.items():
+            places = [column for column, text in texts.items() if text == name]
+            if len(places) == 1:
+                columns[variable] = places[0]
+                raw = " ".join(part for part in header.cells[places[0]].text.split(" ") if part)
+                if raw != name:
+                    problem = f"writes the header `{name}` as `{shown(raw)}`; its column is read all the same"
+                    self._tell(Problem.WORKBOOK_HEADER, problem, _NOTHING)
+            elif places:
+                problem = f"column `{name}` stands {len(places)} times"
+                self._tell(Problem.WORKBOOK_FORM, problem, found=variable.column)
+            else:
+                self._tell(Problem.WORKBOOK_FORM, _is_missing(variable, texts.values()), found=variable.column)
+        return columns
+
+    def _take(self, variable: Variable, column: int, rows: Sequence[Row]) -> bool:
+        """Take the variable's value; whether the rows differ in it."""
+        cells = [row.cells.get(column) for row in rows]
+        distinct = {None if cell is None or is_missing(cell) else cell for cell in cells}
+        if len(distinct) > 1:
+            numbers = name_some([str(row.number) for row in rows])
+            problem = f"rows {numbers} differ in `{variable.header}`; one subject has one row"
+            self._tell(Problem.ROWS_DIFFER, problem, found=variable.column)
+            return True
+        try:
+            self.values[variable.column] = parse(variable, distinct.pop() if distinct else None)
+        except CellError as error:
+            mend = _CALCULATE if error.kind is Problem.CELL_NOT_CALCULATED else _CORRECT
+            self._tell(error.kind, f"`{variable.header}` {error}", mend, error.found)
+        return False
 
 
-def _plain(cell: Any, epoch: dt.datetime) -> Any:
-    """Text without surrounding space; a date of a workbook that counts from 1904 as the time since then."""
-    if isinstance(cell, dt.datetime) and epoch == CALENDAR_MAC_1904:
-        return cell - epoch
-    return cell.strip() if isinstance(cell, str) else cell
+def _is_missing(variable: Variable, texts: Iterable[str]) -> str:
+    """That the variable's column is missing, and which column could be meant."""
+    names = {variable.header.casefold(), (variable.dictionary or variable.header).casefold()}
+    like = "".join(f" (`{text}` is there)" for text in texts if text.casefold() in names)
+    return f"column `{variable.header}` is missing{like}"
 
 
-def _one_row(rows: Sequence[list[Any]], variables: Sequence[Variable]) -> tuple[dict[Variable, Any] | None, int]:
-    """The cells of the one data row by variable (None: all are empty), and how often that row stands in the sheet."""
-    rows = [row for row in rows if any(cell not in (None, "") for cell in row)]
-    if not rows:
-        raise WorkbookError("is empty")
-    headers, data = ["" if cell is None else str(cell) for cell in rows[0]], rows[1:]
-    if problems := list(_header_problems(headers, variables)):
-        raise WorkbookError("; ".join(problems))
-    if not data:
-        return None, 0
-    at = [headers.index(variable.header) for variable in variables]
-    distinct = {tuple(row[index] if index < len(row) else None for index in at) for row in data}
-    if len(distinct) > 1:
-        raise WorkbookError(f"holds {len(data)} rows that differ; one subject has one row")
-    return dict(zip(variables, distinct.pop(), strict=True)), len(data)
+def _texts(row: Row) -> dict[int, str]:
+    """The plain texts of a header row by column."""
+    return {column: text for column in row.cells if (text := _text(row, column))}
 
 
-def _header_problems(headers: Sequence[str], variables: Sequence[Variable]) -> Iterator[str]:
-    known = {variable.header for variable in variables}
-    for variable in variables:
-        count = headers.count(variable.header)
-        if count > 1:
-            yield f"column `{variable.header}` stands {count} times"
-        elif not count:
-            other = f" (the dictionary's name `{variable.dictionary}` is there)" * (variable.dictionary in headers)
-            yield f"column `{variable.header}` is missing{other}"
-    if unknown := [header for header in headers if header and header not in known]:
-        yield f"unknown columns {', '.join(f'`{header}`' for header in unknown)}"
+def _text(row: Row, column: int) -> str:
+    cell: Cell | None = row.cells.get(column)
+    return "" if cell is None else _plain(cell.text)
+
+
+def _plain(text: str) -> str:
+    """The text without what cannot be seen in it: other kinds of blanks and hyphens, and characters without a width."""
+    if len(text) > _LONGEST_NAME:
+        return f"{text[:_LONGEST_NAME]}..."
+    kinds = [(each, unicodedata.category(each)) for each in unicodedata.normalize("NFKC", text)]
+    return " ".join("".join("-" if kind == "Pd" else each for each, kind in kinds if kind != "Cf").split())

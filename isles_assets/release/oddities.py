@@ -5,15 +5,12 @@ from enum import StrEnum
 
 
 class Trait(StrEnum):
-    """A kind of oddity that the sample shows as well."""
+    """A kind of oddity. What can be computed of the files is none: the checks tell it, and the card after them."""
 
-    EMPTY_LESION = "empty lesion mask"
-    TINY_LESION = "lesion mask of few voxels"
-    OTHER_LESION_TYPE = "lesion mask of another data type"
     SECOND_LESION = "second lesion mask"
+    REPLACED_LESION = "lesion mask that was replaced"
     REPEATED_ROWS = "the same row twice"
-    NON_FINITE_MTT = "mtt that is not finite"
-    OBLIQUE = "oblique affine"
+    DEATH_CODE = "score that stands for death"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.release.clinical import Dictionary, Variable, Workbook
 from isles_assets.release.oddities import Oddity, StrayFile, Trait
 from isles_assets.release.volumes import Grid, Volume
+from isles_assets.release.waivers import Waiver
 from isles_assets.release.zenodo_record import Citation, ZenodoRecord
 
 
@@ -24,6 +25,7 @@ class Release:
     published columns. The first volume on the common grid is the one that defines it. `known_text` are patterns of free
     text in headers that tools write; `tags` and `task_categories` are the Hub's. `examples` are the columns that the
     card's examples show: two volumes and a variable; `first_look` are the clinical variables to look at first.
+    `waivers` are of findings that others have seen in the release. `is_part`: it has some of the subjects only.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Release:
     earlier: tuple[ZenodoRecord, ...] = ()
     oddities: tuple[Oddity, ...] = ()
     stray_files: tuple[StrayFile, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+    is_part: bool = False
     citations: tuple[Citation, ...] = ()
     known_text: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -139,4 +143,9 @@ class Release:
             mend = f"use ids like {self.subjects[0]}"
             findings = [Finding("is no subject of the release", mend, subject=subject) for subject in unknown]
             raise Refusal("There is no such part of the release.", findings)
-        return replace(self, subjects=tuple(subject for subject in self.subjects if subject in wanted))
+        return replace(
+            self,
+            subjects=tuple(subject for subject in self.subjects if subject in wanted),
+            is_part=True,
+            waivers=tuple(waiver for waiver in self.waivers if waiver.subject in wanted or not waiver.subject),
+        )

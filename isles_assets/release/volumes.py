@@ -29,8 +29,9 @@ class Content(StrEnum):
 class Volume:
     """One volume that every subject has; `column` is its name in the published dataset.
 
-    `background` is the value of voxels without data. `apart` is set for one that is published in a config of its own,
-    named after the column: it says what the config holds and why.
+    `background` is the value of voxels without data. `labels` are those of a label mask that are known to occur; with
+    none, any may. `apart` is set for one that is published in a config of its own, named after the column: it says what
+    the config holds and why.
     """
 
     column: str
@@ -42,12 +43,18 @@ class Volume:
     content: Content
     description: str
     background: float = 0.0
+    labels: tuple[int, ...] = ()
     apart: str = ""
 
     @property
     def dimensions(self) -> int:
         """Number of axes that are not singular: 3, or 4 for a time series (x, y, z, frame)."""
         return 4 if self.content is Content.CT_SERIES else 3
+
+    @property
+    def expected_labels(self) -> tuple[int, ...]:
+        """The values other than 0 of a mask; none for a label mask of which any may occur."""
+        return (1,) if self.content is Content.MASK else self.labels
 
     def path(self, subject: str) -> str:
         """Path relative to the tree's root, with forward slashes, to e.g. `sub-stroke0001_ses-01_ncct.nii.gz`."""

@@ -5,11 +5,7 @@ from zlib import crc32
 
 import numpy as np
 
-from isles_assets.release.oddities import Trait
-from isles_assets.release.release import Release
-
-CENTRE_2 = frozenset(f"sub-stroke{number:04d}" for number in range(133, 183))
-"""Subjects of centre 2; all others are of centre 1 (fact sheet, section 1)."""
+from isles_assets.sample.peculiar import CENTRE_2, EMPTY_LESION, EMPTY_LVO, THIRD_A2, TINY_LESION
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,7 @@ def centre(subject: str) -> int:
     return 2 if subject in CENTRE_2 else 1
 
 
-def draw_anatomy(release: Release, subject: str, seed: int, side: int | None = None) -> Anatomy:
+def draw_anatomy(subject: str, seed: int, side: int | None = None) -> Anatomy:
     """The head of `subject`; `side` overrides the drawn one (for a lesion that is given from outside)."""
     rng = stream(seed, subject, "anatomy")
     drawn_side = int(rng.choice((-1, 1)))
@@ -60,14 +56,14 @@ def draw_anatomy(release: Release, subject: str, seed: int, side: int | None = N
     lesion = Ellipsoid((side * x, y, z), (radius * a, radius * b, radius * c))
     # Labels as in phantom.CIRCLE: what real circles lack most often, the communicating and the far anterior segments.
     often_absent = (8, 9, 10, 12 if side > 0 else 11)
-    no_large_lesion = release.subjects_with(Trait.EMPTY_LESION) + release.subjects_with(Trait.TINY_LESION)
+    surely_absent = () if subject in THIRD_A2 else (15,)
     return Anatomy(
         head=(float(rng.uniform(67, 74)), float(rng.uniform(82, 92)), float(rng.uniform(72, 80))),
         side=side,
         fold_phase=float(rng.uniform(0, 2 * np.pi)),
         ventricle_scale=float(rng.uniform(0.75, 1.35)),
         territory_scale=float(rng.uniform(0.85, 1.05)),
-        lesion=None if subject in no_large_lesion else lesion,
-        occluded=bool(rng.random() < 0.7),
-        absent=frozenset(label for label in often_absent if rng.random() < 0.3),
+        lesion=None if subject in (*EMPTY_LESION, *TINY_LESION) else lesion,
+        occluded=subject not in EMPTY_LVO,
+        absent=frozenset([*surely_absent, *(label for label in often_absent if rng.random() < 0.3)]),
     )

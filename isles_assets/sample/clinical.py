@@ -1,10 +1,11 @@
-"""Plausible clinical workbooks, with the mixture of cell types that a real exporter leaves, and the dictionary.
+"""Plausible clinical workbooks, with the cell types that the release's exporter leaves, and the dictionary.
 
-How often a value is missing follows the fact sheet, section 5. Every value lies in the variable's allowed range but
-for one: the Hyperlipidemia of `HYPERLIPIDEMIA_2`.
+Cells, gaps and odd values follow the fact sheet, sections 5 and 10. Every value lies in the variable's allowed range
+but for some of `ODD`.
 """
 
-from datetime import datetime, time, timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from io import BytesIO
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
@@ -14,55 +15,62 @@ from openpyxl.worksheet.worksheet import Worksheet
 from openpyxl.xml.functions import tostring
 
 from isles_assets.reading.nifti import SYNTHETIC_MARK
-from isles_assets.release.clinical import Dictionary, Kind, Variable, Workbook
+from isles_assets.release.clinical import Dictionary, Kind, Known, Variable, Workbook
 from isles_assets.release.oddities import Trait
 from isles_assets.release.release import Release
 from isles_assets.sample.anatomy import centre, stream
 
 Value = str | int | float | timedelta | None
-Cell = str | int | float | time | timedelta | None
+Cell = str | int | float | None
 
 NO_SEX = "sub-stroke0157"
 HYPERLIPIDEMIA_2 = "sub-stroke0094"
-NAN_TICI = "sub-stroke0101"
-"""Its TICI is the text `nan`."""
+"""One subject has such a value; which is not known."""
+
+ODD: Mapping[str, Mapping[str, Value]] = {
+    "sub-stroke0026": {"nihss_discharge": 42, "mrs_discharge": 6, "mrs_3month": 6},
+    "sub-stroke0027": {"glucose_mg_dl": 0, "leucocytes_g_l": 0, "crp_mg_dl": 0, "inr": 0},
+    "sub-stroke0040": {"door_to_imaging_min": timedelta(minutes=596)},
+    "sub-stroke0055": {"door_to_groin_min": timedelta()},
+    "sub-stroke0075": {"center": None},
+    HYPERLIPIDEMIA_2: {"hyperlipidemia": 2},
+    "sub-stroke0133": {"door_to_imaging_min": timedelta(minutes=670)},
+    "sub-stroke0136": {"glucose_mg_dl": 90.1},
+    NO_SEX: {"sex": "nan", "glucose_mg_dl": 36.04},
+    "sub-stroke0180": {"glucose_mg_dl": 54.06},
+}
+"""Values that are known of a subject, by column. What is missing is the text `nan` in some cells, none in others."""
 
 WRITTEN = datetime(2025, 11, 20)
 """Stands as time of creation in every workbook and zip entry."""
 
 _MISSING_OF_ALL = {
-    "atrial_fibrillation": 2, "hypertension": 1, "diabetes": 2, "hyperlipidemia": 3, "anticoagulation": 3,
-    "lipid_lowering_drugs": 5, "pais": 4, "glucose_mg_dl": 19, "leucocytes_g_l": 59, "crp_mg_dl": 59, "inr": 60,
-    "wake_up": 2, "in_house": 13, "referral": 1, "nihss_admission": 4, "mrs_admission": 50, "mrs_premorbid": 59,
-    "door_to_imaging_min": 12, "door_to_groin_min": 11, "door_to_first_series_min": 50,
-    "time_of_intervention_min": 53, "door_to_recanalization_min": 54,
+    "atrial_fibrillation": 1, "diabetes": 2, "hyperlipidemia": 3, "anticoagulation": 2, "lipid_lowering_drugs": 4,
+    "pais": 3, "glucose_mg_dl": 16, "leucocytes_g_l": 57, "crp_mg_dl": 57, "inr": 58, "wake_up": 1, "in_house": 2,
+    "referral": 2, "nihss_admission": 3, "mrs_admission": 49, "mrs_premorbid": 59, "door_to_imaging_min": 12,
+    "door_to_groin_min": 11, "door_to_first_series_min": 50, "time_of_intervention_min": 53,
+    "door_to_recanalization_min": 54, "nihss_24h": 67, "mrs_24h": 64, "nihss_discharge": 59, "mrs_discharge": 55,
+    "mrs_3month": 20,
 }  # fmt: skip
-_MISSING_RATE = {column: count / 149 for column, count in _MISSING_OF_ALL.items()} | {
-    "tici_postinterventional": 0.05, "nihss_24h": 40 / 98, "mrs_24h": 0.3, "nihss_discharge": 0.2,
-    "mrs_discharge": 0.1, "mrs_3month": 14 / 98,
-}  # fmt: skip
+_MISSING_RATE = {column: count / 149 for column, count in _MISSING_OF_ALL.items()}
 _ONSET_KNOWN, _ALERT_KNOWN = 75 / 112, 14 / 37  # of the strokes awake, and of the wake-up strokes
+_LONGEST_MIN = 590  # but for two of `ODD`
 
-_TICI, _TICI_RATE = ("0", "1", "2a", "2b", "2c", "3"), (0.06, 0.03, 0.1, 0.3, 0.2, 0.31)
-_DAY = timedelta(days=1)
-_DATA_TYPE = {Kind.MINUTES: "duration", Kind.NUMBER: "float", Kind.LEVEL: "categorical", Kind.WHOLE: "integer"}
-_DATA_TYPE_OF = {"age": "integer", "tici_postinterventional": "ordinal"}
-_TIMEPOINTS = ("Admission", "Follow-up")
+_TICI, _TICI_RATE = ("2a", "2b", "2c", 3), (0.15, 0.35, 0.2, 0.3)
+_MMOL_MG_DL = 18.02
+_TIMEPOINTS = ("Baseline", "Outcome")
 
 
 def draw_values(release: Release, subject: str, seed: int) -> dict[str, Value]:
-    """The subject's values by column name; None where missing. Durations are timedeltas of whole minutes."""
+    """The subject's values by column name; None where missing. Durations are timedeltas."""
     rng = stream(seed, subject, "clinical")
     values = _draw_complete(subject, rng)
-    for column in values:
+    for column, value in values.items():
         if rng.random() < _MISSING_RATE.get(column, 0):
             values[column] = None
-    if subject == NO_SEX:
-        values["sex"] = None
-    if subject == HYPERLIPIDEMIA_2:
-        values["hyperlipidemia"] = 2
-    if subject == NAN_TICI:
-        values["tici_postinterventional"] = "nan"
+        elif isinstance(value, timedelta):
+            values[column] = _altered_duration(rng, value)
+    values |= ODD.get(subject, {})
     return {v.column: values[v.column] if v.column in values else _any(v, subject, seed) for v in release.variables}
 
 
@@ -81,45 +89,55 @@ def _any(variable: Variable, subject: str, seed: int) -> Value:
 def workbook_bytes(release: Release, workbook: Workbook, subject: str, seed: int) -> bytes:
     """The subject's workbook as xlsx: a header row, and the data row (twice for the subject known for that)."""
     values = draw_values(release, subject, seed)
-    rng = stream(seed, subject, f"cells of {workbook.entities}")
-    duration_as = str(rng.choice(("time", "timedelta", "text")))
-    number_if_digits = bool(rng.random() < 0.5)
     variables = release.variables_of(workbook)
-    row = [_cell(values[variable.column], duration_as, number_if_digits) for variable in variables]
+    row = [_cell(values[variable.column]) for variable in variables]
 
     book, sheet = _spreadsheet("Sheet1")
     sheet.append([variable.header for variable in variables])
     for _ in range(2 if subject in release.subjects_with(Trait.REPEATED_ROWS) else 1):
         sheet.append(row)
         for cell, variable in zip(sheet[sheet.max_row], variables, strict=True):
-            if isinstance(cell.value, timedelta):
-                cell.number_format = "[h]:mm"
-            elif isinstance(cell.value, time):
-                cell.number_format = "h:mm"
-            elif variable.column == "age":
+            if variable.column == "age":
                 cell.number_format = "0.0"
     return _packed(book)
 
 
 def dictionary_bytes(release: Release, dictionary: Dictionary) -> bytes:
-    """The dictionary workbook as xlsx: a note that it is synthetic, the header row, one row a listed variable."""
+    """The dictionary workbook as xlsx: a title that says that it is synthetic, the header row, one row a parameter.
+
+    Its texts have double blanks and blanks at their end, as the release's do.
+    """
     book, sheet = _spreadsheet(dictionary.sheet)
-    sheet.cell(1, 1, SYNTHETIC_MARK)
-    rows = [dict(zip(dictionary.headers, ("", dictionary.identifier, None, "text", "Subject"), strict=True))]
-    rows += [_dictionary_row(release, dictionary, each) for each in release.variables if each.dictionary is not None]
-    for column, name in enumerate(dictionary.headers, start=1):
-        sheet.cell(dictionary.header_row, column, name)
-        for line, row in enumerate(rows, start=dictionary.header_row + 1):
-            sheet.cell(line, column, row[name] or None)
+    sheet.cell(1, 1, f"{SYNTHETIC_MARK}: what the clinical values of each case mean. ")
+    rows: list[tuple[str | None, ...]] = [dictionary.headers]
+    rows.append((_TIMEPOINTS[0], dictionary.identifier, None, "text", "Identifier"))
+    rows += [_dictionary_row(release, variable) for variable in release.variables if variable.dictionary is not None]
+    for line, row in enumerate(rows, start=dictionary.header_row):
+        for column, text in enumerate(row, start=1):
+            sheet.cell(line, column, text)
     return _packed(book)
 
 
-def _dictionary_row(release: Release, dictionary: Dictionary, variable: Variable) -> dict[str, str | None]:
-    flag = variable.levels == (0, 1)
-    data_type = "categorical" if flag else _DATA_TYPE_OF.get(variable.column, _DATA_TYPE[variable.kind])
+def _dictionary_row(release: Release, variable: Variable) -> tuple[str | None, ...]:
+    """Timepoint, parameter, unit, data type and description."""
+    text = variable.description
+    if variable.kind is Kind.NUMBER and variable.column != "age":
+        text = f"At admission.  {text}"
+    if variable.kind is Kind.MINUTES:
+        text = f"{text} "
     timepoint = _TIMEPOINTS[release.workbooks.index(variable.workbook) > 0]
-    texts = (timepoint, variable.dictionary, variable.unit, data_type, variable.description)
-    return dict(zip(dictionary.headers, texts, strict=True))
+    return timepoint, variable.dictionary, variable.unit, _data_type(variable), text
+
+
+def _data_type(variable: Variable) -> str:
+    """The release's words, its spelling included."""
+    if variable.kind is Kind.MINUTES:
+        return "duration"
+    if variable.kind is Kind.LEVEL:
+        return "categorial" if variable.known is Known.ADMISSION else "ordinal"
+    if variable.levels == (0, 1):
+        return "categorial"
+    return "numerical float" if variable.kind is Kind.NUMBER and variable.column != "age" else "numerical integer"
 
 
 def _draw_complete(subject: str, rng: np.random.Generator) -> dict[str, Value]:
@@ -131,8 +149,7 @@ def _draw_complete(subject: str, rng: np.random.Generator) -> dict[str, Value]:
     mrs = int(np.clip(1 + nihss // 5 + rng.integers(0, 2), 1, 5))
     premorbid = int(rng.choice(5, p=(0.62, 0.18, 0.1, 0.07, 0.03)))
     mrs_discharge = int(np.clip(mrs - rng.integers(0, 3), 0, 6))
-    late = rng.random() < 0.12
-    arrival = _minutes(rng.uniform(1500, 2600) if late else np.clip(rng.lognormal(np.log(170), 0.8), 20, 1400))
+    arrival = _minutes(np.clip(rng.lognormal(np.log(170), 0.8), 20, _LONGEST_MIN / 1.05))
     imaging = _minutes(rng.uniform(6, 45))
     groin = imaging + _minutes(rng.uniform(25, 90))
     series = groin + _minutes(rng.uniform(5, 25))
@@ -149,10 +166,10 @@ def _draw_complete(subject: str, rng: np.random.Generator) -> dict[str, Value]:
         "anticoagulation": _flag(rng, 0.2),
         "lipid_lowering_drugs": _flag(rng, 0.35),
         "pais": _flag(rng, 0.35),
-        "glucose_mg_dl": _altered(rng, round(np.clip(rng.normal(128, 32), 65, 380))),
-        "leucocytes_g_l": _altered(rng, round(np.clip(rng.normal(8.9, 2.5), 3, 24), 1)),
-        "crp_mg_dl": _altered(rng, round(np.clip(rng.lognormal(-0.7, 1), 0.1, 25), 1)),
-        "inr": _altered(rng, round(np.clip(rng.lognormal(0.08, 0.2), 0.9, 4), 1)),
+        "glucose_mg_dl": _glucose(subject, rng),
+        "leucocytes_g_l": _altered(rng, round(np.clip(rng.normal(8.9, 2.5), 3, 16.6), 1)),
+        "crp_mg_dl": _altered(rng, round(np.clip(rng.lognormal(-0.7, 1), 0.1, 11.3), 1)),
+        "inr": _altered(rng, round(np.clip(rng.lognormal(0.08, 0.2), 0.9, 1.2), 1)),
         "wake_up": int(wake_up),
         "in_house": _flag(rng, 0.05),
         "referral": _flag(rng, 0.45),
@@ -166,7 +183,7 @@ def _draw_complete(subject: str, rng: np.random.Generator) -> dict[str, Value]:
         "door_to_first_series_min": series,
         "time_of_intervention_min": intervention,
         "door_to_recanalization_min": series + intervention,
-        "tici_postinterventional": str(rng.choice(_TICI, p=_TICI_RATE)),
+        "tici_postinterventional": _TICI[rng.choice(len(_TICI), p=_TICI_RATE)] if centre(subject) == 1 else "nan",
         "nihss_24h": nihss_24h,
         "mrs_24h": int(np.clip(mrs - rng.integers(0, 2), 0, 6)),
         "nihss_discharge": nihss_discharge,
@@ -183,19 +200,28 @@ def _altered(rng: np.random.Generator, value: float) -> float:
     return float(value * rng.uniform(0.95, 1.05))
 
 
+def _glucose(subject: str, rng: np.random.Generator) -> float:
+    """In mg/dl; centre 2 measured whole mmol/l, and its values look as if they were not altered."""
+    drawn = np.clip(rng.normal(128, 32), 65, 304 / 1.05)
+    return _altered(rng, round(drawn)) if centre(subject) == 1 else round(round(drawn / _MMOL_MG_DL) * _MMOL_MG_DL, 2)
+
+
 def _minutes(value: float) -> timedelta:
     return timedelta(minutes=round(value))
 
 
-def _cell(value: Value, duration_as: str, number_if_digits: bool) -> Cell:
-    if isinstance(value, timedelta):
-        hours, minutes = divmod(value // timedelta(minutes=1), 60)
-        if duration_as == "text":
-            return f"{hours}:{minutes:02d}"
-        return time(hours, minutes) if duration_as == "time" and value < _DAY else value
-    if isinstance(value, str) and value.isdigit() and number_if_digits:
-        return int(value)
-    return value
+def _altered_duration(rng: np.random.Generator, value: timedelta) -> timedelta:
+    """Altered by whole percents, which gives fractions of a second like the release's."""
+    return value * int(rng.integers(95, 106)) / 100
+
+
+def _cell(value: Value) -> Cell:
+    """The value as the exporter writes it: a duration is text, HH:MM:SS or HH:MM:SS.ffffff."""
+    if not isinstance(value, timedelta):
+        return value
+    seconds = value // timedelta(seconds=1)
+    text = f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return f"{text}.{value.microseconds:06d}" if value.microseconds else text
 
 
 def _spreadsheet(title: str) -> tuple[Spreadsheet, Worksheet]:

@@ -12,19 +12,15 @@ from nibabel.affines import apply_affine, from_matvec, voxel_sizes
 from nibabel.eulerangles import euler2mat
 from numpy.typing import NDArray
 
-from isles_assets.release.oddities import Trait
-from isles_assets.release.release import Release
+from isles_assets.sample import peculiar
 from isles_assets.sample.anatomy import centre, stream
 
-AXIS_ALIGNED_SHARE = 36 / 149
-SLICES = {"sub-stroke0040": (177, 0.8), "sub-stroke0158": (101, 2.0)}
-"""Slices and their spacing in mm of the two subjects with more than 100; 0040 is the largest of the release."""
-
-WIDE_CTP = {"sub-stroke0040": 25}
-"""Native CTP slices of 5 mm, where more than usual: with them 0040's registered CTP is as large as the release's."""
+ALIGNED_SHARE_1 = 22 / 89
+"""Of the NCCTs of centre 1 that are not known to be aligned or tilted: 36 of all 149 are aligned."""
 
 _COLUMNS, _SMALL_COLUMNS = 512, 48
-_SMALL_SLICES = (8, 14)
+_SMALL_SLICES, _SMALL_SLICE_MM = (8, 14), 13.0
+_CIRCLE_SLICES, _CIRCLE_DEPTH_MM = 50, 150.0
 _HEAD_BELOW_MIDDLE_MM = 8.0
 
 Matrix = NDArray[np.float64]
@@ -62,28 +58,27 @@ class Geometry:
 
     `head` (4, 4) takes head coordinates to the mm of the lattices. `cta` and `ctp` are where the native scans
     truly lie; their headers are `cta_shift` and `ctp_shift` (3,) mm off. `seconds` (frames,) are the times of the
-    CTP frames.
+    CTP frames. `circle` is the grid of the circle-of-Willis mask.
     """
 
     head: Matrix
     ncct: Lattice
     cta: Lattice
     ctp: Lattice
+    circle: Lattice
     cta_shift: NDArray[np.float64]
     ctp_shift: NDArray[np.float64]
     seconds: NDArray[np.float64]
 
 
-def draw_geometry(
-    release: Release, subject: str, seed: int, *, release_scale: bool, ncct: Lattice | None = None
-) -> Geometry:
+def draw_geometry(subject: str, seed: int, *, release_scale: bool, ncct: Lattice | None = None) -> Geometry:
     """The grids of `subject`; `ncct` replaces the NCCT grid that would be drawn."""
     rng = stream(seed, subject, "geometry")
-    drawn = _draw_ncct(subject, rng, release_scale, oblique=subject in release.subjects_with(Trait.OBLIQUE))
+    drawn = _draw_ncct(subject, rng, release_scale)
     ncct = ncct or drawn
     head = _head_on(ncct, rng)
 
-    slices = WIDE_CTP.get(subject, 16 if rng.random() < 0.85 else 8)
+    slices = peculiar.WIDE_CTP.get(subject, 16 if rng.random() < 0.85 else 8)
     frames = int(rng.integers(50, 60))
     ctp_middle = head[:3, :3] @ (0, 0, 10) + head[:3, 3]
     cta_middle = head[:3, :3] @ (0, 0, -2) + head[:3, 3]
@@ -97,32 +92,57 @@ def draw_geometry(
         seconds = np.linspace(0, frames, 6, endpoint=False)
     return Geometry(
         head, ncct, cta, ctp,
+        circle=_upright_beside(ncct, head) if subject in peculiar.OTHER_CIRCLE_GRID else ncct,
         cta_shift=rng.uniform(2, 6, 3) * rng.choice((-1, 1), 3),
         ctp_shift=rng.uniform(2, 12, 3) * rng.choice((-1, 1), 3),
         seconds=seconds,
     )  # fmt: skip
 
 
-def _draw_ncct(subject: str, rng: np.random.Generator, release_scale: bool, oblique: bool) -> Lattice:
-    in_plane = float(rng.triangular(0.369, 0.41, 0.5625))
-    drawn_slices = (int(rng.integers(60, 81)), 2.0) if centre(subject) == 1 else (int(rng.integers(36, 49)), 2.5)
-    slices, spacing = SLICES.get(subject, drawn_slices)
+def _draw_ncct(subject: str, rng: np.random.Generator, release_scale: bool) -> Lattice:
+    """A grid as those of the subject's centre are; the small one covers the same box."""
+    in_1 = centre(subject) == 1
+    thin = in_1 or subject in peculiar.AXIS_ALIGNED_2
+    in_plane = float(rng.triangular(*((0.369, 0.41, 0.5625) if thin else (0.305, 0.34, 0.445))))
+    drawn_slices = (int(rng.integers(60, 81)), 2.0) if thin else (int(rng.integers(36, 49)), 4.0)
     tilt, yaw, roll = np.radians((rng.uniform(8, 26), rng.uniform(3, 8), rng.uniform(3, 8)))
-    aligned = rng.random() < AXIS_ALIGNED_SHARE
-    tilt = 0.0 if aligned and not oblique else tilt
-    turn = euler2mat(z=yaw, y=roll, x=tilt) if oblique else euler2mat(x=tilt)
+    aligned = _is_aligned(subject, rng.random())
+    slices, spacing = peculiar.SLICES.get(subject, drawn_slices)
+    oblique = subject in peculiar.OBLIQUE_1 if in_1 else subject not in peculiar.TILTED_2
+    turn = np.eye(3) if aligned else euler2mat(z=yaw, y=roll, x=tilt) if oblique else euler2mat(x=tilt)
     signs = rng.choice(((-1, 1), (1, 1), (-1, -1)))
+    middle = rng.uniform((-25, -90, -130), (25, 150, 160))
+    # Why Y is not 512 in most of the release: in centre 1 a tilted stack was resampled to an upright box.
+    upright = int(np.ceil(_COLUMNS * np.cos(tilt) + slices * spacing / in_plane * np.sin(tilt)))
+    rows = peculiar.ROWS.get(subject, upright) if in_1 else int(rng.integers(573, 687))
+    rows = _COLUMNS if aligned else rows
 
     columns = _COLUMNS
     if not release_scale:
         depth = slices * spacing
         columns, in_plane = _SMALL_COLUMNS, in_plane * _COLUMNS / _SMALL_COLUMNS
-        slices = int(np.clip(round(slices / 6), *_SMALL_SLICES))
+        rows = int(np.ceil(rows * _SMALL_COLUMNS / _COLUMNS))
+        slices = int(np.clip(round(depth / _SMALL_SLICE_MM), *_SMALL_SLICES))
         spacing = depth / slices
-    # A tilted stack resampled to an upright box needs more rows: this is why Y is not 512 in most of the release.
-    rows = int(np.ceil(columns * np.cos(tilt) + slices * spacing / in_plane * np.sin(tilt)))
-    signed = (signs[0] * in_plane, signs[1] * in_plane, spacing)
-    return _lattice((columns, rows, slices), signed, rng.uniform((-25, -90, -130), (25, 150, 160)), turn)
+    drawn = _lattice((columns, rows, slices), (signs[0] * in_plane, signs[1] * in_plane, spacing), middle, turn)
+    far = peculiar.FAR.get(subject)
+    return drawn if far is None else drawn.moved(np.array((0, 0, far - drawn.affine[2, 3])))
+
+
+def _is_aligned(subject: str, chance: float) -> bool:
+    """Whether the axes of the NCCT are those of the scanner; `chance`, from 0 to 1, decides where nothing is known."""
+    if subject in peculiar.FAR or subject in peculiar.AXIS_ALIGNED_2:
+        return True
+    known_tilt = subject in peculiar.ROWS or subject in peculiar.OBLIQUE_1
+    return centre(subject) == 1 and not known_tilt and chance < ALIGNED_SHARE_1
+
+
+def _upright_beside(ncct: Lattice, head: Matrix) -> Lattice:
+    """Another grid about the head's middle: upright, as many columns as the NCCT and as many rows, fewer slices."""
+    columns = ncct.shape[0]
+    slices = _CIRCLE_SLICES if columns == _COLUMNS else _SMALL_SLICES[0]
+    in_plane = float(ncct.spacing[0])
+    return _lattice((columns, columns, slices), (in_plane, in_plane, _CIRCLE_DEPTH_MM / slices), head[:3, 3])
 
 
 def _lattice(

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from isles_assets.reading.nifti import SYNTHETIC_MARK
 
-GZIP_LEVEL = 1
 SCANNER, ALIGNED = 1, 2
 
 
@@ -21,13 +20,15 @@ SCANNER, ALIGNED = 1, 2
 class Encoding:
     """How voxels are stored: little-endian `dtype`; voxel values are stored values times `slope`, where given.
 
-    `stored_true` is what a mask's 1 is stored as. `qform_only` leaves the sform unset (code 0).
+    `stored_true` is what a mask's 1 is stored as. `qform_only` leaves the sform unset (code 0). Nearly all files of the
+    release have `gzip_level` 1.
     """
 
     dtype: str
     slope: float | None = None
     stored_true: int = 1
     qform_only: bool = False
+    gzip_level: int = 1
 
 
 INT16 = Encoding("<i2")
@@ -38,11 +39,14 @@ FLOAT32 = Encoding("<f4")
 def header(
     shape: tuple[int, ...], affine: NDArray[np.float64], encoding: Encoding, *, frame_seconds: float | None = None
 ) -> Nifti1Header:
-    """The header of a single-file NIfTI-1 image; `affine` (4, 4) in mm, `frame_seconds` for a time series."""
+    """The header of a single-file NIfTI-1 image; `affine` (4, 4) in mm, `frame_seconds` for a time series.
+
+    Seconds of 0 are not known, and no unit of time is given then.
+    """
     made = Nifti1Header(endianness="<")
     made.set_data_dtype(np.dtype(encoding.dtype))
     made.set_data_shape(shape)
-    made.set_xyzt_units("mm", "sec" if frame_seconds is not None else None)
+    made.set_xyzt_units("mm", "sec" if frame_seconds else None)
     made.set_qform(affine, code=SCANNER if encoding.qform_only else ALIGNED)
     if not encoding.qform_only:
         made.set_sform(affine, code=SCANNER)
@@ -63,7 +67,7 @@ def write(path: Path, made: Nifti1Header, blocks: Iterable[NDArray[Any]], encodi
     with ExitStack() as opened:
         file: Any = opened.enter_context(path.open("wb"))
         if path.suffix == ".gz":
-            packed = gzip.GzipFile(filename="", mode="wb", compresslevel=GZIP_LEVEL, fileobj=file, mtime=0)
+            packed = gzip.GzipFile(filename="", mode="wb", compresslevel=encoding.gzip_level, fileobj=file, mtime=0)
             file = opened.enter_context(packed)
         made.write_to(file)
         for block in blocks:

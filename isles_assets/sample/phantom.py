@@ -15,9 +15,8 @@ import numpy as np
 from nibabel.affines import apply_affine
 from numpy.typing import NDArray
 
-from isles_assets.release.oddities import Trait
-from isles_assets.release.release import Release
 from isles_assets.release.volumes import Content, Grid, Volume
+from isles_assets.sample import peculiar
 from isles_assets.sample.anatomy import Anatomy, Ellipsoid, draw_anatomy, stream
 from isles_assets.sample.grids import Geometry, Lattice, Matrix, draw_geometry
 
@@ -92,6 +91,9 @@ _PERFUSION = (Content.CT_SERIES, Content.MAP)
 _WITHOUT_FLOW = [Tissue.OUTSIDE, Tissue.AIR, Tissue.SCALP, Tissue.SKULL]
 """Where a map holds its background."""
 
+_CTP_PADDING = -1000
+"""What the registered CTP holds where the scan does not reach."""
+
 _HU_NOISE = {"ncct": 3.0, "cta": 6.0, "ctp": 7.0}
 _RELATIVE_NOISE = 0.12
 _FINEST = {Content.MAP: 1 / 64, Content.MRI: 1 / 2}
@@ -104,7 +106,7 @@ _RIGHT_SIDE = {
     "Pcom": ((12, 6, -12), (12, -14, -12)),
     "ACA": ((12, 6, -12), (3, 18, -10), (2, 34, 6), (2, 26, 34)),
 }
-_RADIUS_MM = {"BA": 1.9, "PCA": 1.4, "ICA": 2.3, "MCA": 1.7, "Pcom": 0.9, "Acom": 0.9, "ACA": 1.3}
+_RADIUS_MM = {"BA": 1.9, "PCA": 1.4, "ICA": 2.3, "MCA": 1.7, "Pcom": 0.9, "Acom": 0.9, "ACA": 1.3, "A2": 1.0}
 _CLOT_RADIUS_MM, _CLOT_EXTENT = 2.3, (0.12, 0.28)
 
 
@@ -125,6 +127,7 @@ CIRCLE: dict[int, tuple[str, NDArray[np.float64]]] = {
     10: ("Acom", np.array([(3, 18, -10), (-3, 18, -10)], dtype=float)),
     11: _segment("ACA", 1),
     12: _segment("ACA", -1),
+    15: ("A2", np.array([(0, 18, -10), (0, 34, 6), (0, 26, 34)], dtype=float)),
 }
 """The circle of Willis by label (TopCoW's numbers): kind of segment and course (points, 3) in head mm."""
 
@@ -140,7 +143,6 @@ class Phantom:
 
     def __init__(
         self,
-        release: Release,
         subject: str,
         seed: int,
         *,
@@ -148,16 +150,15 @@ class Phantom:
         ncct: Lattice | None = None,
         lesion: Mask | None = None,
     ):
-        self.geometry = draw_geometry(release, subject, seed, release_scale=release_scale, ncct=ncct)
+        self.geometry = draw_geometry(subject, seed, release_scale=release_scale, ncct=ncct)
         side = None if lesion is None else _side(self.geometry, lesion)
-        anatomy = draw_anatomy(release, subject, seed, side)
+        anatomy = draw_anatomy(subject, seed, side)
         self._seed, self._subject = seed, subject
-        self._non_finite_mtt = subject in release.subjects_with(Trait.NON_FINITE_MTT)
 
         on_ncct = anatomy if lesion is None else replace(anatomy, lesion=None)
         labels = _tissues(on_ncct, self.geometry.head, self.geometry.ncct)
         self._segments, self._occlusion = _vessels(anatomy, self.geometry.head, self.geometry.ncct)
-        if lesion is None and subject in release.subjects_with(Trait.TINY_LESION):
+        if lesion is None and subject in peculiar.TINY_LESION:
             lesion = _three_voxels(anatomy, self.geometry)
         if lesion is None:
             lesion = (labels == Tissue.GREY_LESION) | (labels == Tissue.WHITE_LESION)
@@ -189,6 +190,8 @@ class Phantom:
 
     def lattice(self, volume: Volume) -> Lattice:
         """The grid that the volume's header shall state."""
+        if volume.content is Content.LABELS:
+            return self.geometry.circle
         if volume.grid is Grid.COMMON:
             return self.geometry.ncct
         if volume.content not in _PERFUSION:
@@ -203,7 +206,9 @@ class Phantom:
     def blocks(self, volume: Volume) -> Iterator[Block]:
         """The voxels in file order, in flat blocks: int16 HU, float32 maps and MRI, uint8 masks and labels."""
         if volume.content is Content.LABELS:
-            return _split(self._segments)
+            if self.geometry.circle is self.geometry.ncct:
+                return _split(self._segments)
+            return _split(_vessels(self._anatomy, self.geometry.head, self.geometry.circle)[0])
         if volume.content is Content.MASK:
             return _split((self._occlusion if volume.column == "lvo_mask" else self._lesion).view(np.uint8))
         return self._painted(volume)
@@ -212,6 +217,7 @@ class Phantom:
         modality = _modality(volume)
         labels = self._labels_of(volume)
         rng = stream(self._seed, self._subject, volume.column)
+        spoil = _Spoiler(self._subject)
         for look in self._looks(modality):
             look[_WITHOUT_FLOW] += volume.background
             noise = _noise_table(modality, look)
@@ -221,8 +227,8 @@ class Phantom:
                 if volume.content in _FINEST:
                     finest = np.float32(_FINEST[volume.content])
                     values = np.rint(values / finest) * finest
-                    if modality == "mtt" and self._non_finite_mtt:
-                        _spoil(values, part)
+                    if modality == "mtt":
+                        spoil(values, part)
                     yield values
                 else:
                     yield np.rint(values).astype(np.int16)
@@ -239,7 +245,9 @@ class Phantom:
             return
         for second in self.geometry.seconds:
             bolus = _gamma_variate(second - 6 - np.asarray(_LOOK_TABLE.arrival))
-            yield np.asarray(_LOOK_TABLE.ncct + _LOOK_TABLE.peak * bolus, dtype=np.float32)
+            look = np.asarray(_LOOK_TABLE.ncct + _LOOK_TABLE.peak * bolus, dtype=np.float32)
+            look[Tissue.OUTSIDE] = _CTP_PADDING
+            yield look
 
 
 def _modality(volume: Volume) -> str:
@@ -263,11 +271,24 @@ def _noise_table(modality: str, look: NDArray[np.float32]) -> NDArray[np.float32
     return np.float32(_RELATIVE_NOISE) * np.maximum(look, 0)
 
 
-def _spoil(mtt: NDArray[np.float32], labels: Labels) -> None:
-    """Put NaN and infinity where a real MTT has them: where there is hardly any flow to divide by."""
-    still = np.flatnonzero(labels == Tissue.CSF)
-    mtt[still[::20]] = np.nan
-    mtt[still[10::20]] = np.inf
+class _Spoiler:
+    """Puts odd values where a real MTT has them: where there is hardly any flow to divide by. One for each volume."""
+
+    def __init__(self, subject: str):
+        self._step = 0
+        if subject in peculiar.NON_FINITE_MTT:
+            self._step = 4 if subject in peculiar.MOSTLY_NON_FINITE_MTT else 20
+        self._few = list(peculiar.FEW_ODD_MTT.get(subject, ()))
+
+    def __call__(self, mtt: NDArray[np.float32], labels: Labels) -> None:
+        """Change the next block of voxels, in place."""
+        still = np.flatnonzero(labels == Tissue.CSF)
+        if self._step:
+            mtt[still[:: self._step]] = np.nan
+            mtt[still[self._step // 2 :: self._step]] = np.inf
+        few = self._few[: len(still)]
+        mtt[still[: len(few)]] = few
+        del self._few[: len(few)]
 
 
 def _split(array: Block) -> Iterator[Block]:

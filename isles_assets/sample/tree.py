@@ -19,20 +19,14 @@ from numpy.typing import NDArray
 from isles_assets.lib.files import explained, sweep, temporary_beside
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.workers import each_in_processes
-from isles_assets.release.oddities import Trait
 from isles_assets.release.release import Release
-from isles_assets.release.volumes import Content, Volume
+from isles_assets.release.volumes import Content, Grid, Volume
+from isles_assets.sample import peculiar
 from isles_assets.sample.anatomy import stream
 from isles_assets.sample.clinical import WRITTEN, dictionary_bytes, workbook_bytes
 from isles_assets.sample.grids import Lattice
 from isles_assets.sample.nifti import FLOAT32, INT16, UINT8, Encoding, header, write
 from isles_assets.sample.phantom import Mask, Phantom
-
-SCALED_LESION = ("sub-stroke0020", "sub-stroke0088", "sub-stroke0158")
-"""Lesion masks stored as 0 and 65535 with a slope, as 0158's was in 2024 (fact sheet, section 4)."""
-
-QFORM_ONLY_LESION = ("sub-stroke0005", "sub-stroke0100", "sub-stroke0150")
-"""Lesion masks whose transform stands in the qform alone, as one of the release's does."""
 
 FILE_TIME = WRITTEN.replace(tzinfo=UTC).timestamp()
 """Modification time of every file, so that a tree made anew passes for the same one."""
@@ -44,6 +38,8 @@ _FLOAT64 = Encoding("<f8")
 _UINT16 = Encoding("<u2")
 _SCALED = Encoding("<u2", slope=1.5259e-05, stored_true=65535)
 _QFORM_FLOAT64 = Encoding("<f8", qform_only=True)
+_RESTORED = Encoding("<u2", gzip_level=6)
+_OTHER_CIRCLE = Encoding("<i2", gzip_level=6)
 _ENCODINGS = {
     Content.CT: INT16, Content.CT_SERIES: INT16, Content.MAP: FLOAT32, Content.MRI: FLOAT32,
     Content.MASK: UINT8, Content.LABELS: UINT8,
@@ -140,13 +136,13 @@ def _write_subject(order: _Order) -> str:
     """Write all files of one subject; its id."""
     release, root, subject, seed = order.release, order.root, order.subject, order.seed
     ncct, lesion = _given(order.lesion) if order.lesion else (None, None)
-    phantom = Phantom(release, subject, seed, release_scale=order.release_scale, ncct=ncct, lesion=lesion)
+    phantom = Phantom(subject, seed, release_scale=order.release_scale, ncct=ncct, lesion=lesion)
     for volume in release.volumes:
         path = root / volume.path(subject)
         if volume.column == _LESION and order.lesion:
             _put(path, order.lesion.read_bytes())
         else:
-            _put_volume(path, phantom, volume, _encoding(release, volume, subject), _affine(volume, phantom, order))
+            _put_volume(path, phantom, volume, _encoding(volume, subject), _affine(volume, phantom, order))
     for stray in release.stray_files:
         if release.subject_of(stray.path) == subject:
             _put_volume(root / stray.path, phantom, release.by_column[_LESION], _UINT16, phantom.geometry.ncct.affine)
@@ -169,28 +165,37 @@ def _given(path: Path) -> tuple[Lattice, Mask]:
     return Lattice((columns, rows, slices), image.affine), np.asfortranarray(mask)
 
 
-def _encoding(release: Release, volume: Volume, subject: str) -> Encoding:
+def _encoding(volume: Volume, subject: str) -> Encoding:
+    if volume.content is Content.LABELS and subject in peculiar.OTHER_CIRCLE_GRID:
+        return _OTHER_CIRCLE
     if volume.column != _LESION:
         return _ENCODINGS[volume.content]
-    if subject in release.subjects_with(Trait.OTHER_LESION_TYPE):
-        return _UINT16
-    if subject in SCALED_LESION:
+    if subject in peculiar.RESTORED_LESION:
+        return _RESTORED
+    if subject in peculiar.SCALED_LESION:
         return _SCALED
-    return _QFORM_FLOAT64 if subject in QFORM_ONLY_LESION else _FLOAT64
+    return _QFORM_FLOAT64 if subject in peculiar.QFORM_ONLY_LESION else _FLOAT64
 
 
 def _affine(volume: Volume, phantom: Phantom, order: _Order) -> NDArray[np.float64]:
-    """The affine to state, (4, 4): another tool wrote the maps and rounded otherwise."""
+    """The affine to state, (4, 4): another tool wrote the maps and rounded otherwise.
+
+    Of an NCCT far from the origin every registered volume is rounded otherwise, by one step of float32.
+    """
     affine = phantom.lattice(volume).affine.copy()
     if volume.content is Content.MAP:
         rng = stream(order.seed, order.subject, f"affine of {volume.column}")
         affine[:3] += rng.uniform(-MAP_AFFINE_ROUNDING, MAP_AFFINE_ROUNDING, (3, 4))
+    if order.subject in peculiar.FAR and volume in order.release.registered:
+        affine[2, 3] = np.nextafter(np.float32(phantom.geometry.ncct.affine[2, 3]), np.float32(0))
     return affine
 
 
 def _put_volume(path: Path, phantom: Phantom, volume: Volume, encoding: Encoding, affine: NDArray[np.float64]) -> None:
     times = phantom.geometry.seconds
-    frame_seconds = float(times[1] - times[0]) if volume.dimensions == 4 else None
+    # What resampled the CTP to the NCCT left no time between its frames in the header.
+    between = float(times[1] - times[0]) if volume.grid is Grid.NATIVE else 0.0
+    frame_seconds = between if volume.dimensions == 4 else None
     made = header(phantom.shape(volume), affine, encoding, frame_seconds=frame_seconds)
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, made, phantom.blocks(volume), encoding)

@@ -27,13 +27,17 @@ from isles_assets.release.release import Release
 
 NOT_EXTRACTED = "The release was not extracted."
 _MEND_OTHER = "do not use this archive: it is not the release's, or somebody has changed it"
-_MEND_DAMAGED = "remove it and materialize zenodo_archive again; if it recurs, check the disk"
+_MEND_UNKNOWN = "extract it with 7-Zip, and set ISLES_RAW_ROOT to the extracted top folder"
+_MEND_DAMAGED = f"remove it and materialize zenodo_archive again; if it recurs, check the disk, or {_MEND_UNKNOWN}"
 
 _PACKED_PIECE = 1 << 16
 _PIECE = 1 << 20
 _LONGEST_NAME = 255
 _OF_DECOMPRESSORS = (None, errno.EINVAL)
 """Numbers of an `OSError` that is none of the system's but bz2's or py7zr's."""
+
+_UNFORESEEN = (TypeError, AttributeError, LookupError, NameError, ArithmeticError, AssertionError, NotImplementedError)
+"""What programs raise where something is new to them, rather than damaged."""
 
 _UNIX_EPOCH = 116_444_736_000_000_000
 """1970 in the archive's time, which counts 100 ns since 1601."""
@@ -56,12 +60,16 @@ class Member:
 def members(archive: Path) -> list[Member]:
     """The files in a 7z archive, in its order.
 
-    Raises `Refusal` for what is no such archive, and for one that holds links or devices, names that leave the folder
-    that they are extracted to, or two names that are one for some file system.
+    Raises `Refusal` for what is no such archive, for one that is encrypted or compressed in a way that is not known,
+    and for one that holds links or devices, names that leave the folder that they are extracted to, or two names that
+    are one for some file system.
     """
     with archive.open("rb") as file, _opened(archive, file) as content:
         entries = list(content.files)
-        blocks = {id(folder): number for number, folder in enumerate(_streams(content).unpackinfo.folders)}
+        folders = _streams(content).unpackinfo.folders
+        for folder in folders:
+            _decompressor(folder, 0)
+        blocks = {id(folder): number for number, folder in enumerate(folders)}
         found = [_member(entry, blocks) for entry in entries if not entry.is_directory]
     if findings := [*_unsafe(entries), *_clashes(entries)]:
         raise Refusal(NOT_EXTRACTED, findings)
@@ -130,11 +138,25 @@ def _extract_block(archive: Path, block: int, output: "_Output") -> None:
         streams = _streams(content)
         folder, pack = streams.unpackinfo.folders[block], streams.packinfo
         file.seek(content.afterheader + pack.packpos + pack.packpositions[block])
-        decompressor, packed = folder.get_decompressor(pack.packsizes[block]), _Paced(file)
-        folder.decompressor = None  # the listing is a cycle of references, which would keep the dictionary for long
+        decompressor, packed = _decompressor(folder, pack.packsizes[block]), _Paced(file)
         for entry in folder.files:
             with output.file(entry.filename) as sink:
                 _pour(decompressor, packed, entry, sink)
+
+
+def _decompressor(folder: Any, packed: int) -> Any:
+    """What decompresses a block of `packed` bytes. Raises `_UnknownError` for a method that py7zr does not know."""
+    try:
+        return folder.get_decompressor(packed)
+    except MemoryError:
+        raise
+    except Exception as error:  # of any kind: the bytes of the block have not been looked at, so no damage
+        methods = ", ".join(coder["method"].hex() for coder in folder.coders)
+        raise _UnknownError(
+            f"is compressed with a method that py7zr does not know: {methods} ({_said(error)})"
+        ) from error
+    finally:
+        folder.decompressor = None  # the listing is a cycle of references, which would keep the dictionary for long
 
 
 def _pour(decompressor: Any, packed: "_Paced", entry: Any, sink: Callable[[bytes], None]) -> None:
@@ -197,29 +219,53 @@ class _DamageError(Exception):
     """Bytes that are not what the archive says of them."""
 
 
+class _UnknownError(Exception):
+    """A sound archive of a kind that py7zr cannot read."""
+
+
 class _StoppedError(Exception):
     """Another block has failed."""
 
 
 @contextmanager
 def _opened(archive: Path, file: BinaryIO) -> Iterator[py7zr.SevenZipFile]:
-    """The archive in `file`. Whatever py7zr makes of damaged bytes is refused.
+    """The archive in `file`. Whatever py7zr makes of damaged bytes, or of what it does not know, is refused.
 
     It raises exceptions of its own, those of the decompressors, and Python's where numbers make no sense.
     """
     try:
         with py7zr.SevenZipFile(file) as content:
             if content.needs_password():
-                raise _DamageError("is encrypted")
+                raise _UnknownError("is encrypted")
             yield content
     except (Refusal, MemoryError, _StoppedError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in _OF_DECOMPRESSORS:
             raise
-        unforeseen = f"is damaged, or no 7z archive ({type(error).__name__}: {error})"
-        problem = str(error) if isinstance(error, _DamageError) else unforeseen
-        raise Refusal.of(NOT_EXTRACTED, problem, _MEND_DAMAGED, path=archive) from error
+        raise Refusal.of(NOT_EXTRACTED, *_explained(error), path=archive) from error
+
+
+def _explained(error: Exception) -> tuple[str, str]:
+    """What is wrong with an archive that cannot be read, and the mend."""
+    match error:
+        case _UnknownError():
+            return str(error), _MEND_UNKNOWN
+        case _DamageError():
+            return str(error), _MEND_DAMAGED
+        case py7zr.exceptions.PasswordRequired():
+            return "is encrypted", _MEND_UNKNOWN
+        case py7zr.exceptions.UnsupportedCompressionMethodError():
+            return f"is compressed with a method that py7zr does not know: {_said(error)}", _MEND_UNKNOWN
+        case _ if isinstance(error, _UNFORESEEN):
+            return f"cannot be read by py7zr ({_said(error)})", _MEND_UNKNOWN
+    return f"is damaged, or no 7z archive ({_said(error)})", _MEND_DAMAGED
+
+
+def _said(error: Exception) -> str:
+    """The first sentence of an error of py7zr's."""
+    said = getattr(error, "message", f"{type(error).__name__}: {error}")
+    return said.partition(". ")[0].rstrip(".")
 
 
 def _streams(content: py7zr.SevenZipFile) -> Any:

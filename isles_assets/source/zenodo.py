@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import IncompleteRead
 from types import MappingProxyType
-from typing import Annotated
+from typing import Any
 from urllib.parse import quote, urlsplit
 
-import pydantic
 import requests
 import urllib3
 
 from isles_assets import __version__
-from isles_assets.lib.findings import Refusal
+from isles_assets.lib.findings import Refusal, name_some
 from isles_assets.release.zenodo_record import ZenodoRecord, record_url
 from isles_assets.source.patience import SHORT, PassingError, Patience, not_downloaded, patiently
 
@@ -35,54 +34,34 @@ _MENDS: dict[int, str] = {
     HTTPStatus.GONE: "the record was withdrawn: see whether a newer isles-assets pins another one",
 }
 _NOTHING_TO_DO = "look at the record in a browser"
+_SIZE = re.compile("[0-9]{1,18}")
+_CHECKSUM = re.compile("(?:md5:)?([0-9a-f]{32})")
 _LATER_VERSION = re.compile(r"/records/(\d+)/?$")
 _LONGEST_MESSAGE = 200
 
 
-class _Model(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(strict=True, extra="ignore", frozen=True)
-
-
-class ZenodoFile(_Model):
-    """A file of a record: its name, `size` in bytes, and its `md5`."""
+@dataclass(frozen=True)
+class ZenodoFile:
+    """A file of a record: its name, its `size` in bytes and its MD5, if the record says them in a known way."""
 
     key: str
-    size: Annotated[int, pydantic.Field(ge=0)]
-    checksum: Annotated[str, pydantic.Field(pattern=r"^md5:[0-9a-f]{32}$")]
-
-    @property
-    def md5(self) -> str:
-        return self.checksum.removeprefix("md5:")
+    size: int | None
+    md5: str | None
 
 
-class _Metadata(_Model):
-    version: str = ""
-    publication_date: str = ""
+@dataclass(frozen=True)
+class PublishedRecord:
+    """A record as Zenodo's API describes it, published on a `date` such as 2025-11-20; what is not said is empty."""
 
-
-class PublishedRecord(_Model):
-    """A record as Zenodo's API describes it, published on a `date` such as 2025-11-20; what is not used is left out."""
-
-    id: int | str
-    metadata: _Metadata
-    files: list[ZenodoFile] = []
-
-    @property
-    def record(self) -> str:
-        return str(self.id)
+    record: str
+    version: str
+    date: str
+    files: tuple[ZenodoFile, ...]
 
     @property
     def url(self) -> str:
         """Its page, for people, at Zenodo itself."""
         return record_url(self.record)
-
-    @property
-    def version(self) -> str:
-        return self.metadata.version
-
-    @property
-    def date(self) -> str:
-        return self.metadata.publication_date
 
 
 @dataclass(frozen=True)
@@ -120,10 +99,15 @@ class Zenodo:
             raise not_downloaded(problem, _NOTHING_TO_DO, path=url)
         file = next((file for file in published.files if file.key == record.archive), None)
         if file is None:
-            names = ", ".join(file.key for file in published.files) or "no file"
+            names = name_some([file.key for file in published.files]) or "no file"
             raise not_downloaded(f"holds {names}, and {record.archive} of {pinned}", _NOTHING_TO_DO, path=url)
-        if (file.size, file.md5) != (record.size, record.md5):
-            problem = f"holds a {record.archive} of {file.size} bytes, md5 {file.md5}; {pinned}"
+        if file.size is None and file.md5 is None:
+            problem = f"does not say what its {record.archive} is; {pinned}"
+            raise not_downloaded(problem, _NOTHING_TO_DO, path=url)
+        # What is not said is seen when the archive has arrived.
+        if file.size not in (None, record.size) or file.md5 not in (None, record.md5):
+            said = [f"of {file.size} bytes"] * (file.size is not None) + [f"md5 {file.md5}"] * (file.md5 is not None)
+            problem = f"holds a {record.archive} {', '.join(said)}; {pinned}"
             raise not_downloaded(problem, "see whether a newer isles-assets pins that; do not mix the two", path=url)
 
     def newer(self, record: ZenodoRecord) -> PublishedRecord | None:
@@ -214,13 +198,44 @@ def _message(response: requests.Response) -> str:
 
 
 def _published(url: str, response: requests.Response) -> PublishedRecord:
+    """The record that `response` describes, in any form that Zenodo has had. Only its number must be there."""
     try:
-        return PublishedRecord.model_validate_json(response.content)
-    except pydantic.ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "it"
-        problem = f"answers what is no record of Zenodo's: {where}: {first['msg']}"
-        raise not_downloaded(problem, _MENDS[HTTPStatus.NOT_FOUND], path=url) from error
+        said = response.json()
+    except (requests.RequestException, ValueError, RecursionError):
+        said = None
+    record = _text(_first(said, "id", "recid", "record_id"))
+    if not record:
+        why = "it has no id" if isinstance(said, dict) else "it is no JSON object"
+        problem = f"answers what is no record of Zenodo's: {why}"
+        raise not_downloaded(problem, _MENDS[HTTPStatus.NOT_FOUND], path=url)
+    metadata, files = _first(said, "metadata"), _first(said, "files")
+    version, date = _text(_first(metadata, "version")), _text(_first(metadata, "publication_date"))
+    return PublishedRecord(record, version, date, tuple(_files(files)))
+
+
+def _files(said: Any) -> Iterator[ZenodoFile]:
+    """The files of a record: a list of them, or one in `entries`, or by name; other things are no files."""
+    entries = _first(said, "entries") if isinstance(said, dict) else said
+    named = entries.items() if isinstance(entries, dict) else (("", entry) for entry in _list(entries))
+    for name, entry in named:
+        key, size = _first(entry, "key", "filename") or name, _text(_first(entry, "size", "filesize"))
+        checksum = _CHECKSUM.fullmatch(_text(_first(entry, "checksum")).lower())
+        if isinstance(entry, dict) and isinstance(key, str):
+            yield ZenodoFile(key, int(size) if _SIZE.fullmatch(size) else None, checksum[1] if checksum else None)
+
+
+def _first(said: Any, *names: str) -> Any:
+    """What an object of JSON says under the first of `names` that it has; None for none."""
+    return next((said[name] for name in names if said.get(name) is not None), None) if isinstance(said, dict) else None
+
+
+def _list(said: Any) -> list[Any]:
+    return said if isinstance(said, list) else []
+
+
+def _text(said: Any) -> str:
+    """A text or number as text; empty for anything else."""
+    return str(said) if isinstance(said, str | int | float) and not isinstance(said, bool) else ""
 
 
 def _words(reason: BaseException) -> str:

@@ -11,10 +11,19 @@ from isles_assets.release.release import Release
 
 @dataclass(frozen=True)
 class DataFolder:
-    """Paths below `root` for all that is made of `release`; nothing is created by asking for one."""
+    """Paths below `root` for all that is made of `release`; nothing is created by asking for one.
+
+    `waivers_file` is where the operator's waivers are, if not here.
+    """
 
     root: Path
     release: Release
+    waivers_file: Path | None = None
+
+    @property
+    def waivers(self) -> Path:
+        """What the operator takes responsibility for; it need not exist."""
+        return self.waivers_file or self.root / "waivers.yaml"
 
     @property
     def sample(self) -> Path:
@@ -39,6 +48,11 @@ class DataFolder:
     @property
     def clinical(self) -> Path:
         return self.root / "tables" / "clinical.parquet"
+
+    @property
+    def clinical_findings(self) -> Path:
+        """The table of what was wrong with the workbooks."""
+        return self.root / "tables" / "clinical_findings.parquet"
 
     @property
     def manifest(self) -> Path:

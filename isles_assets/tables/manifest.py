@@ -1,10 +1,10 @@
 """The subject manifest: what the tree holds of each subject, from file attributes and NIfTI headers alone."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import product
+from math import isinf, prod
 from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
@@ -17,33 +17,71 @@ from pydantic import TypeAdapter
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.lib.progress import Progress
-from isles_assets.reading.nifti import SYNTHETIC_MARK, DigestingReader, NiftiError, read_header
+from isles_assets.reading.nifti import (
+    SYNTHETIC_MARK,
+    DigestingReader,
+    Header,
+    NiftiError,
+    displacement,
+    is_numeric,
+    read_header,
+)
 from isles_assets.reading.tree import Inventory, TreeFile
+from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Volume
 from isles_assets.tables.clinical import clinical_fields
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.storage import SUBJECT_COLUMN, read_table
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """To be raised when the same tree is to give other rows: then nothing is taken over from an older manifest."""
 
-AFFINE_TOLERANCE = 1e-4
-"""Largest difference of an affine's element: registered volumes differ from the reference by rounding."""
+ROUNDING_MM = 0.01
+"""Corners of a volume that are no farther apart are at the same place: affines are stored with seven digits."""
+
+_PIXDIM_TOLERANCE = 1e-3
+"""Of the spacing: tools round it."""
 
 _VERSION_KEY = b"isles_assets.manifest"
 _TEXT = pa.struct({"field": pa.string(), "text": pa.string()})
-_FROM_HEADER = ("shape", "spacing", "frames", "dtype", "affine", "qform_code", "sform_code")
+_FROM_HEADER = (
+    "shape", "spacing", "pixdim", "frames", "dtype", "affine", "transform", "qform_code", "sform_code", "qform_mm",
+    "gzip_name",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GridDifference:
+    """How a volume's grid differs from that of a reference, by shape or, if that is the same, by `mm` at the corners.
+
+    `is_off` says whether by half a voxel or more.
+    """
+
+    shape: tuple[int, ...]
+    reference: tuple[int, ...]
+    mm: float | None
+    is_off: bool
+
+    def words(self, called: str) -> str:
+        """The difference from the reference, which is `called` so."""
+        if self.mm is None:
+            return f"has {self.found}, its {called} {_by(self.reference)}"
+        return f"is displaced from its {called} by up to {self.mm:.3g} mm"
+
+    @property
+    def found(self) -> str:
+        """The difference alone, for a waiver to name."""
+        return f"shape {_by(self.shape)}" if self.mm is None else f"displaced by {self.mm:.3g} mm"
 
 
 @dataclass(frozen=True)
 class VolumeEntry:
     """One volume of one subject, without reading its voxels; each field with its type in the table.
 
-    `path` is relative to the tree, `size` in bytes, `shape` in voxels, `spacing` in mm, `affine` 4 x 4 row by
-    row (mm, voxel to RAS+), `dtype` the stored numpy type, `text` the header's free text as {field, text}.
-    Where the header cannot be read, `fault` says why and what it would say is None. `sha256` is there only if the
-    whole file was read.
+    `path` is relative to the tree, `size` in bytes, `text` the free text before the voxels as {field, text}; what
+    follows `fault` is as `Header` has it. Where the header cannot be read, `fault` says why and what it would say is
+    None. `sha256` is there only if the whole file was read.
     """
 
     path: Annotated[str, pa.string()]
@@ -53,11 +91,15 @@ class VolumeEntry:
     fault: Annotated[str | None, pa.string()] = None
     shape: Annotated[tuple[int, ...] | None, pa.list_(pa.int32())] = None
     spacing: Annotated[tuple[float, ...] | None, pa.list_(pa.float64())] = None
-    frames: Annotated[int | None, pa.int32()] = None
+    pixdim: Annotated[tuple[float, ...] | None, pa.list_(pa.float64())] = None
+    frames: Annotated[int | None, pa.int64()] = None
     dtype: Annotated[str | None, pa.string()] = None
     affine: Annotated[tuple[float, ...] | None, pa.list_(pa.float64())] = None
+    transform: Annotated[str | None, pa.string()] = None
     qform_code: Annotated[int | None, pa.int16()] = None
     sform_code: Annotated[int | None, pa.int16()] = None
+    qform_mm: Annotated[float | None, pa.float64()] = None
+    gzip_name: Annotated[str | None, pa.string()] = None
     text: Annotated[tuple[dict[str, str], ...] | None, pa.list_(_TEXT)] = None
 
     def is_still_of(self, file: TreeFile) -> bool:
@@ -65,20 +107,58 @@ class VolumeEntry:
         same = (self.path, self.size, self.mtime_ns) == (file.path, file.size, file.mtime_ns)
         return same and not self.fault and not file.fault
 
-    def grid_difference(self, reference: "VolumeEntry", called: str) -> str | None:
-        """How the grid differs from `reference`, `called` so, in words; None if it does not or one is unknown."""
+    def is_of(self, header: Header) -> bool:
+        """Whether `header` has the grid and the stored type that this has."""
+        same = (self.shape, self.dtype) == (header.shape, header.dtype)
+        return same and np.array_equal(self.affine or (), header.affine, equal_nan=True)
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether the voxels are numbers."""
+        return self.dtype is not None and is_numeric(self.dtype)
+
+    def fits(self, volume: Volume) -> bool:
+        """Whether it has the axes that `volume` has, and but single ones beyond."""
+        axes = volume.dimensions
+        return self.shape is not None and len(self.shape) >= axes and prod(self.shape[axes:]) == 1
+
+    def grid_difference(self, reference: "VolumeEntry") -> GridDifference | None:
+        """How the grid differs from that of `reference`; None where it does not, or one of them is not known.
+
+        Only the shapes are compared where one of the affines cannot be used.
+        """
         if self.shape is None or reference.shape is None:
             return None
-        if self.shape[:3] != reference.shape[:3]:
-            return f"has shape {'x'.join(map(str, self.shape))}, its {called} {'x'.join(map(str, reference.shape))}"
-        assert self.affine and reference.affine
-        difference = np.reshape(self.affine, (4, 4)) - np.reshape(reference.affine, (4, 4))
-        element = np.abs(difference).max()
-        if element <= AFFINE_TOLERANCE:
+        shape, expected = self.shape[:3], reference.shape[:3]
+        if shape != expected:
+            return GridDifference(shape, expected, None, is_off=True)
+        if self.transform or reference.transform or not (self.affine and reference.affine and reference.spacing):
             return None
-        corners = np.array(list(product(*((0, size - 1) for size in reference.shape[:3]), (1,))))
-        distance = np.linalg.norm((corners @ difference.T)[:, :3], axis=1).max()
-        return f"is displaced from its {called} by up to {distance:.3g} mm (affine differs by {element:.2g})"
+        mm = displacement(self.affine, reference.affine, expected)
+        is_off = mm >= min(reference.spacing) / 2
+        return GridDifference(shape, expected, mm, is_off) if mm > ROUNDING_MM else None
+
+    def transform_problems(self) -> Iterator[tuple[Problem, str, str]]:
+        """What is wrong with the affine, or in the header disagrees with it: the kind, words, what a waiver names."""
+        if self.transform:
+            yield Problem.TRANSFORM_UNUSABLE, f"has an affine that {self.transform}", self.transform.partition(":")[0]
+        if self.transform or not (self.spacing and self.pixdim):
+            return
+        if self.qform_mm is not None and isinf(self.qform_mm):
+            problem, found = "has an sform, and a qform that cannot be used", "qform cannot be used"
+            yield Problem.TRANSFORMS_DISAGREE, problem, found
+        elif self.qform_mm is not None and self.qform_mm > ROUNDING_MM:
+            problem, found = "has a qform and an sform that are up to {0} apart", f"{self.qform_mm:.3g} mm"
+            is_off = self.qform_mm >= min(self.spacing) / 2
+            kind = Problem.TRANSFORMS_DISAGREE if is_off else Problem.TRANSFORMS_ROUNDING
+            yield kind, problem.format(found), found if is_off else ""
+        if not np.allclose(self.pixdim, self.spacing, rtol=_PIXDIM_TOLERANCE, atol=0):
+            problem = f"says in pixdim that its voxels have {_by(self.pixdim)} mm, its affine {_by(self.spacing)} mm"
+            yield Problem.PIXDIM, problem, ""
+
+
+def _by(numbers: Iterable[float]) -> str:
+    return "x".join(f"{number:g}" for number in numbers)
 
 
 _TYPES = get_type_hints(VolumeEntry, include_extras=True)
@@ -144,11 +224,11 @@ def _survey(
         return volume.column, None
     entry = known.get(volume.column)
     if full or not entry or not entry.is_still_of(file):
-        entry = _read_entry(root, file, volume, full)
+        entry = _read_entry(root, file, full)
     return volume.column, entry if full else replace(entry, sha256=None)
 
 
-def _read_entry(root: Path, file: TreeFile, volume: Volume, full: bool) -> VolumeEntry:
+def _read_entry(root: Path, file: TreeFile, full: bool) -> VolumeEntry:
     entry = VolumeEntry(file.path, file.size, file.mtime_ns)
     if file.fault:
         return replace(entry, fault=str(file.fault))
@@ -160,16 +240,13 @@ def _read_entry(root: Path, file: TreeFile, volume: Volume, full: bool) -> Volum
             entry = replace(entry, sha256=reader.sha256)
     except NiftiError as error:
         return replace(entry, fault=str(error))
-    fault = None
-    if len(header.shape) < volume.dimensions or (header.frames > 1 and volume.dimensions == 3):
-        fault = f"has shape {'x'.join(map(str, header.shape))}, where {volume.dimensions} dimensions are expected"
     text = tuple({"field": field, "text": text} for field, text in header.text)
-    return replace(entry, fault=fault, text=text, **{name: getattr(header, name) for name in _FROM_HEADER})
+    return replace(entry, text=text, **{name: getattr(header, name) for name in _FROM_HEADER})
 
 
 def manifest_version(release: Release) -> str:
     """Another one for another table of volumes or variables, or other code."""
-    volumes = [(volume.column, volume.path(""), volume.dimensions) for volume in release.volumes]
+    volumes = [(volume.column, volume.path("")) for volume in release.volumes]
     return f"{CODE_VERSION}.{fingerprint(volumes, manifest_schema(release))}"
 
 

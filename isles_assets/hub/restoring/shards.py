@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, cast
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isles_assets.hub.reading import RemoteFile, Revision, SeekableFile, Unavailable
 from isles_assets.lib.findings import Finding, Refusal
-from isles_assets.lib.parquet import read_footer, value_places
+from isles_assets.lib.parquet import read_footer, read_values, value_places
 from isles_assets.lib.threads import each_in_threads
 from isles_assets.products.config import Config
 from isles_assets.products.shard.footer import ShardFooter, parse_footer
@@ -166,9 +165,8 @@ def _locate(
 
 def _clinical(source: BinaryIO, footer: pq.FileMetaData, release: Release) -> Mapping[str, Value]:
     """The clinical values of the shard's only row. Raises `ValueError` or `OSError` if there is another content."""
-    columns = [variable.column for variable in release.variables]
-    table = pq.ParquetFile(source, metadata=footer).read(columns=columns)
-    if table.num_rows != 1 or not table.schema.equals(pa.schema(clinical_fields(release))):
-        raise ValueError(f"does not hold one row of the {len(columns)} clinical variables")
-    (row,) = table.to_pylist()
-    return dict(row)
+    fields = clinical_fields(release)
+    schema = footer.schema.to_arrow_schema()
+    if any([schema.field(i) for i in schema.get_all_field_indices(field.name)] != [field] for field in fields):
+        raise ValueError(f"does not hold one row of the {len(fields)} clinical variables")
+    return read_values(source, footer, fields)

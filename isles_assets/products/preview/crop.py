@@ -63,10 +63,28 @@ class Crop:
         return self._resized(mask.astype(np.float32), Image.Resampling.BOX) > 0
 
     def _resized(self, plane: Plane, filtering: Image.Resampling) -> Plane:
+        """The plane's part of the picture at its size there, and 0 around it.
+
+        Only that part is resized: where voxels are far from square, the plane is a narrow strip of the picture, and a
+        plane that is enlarged to the shape of the picture would take gigabytes.
+        """
         rows, columns = plane.shape
+        width, height = self.size
         left, top, right, bottom = self.box
-        beyond = max(0, int(np.ceil(max(-left, -top, right - columns, bottom - rows))))
-        if beyond:
-            plane = np.pad(plane, beyond)
-        box = (left + beyond, top + beyond, right + beyond, bottom + beyond)
-        return np.asarray(Image.fromarray(plane).resize(self.size, filtering, box))
+        (first, last), (x, across) = _shared(left, right, columns, width)
+        (upper, lower), (y, down) = _shared(top, bottom, rows, height)
+        part = Image.fromarray(plane).resize((across, down), filtering, (first, upper, last, lower))
+        picture = np.zeros((height, width), np.float32)
+        picture[y : y + down, x : x + across] = np.asarray(part)
+        return picture
+
+
+def _shared(low: float, high: float, count: int, px: int) -> tuple[tuple[float, float], tuple[int, int]]:
+    """What a line of `px` pixels of a picture, from `low` to `high`, shows of a plane's line of `count`.
+
+    That is from where to where in the plane, and the first pixel and how many in the picture: at least one.
+    """
+    first, last = max(low, 0), min(high, count)
+    start, stop = (round((edge - low) / (high - low) * px) for edge in (first, last))
+    start = min(start, px - 1)
+    return (first, last), (start, max(1, stop - start))

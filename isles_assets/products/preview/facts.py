@@ -2,11 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import cos, radians
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
 
+import numpy as np
 import pyarrow as pa
+from nibabel.affines import voxel_sizes
 
+from isles_assets.products.preview.left_out import left_out
 from isles_assets.products.preview.scene import LESION
 from isles_assets.products.sources import Voxels
 from isles_assets.release.release import Release
@@ -14,6 +18,7 @@ from isles_assets.release.volumes import Content, Grid
 from isles_assets.tables.manifest import VolumeEntry
 
 _WHOLE, _COUNT, _LIST = pa.int32(), pa.int64(), pa.list_(pa.int32())
+_ALIGNED_DEGREES = 0.1  # over the length of a head that is less than a voxel
 
 Known = TypeVar("Known")
 
@@ -30,10 +35,10 @@ class Fact(Generic[Known]):
 
 @dataclass(frozen=True)
 class Decoded:
-    """What decoding a subject's volumes showed, by column, and the index of the slice that was chosen."""
+    """What decoding a subject's volumes showed, by column, and the index of the slice that was chosen, if one was."""
 
     voxels: Mapping[str, Voxels]
-    slice: int
+    slice: int | None
 
 
 Volumes = Mapping[str, VolumeEntry | None]
@@ -48,8 +53,20 @@ def _shape(entry: VolumeEntry) -> list[int]:
     return list((entry.shape or ())[:3])
 
 
-def _spacing(entry: VolumeEntry) -> list[float]:
-    return [round(mm, 6) for mm in entry.spacing or ()]  # a header has seven digits
+def _spacing(entry: VolumeEntry) -> list[float] | None:
+    if entry.transform or not entry.spacing:
+        return None
+    return [round(mm, 6) for mm in entry.spacing]  # a header has seven digits
+
+
+def _oblique(entry: VolumeEntry) -> bool | None:
+    if entry.transform or not entry.affine:
+        return None
+    affine = np.reshape(entry.affine, (4, 4))
+    cosines = np.abs(affine[:3, :3] / voxel_sizes(affine)).max(
+        axis=0
+    )  # of each voxel axis with the closest of the head
+    return bool((cosines < cos(radians(_ALIGNED_DEGREES))).all())
 
 
 def _seen(column: str, name: str) -> Callable[[Decoded], Any]:
@@ -57,29 +74,47 @@ def _seen(column: str, name: str) -> Callable[[Decoded], Any]:
     return lambda decoded: getattr(decoded.voxels[column], name)
 
 
-HEADER_FACTS: tuple[Fact[Volumes], ...] = (
-    Fact("ncct_shape", _LIST, "Voxels of the NCCT grid along x, y, z", _of_header("ncct", _shape)),
-    Fact("ncct_spacing_mm", pa.list_(pa.float64()), "Their distances in mm", _of_header("ncct", _spacing)),
-    Fact("ctp_shape", _LIST, "Voxels of the native CTP grid along x, y, z", _of_header("ctp", _shape)),
-    Fact("ctp_spacing_mm", pa.list_(pa.float64()), "Their distances in mm", _of_header("ctp", _spacing)),
-    Fact("ctp_frames", _WHOLE, "Frames of the CTP series", _of_header("ctp", attrgetter("frames"))),
-)
-"""What the manifest alone knows."""
+def _labels(decoded: Decoded) -> list[int] | None:
+    cow = decoded.voxels["cow_mask"]
+    return None if cow.more_labels else cow.labels
 
+
+_SPACING = "Their distances in mm; null: the affine cannot be used"
+_OBLIQUE = (
+    "Whether the NCCT is turned about more than one axis: none of its voxel axes is within "
+    f"{_ALIGNED_DEGREES:g} degrees of an anatomical one"
+)
+_LEFT_OUT = "Volumes that the pictures do without, because they are not on the NCCT's grid or cannot be drawn"
 _SHOWN_SLICE = (
     "Index, from 0, of the axial slice in the pictures, along the voxel axis closest to inferior-superior: that of the "
     "largest lesion area or, without a lesion, of the most soft tissue"
 )
+_LESION_ML = "Volume of the final infarct in millilitres; null: the mask's affine cannot be used"
+_LABELS = "Labels that occur in the circle of Willis; null: so many values that they are no labels"
+
+
+def header_facts(release: Release) -> tuple[Fact[Volumes], ...]:
+    """What the manifest alone knows."""
+    return (
+        Fact("ncct_shape", _LIST, "Voxels of the NCCT grid along x, y, z", _of_header("ncct", _shape)),
+        Fact("ncct_spacing_mm", pa.list_(pa.float64()), _SPACING, _of_header("ncct", _spacing)),
+        Fact("oblique", pa.bool_(), _OBLIQUE, _of_header("ncct", _oblique)),
+        Fact("ctp_shape", _LIST, "Voxels of the native CTP grid along x, y, z", _of_header("ctp", _shape)),
+        Fact("ctp_spacing_mm", pa.list_(pa.float64()), _SPACING, _of_header("ctp", _spacing)),
+        Fact("ctp_frames", _COUNT, "Frames of the CTP series", _of_header("ctp", attrgetter("frames"))),
+        Fact("left_out", pa.list_(pa.string()), _LEFT_OUT, lambda volumes: list(left_out(release, volumes))),
+    )
+
 
 _VOXEL_FACTS: tuple[Fact[Decoded], ...] = (
     Fact("lesion_voxels", _COUNT, "Voxels of the final infarct; 0: the mask is empty", _seen(LESION, "marked")),
-    Fact("lesion_ml", pa.float64(), "Volume of the final infarct in millilitres", _seen(LESION, "marked_ml")),
+    Fact("lesion_ml", pa.float64(), _LESION_ML, _seen(LESION, "marked_ml")),
     Fact("shown_slice", _WHOLE, _SHOWN_SLICE, attrgetter("slice")),
     Fact("lvo_empty", pa.bool_(), "Whether no large vessel occlusion is marked", _seen("lvo_mask", "empty")),
     Fact("lvo_voxels", _COUNT, "Voxels of the large vessel occlusion", _seen("lvo_mask", "marked")),
     Fact("cow_empty", pa.bool_(), "Whether no vessel of the circle of Willis is marked", _seen("cow_mask", "empty")),
     Fact("cow_voxels", _COUNT, "Voxels of the circle of Willis", _seen("cow_mask", "marked")),
-    Fact("cow_labels", _LIST, "Labels that occur in the circle of Willis", _seen("cow_mask", "labels")),
+    Fact("cow_labels", _LIST, _LABELS, _labels),
 )
 
 
@@ -93,7 +128,7 @@ def voxel_facts(release: Release) -> tuple[Fact[Decoded], ...]:
 
 def all_facts(release: Release) -> tuple[Fact[Any], ...]:
     """All facts in the order of their columns."""
-    return (*HEADER_FACTS, *voxel_facts(release))
+    return (*header_facts(release), *voxel_facts(release))
 
 
 def values(facts: Iterable[Fact[Known]], known: Known) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from isles_assets.products.preview.crop import Crop
 from isles_assets.products.preview.lettering import font, lettered
-from isles_assets.products.preview.scene import Mask, Plane, Scene, soft_tissue
+from isles_assets.products.preview.scene import LESION, REFERENCE, Mask, Plane, Scene, soft_tissue
 from isles_assets.products.preview.shades import Fixed, Palette, Shading, UpToMedians, Window, greys, turbo
 
 SIZE = (240, 300)
@@ -20,6 +20,8 @@ LARGEST = 300_000
 """Bytes that all pictures of a subject may have as files."""
 
 _SHADES = (256, 128, 64, 32, 16, 8)
+_SOME_TISSUE_HU = 50
+_LARGEST_VALUE = 1e30  # more is shown as what is not finite: sums of it are
 _CAPTION_PX, _LETTERS_PX, _MARGIN_PX = 20, 12, 6
 _SHOWN = (SIZE[0], SIZE[1] - _CAPTION_PX)
 _BELOW = ((0, _CAPTION_PX), (0, 0))
@@ -89,24 +91,28 @@ THICKNESS: dict[str, float] = {picture.volume: picture.slab_mm for picture in PI
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """A drawn picture of `SIZE`: grey ones are of mode L, others of mode P with a palette. `png` holds it as a file."""
+    """A picture of `SIZE` and, as a file, its `png`: None if the volume is left out, and `image` says in words why.
+
+    Grey ones are of mode L, others of mode P with a palette.
+    """
 
     image: Image.Image
-    png: bytes
+    png: bytes | None
 
 
-def draw(scene: Scene, backgrounds: Mapping[str, float]) -> dict[str, Drawing]:
+def draw(scene: Scene | None, backgrounds: Mapping[str, float], left_out: Mapping[str, str]) -> dict[str, Drawing]:
     """The pictures by name, together at most `LARGEST` bytes as files: where noise makes them larger, in fewer shades.
 
-    `backgrounds` are the values of voxels without data, by column, where that is not 0. The same scene gives the same
-    bytes.
+    `backgrounds` are the values of voxels without data, by column, where that is not 0. `left_out` are the volumes that
+    the scene does without, and why; without any scene, all are. The same scene gives the same bytes.
     """
     drawings: dict[str, Drawing] = {}
     for shades in _SHADES:
-        drawings = {picture.name: _drawing(image) for picture, image in _images(scene, backgrounds, shades)}
-        if sum(len(drawing.png) for drawing in drawings.values()) <= LARGEST:
+        images = _images(scene, backgrounds, left_out, shades) if scene else ()
+        drawings = {picture.name: _drawing(image) for picture, image in images}
+        if sum(len(drawing.png or b"") for drawing in drawings.values()) <= LARGEST:
             break
-    return drawings
+    return {p.name: drawings.get(p.name) or Drawing(_words(p.title, left_out[p.volume]), None) for p in PICTURES}
 
 
 def _drawing(image: Image.Image) -> Drawing:
@@ -115,34 +121,48 @@ def _drawing(image: Image.Image) -> Drawing:
     return Drawing(image, content.getvalue())
 
 
-def _images(scene: Scene, backgrounds: Mapping[str, float], shades: int) -> Iterator[tuple[Picture, Image.Image]]:
-    """Each picture of the table in so many shades."""
-    head = scene.planes["ncct"]
+def _words(title: str, reason: str) -> Image.Image:
+    """What stands in the place of a picture."""
+    (width, height), line = SIZE, _LETTERS_PX
+    texts = [(title, (width / 2, height / 2 - line), "mm"), (reason, (width / 2, height / 2 + line), "mm")]
+    return Image.fromarray(lettered(SIZE, line, *texts))
+
+
+def _images(
+    scene: Scene, backgrounds: Mapping[str, float], left_out: Mapping[str, str], shades: int
+) -> Iterator[tuple[Picture, Image.Image]]:
+    """Each picture of the table whose volume the scene has, in so many shades."""
+    # Without an NCCT all that is scanned counts as soft tissue.
+    head = scene.planes.get(REFERENCE, np.full(scene.lesion.shape, _SOME_TISSUE_HU, np.float32))
     crop = Crop.around_head(head, scene.lesion, scene.spacing, _SHOWN)
     lesion = crop.marks(scene.lesion)
     ring = _wider(_wider(lesion)) & ~lesion
     for picture in PICTURES:
+        if picture.volume not in scene.planes:
+            continue
         plane = scene.planes[picture.volume]
-        known = np.isfinite(plane)
+        known = np.abs(plane) < _LARGEST_VALUE
         if picture.in_colours:
             known &= (plane > backgrounds.get(picture.volume, 0)) & (plane >= 0)
         darkest, brightest = picture.shading.limits(plane[known & soft_tissue(head)])
         values, shown = crop.values(plane, known)
         fraction = np.clip((values - darkest) / (brightest - darkest), 0, 1)
         fraction = np.rint(fraction * (shades - 1)) / (shades - 1)
-        caption = _caption(picture, scene, picture.shading.words(darkest, brightest) if shown.any() else "not scanned")
+        limits = picture.shading.words(darkest, brightest) if shown.any() else "not scanned"
+        caption = _caption(picture, scene, limits, LESION in left_out)
         if picture.in_colours:
             yield picture, _in_colours(fraction, shown, caption)
         else:
             yield picture, _in_grey(fraction, shown, caption, ring if picture.outlined else None)
 
 
-def _caption(picture: Picture, scene: Scene, limits: str) -> str:
+def _caption(picture: Picture, scene: Scene, limits: str, without_lesion: bool) -> str:
     title = picture.title
     if picture.slab_mm:
         title += f", MIP of {scene.thickness[picture.volume]:.0f} mm"
     if picture.outlined:
-        title += ", lesion outlined" if scene.lesion.any() else ", no lesion marked"
+        no_lesion = ", lesion left out" if without_lesion else ", no lesion marked"
+        title += ", lesion outlined" if scene.lesion.any() else no_lesion
     return f"{title}   {limits}"
 
 

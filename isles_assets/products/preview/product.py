@@ -1,6 +1,7 @@
 """A subject's preview, pictures of one slice beside facts, in a small Parquet file; and the published table of all.
 
-Each volume that is looked at is read once and verified on the way; nothing is drawn before all were.
+Each volume that is looked at is verified on the way; nothing is drawn before all were. One that is merely odd is left
+out of the pictures: whatever a subject is like, it has a preview, or nothing could be published.
 """
 
 import base64
@@ -22,16 +23,18 @@ from isles_assets.lib.markdown import markdown_table
 from isles_assets.lib.shown import Markdown, shown_size
 from isles_assets.products.config import MEDIA, Config
 from isles_assets.products.footer import FOOTER_KEY, provenance
-from isles_assets.products.preview.facts import HEADER_FACTS, Decoded, all_facts, values, voxel_facts
+from isles_assets.products.preview.facts import Decoded, all_facts, header_facts, values, voxel_facts
+from isles_assets.products.preview.left_out import left_out, looked_at
 from isles_assets.products.preview.montage import montage
 from isles_assets.products.preview.pictures import PICTURES, THICKNESS, draw
-from isles_assets.products.preview.scene import LESION, REFERENCE, Axes, read_scene
+from isles_assets.products.preview.scene import LESION, REFERENCE, Axes, Read, Scene, read_scene
 from isles_assets.products.product import Build, CardParts, Made, Product, PublicationFile
 from isles_assets.products.sidecar import BuiltFile, Sidecar, read_sidecar
-from isles_assets.products.sources import Source, UnfitError, check_entry, read_source
-from isles_assets.reading.nifti import NiftiError, See
+from isles_assets.products.sources import Source, UnfitError, read_source
+from isles_assets.reading.nifti import See
 from isles_assets.release.release import Release
-from isles_assets.release.volumes import Grid, Volume
+from isles_assets.release.volumes import Volume
+from isles_assets.tables import TAKE_STOCK
 from isles_assets.tables.clinical import clinical_fields
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import ManifestRow
@@ -40,6 +43,7 @@ from isles_assets.tables.storage import SUBJECT_COLUMN
 CARD_PICTURE = "preview/overview.jpg"
 
 _NEEDED = {REFERENCE, LESION, "ctp", "lvo_mask", "cow_mask", *THICKNESS}
+_SHORT = {LESION: "lesion", "lvo_mask": "LVO", "cow_mask": "CoW"}
 _MONTAGE = "montage"
 _ROWS_IN_GROUP = 10
 
@@ -49,7 +53,7 @@ class Preview(Product):
 
     name = "preview"
     plural = "previews"
-    code_version = 2
+    code_version = 3
     kinds = frozenset({"image", "parquet"})
     description = """Small pictures and facts of a subject, for a look before publishing and for the Hub's viewer.
 
@@ -72,8 +76,7 @@ class Preview(Product):
 
     @cached_property
     def sources(self) -> tuple[Volume, ...]:
-        """Those on the grid that the pictures are of. A series is never read."""
-        return tuple(v for v in self.release.volumes if v.grid is Grid.COMMON and v.dimensions == 3)
+        return looked_at(self.release)
 
     @property
     def other_files(self) -> tuple[str, ...]:
@@ -91,26 +94,25 @@ class Preview(Product):
     def path(self, folder: DataFolder, config: Config, subject: str) -> Path:
         return self.root(folder) / f"{subject}.parquet"
 
-    def check(self, build: Build, row: ManifestRow, volume: Volume) -> None:
-        check_entry(build.root, row, volume)
-        reference, called = row.volumes[self.release.reference.column], self.release.common_grid
-        if reference and (difference := row.entry(volume.column).grid_difference(reference, called)):
-            raise UnfitError.of(row, volume, difference)
-
     def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> Made:
-        axes = self._axes(row)
+        omitted = left_out(self.release, row.volumes)
         read: dict[str, Source] = {}
 
         def look(column: str, see: See) -> None:
-            read[column] = read_source(build.root, row, self.release.by_column[column], see=see)
+            volume = self.release.by_column[column]
+            source = read_source(build.root, row, volume, see=see)
+            if read.setdefault(column, source).sha256 != source.sha256:
+                raise UnfitError.of(row, volume, "has changed while it was read", Materialize(TAKE_STOCK))
 
-        scene = read_scene(axes, THICKNESS, look)
+        scene = self._scene(row, omitted, look)
         sources = {v.column: read.get(v.column) or read_source(build.root, row, v) for v in self.sources}
         voxels = {column: source.voxels for column, source in sources.items() if source.voxels}
-        facts = values(HEADER_FACTS, row.volumes) | values(voxel_facts(self.release), Decoded(voxels, scene.slice))
-        drawings = draw(scene, self._backgrounds)
-        pictures = {p.column: {"bytes": drawings[p.name].png, "path": p.filename(row.subject)} for p in PICTURES}
-        page = {_MONTAGE: montage(drawings, headline(row, facts))}
+        decoded = Decoded(voxels, scene.slice if scene else None)
+        facts = values(header_facts(self.release), row.volumes) | values(voxel_facts(self.release), decoded)
+        drawings = draw(scene, self._backgrounds, omitted)
+        pngs = {picture: drawings[picture.name].png for picture in PICTURES}
+        pictures = {p.column: png and {"bytes": png, "path": p.filename(row.subject)} for p, png in pngs.items()}
+        page = {_MONTAGE: montage(drawings, headline(row, facts, omitted))}
         record = {SUBJECT_COLUMN: row.subject, **facts, **pictures, **row.clinical, **page}
         table = pa.Table.from_pylist([record], self.configs[0].schema.append(pa.field(_MONTAGE, pa.binary())))
         path = paths[self.name]
@@ -118,13 +120,13 @@ class Preview(Product):
         size = path.stat().st_size
         return Made({self.name: BuiltFile(size, sha256_of(path), size)}, sources, facts)
 
-    def _axes(self, row: ManifestRow) -> Axes:
-        reference = row.entry(self.release.reference.column)
+    def _scene(self, row: ManifestRow, omitted: Mapping[str, str], read: Read) -> Scene | None:
+        """What there is to draw; None if all volumes are left out, as they are without a grid to draw on."""
+        if omitted.keys() >= {volume.column for volume in self.sources}:
+            return None
+        reference = row.entry(REFERENCE)
         assert reference.shape and reference.affine
-        try:
-            return Axes.of(reference.shape, reference.affine)
-        except NiftiError as error:
-            raise UnfitError.of(row, self.release.reference, str(error)) from error
+        return read_scene(Axes.of(reference.shape, reference.affine), THICKNESS, read, omitted)
 
     def _layout(self) -> dict[str, Any]:
         """How pyarrow writes: pictures are compressed already, and statistics of them would hold whole ones."""
@@ -132,7 +134,8 @@ class Preview(Product):
         return {"compression": "none", "use_dictionary": False, "write_statistics": statistics}
 
     def mismatch(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> str:
-        if any(sidecar.facts.get(column) != value for column, value in values(HEADER_FACTS, row.volumes).items()):
+        facts = values(header_facts(self.release), row.volumes)
+        if any(sidecar.facts.get(column) != value for column, value in facts.items()):
             return "has a preview made before the CTP series changed"
         return super().mismatch(folder, row, sidecar)
 
@@ -188,7 +191,7 @@ class Preview(Product):
             self.write_table(path, folder, sidecars, schemas[config.name])
         size, rows = path.stat().st_size, len(sidecars)
         table = PublicationFile(config.path(""), path, size, sha256_of(path), config.name, rows, size)
-        _, typical = median_high((sidecar.facts["lesion_ml"], subject) for subject, sidecar in sidecars.items())
+        _, typical = median_high((sidecar.facts["lesion_ml"] or 0, subject) for subject, sidecar in sidecars.items())
         return [table, PublicationFile.of_bytes(CARD_PICTURE, self.montage(folder, typical))]
 
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
@@ -226,13 +229,17 @@ The config `{self.name}` is for looking and for tables: pictures are made for pe
         )
 
     def _counts(self, facts: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-        """What was counted while the volumes were decoded: lesions, empty masks, voxels that are no numbers."""
-        ml = sorted(known["lesion_ml"] for known in facts.values())
+        """What was found while previews were made: lesions, empty masks, oblique axes, voxels that are no numbers."""
+        ml = sorted(known["lesion_ml"] for known in facts.values() if known["lesion_ml"] is not None)
+        least_to_greatest = f"{median(ml):.1f} ({ml[0]:.1f} to {ml[-1]:.1f})" if ml else "unknown"
+        omitted = [f"{s} ({', '.join(known['left_out'])})" for s, known in facts.items() if known["left_out"]]
         rows = [
-            ("final infarct, mL: median (least to greatest)", f"{median(ml):.1f} ({ml[0]:.1f} to {ml[-1]:.1f})"),
+            ("final infarct, mL: median (least to greatest)", least_to_greatest),
             ("`lesion_mask` is empty", _named(s for s, known in facts.items() if not known["lesion_voxels"])),
             ("`lvo_mask` is empty", _named(s for s, known in facts.items() if known["lvo_empty"])),
             ("`cow_mask` is empty", _named(s for s, known in facts.items() if known["cow_empty"])),
+            ("`ncct` is oblique about more than one axis", _named(s for s, known in facts.items() if known["oblique"])),
+            ("volumes that the pictures do without", _named(omitted)),
         ]
         for volume in self.release.volumes:
             column = f"{volume.column}_non_finite"
@@ -241,21 +248,29 @@ The config `{self.name}` is for looking and for tables: pictures are made for pe
         return rows
 
 
-def headline(row: ManifestRow, facts: Mapping[str, Any]) -> str:
-    """The facts that one wants beside the pictures, in one line."""
+def headline(row: ManifestRow, facts: Mapping[str, Any], omitted: Mapping[str, str]) -> str:
+    """The facts that one wants beside the pictures, in one line, and what is `omitted` from them and has none."""
 
     def by(values: Iterable[float]) -> str:
         return " x ".join(f"{value:.3g}" for value in values)
 
-    lesion = f"lesion {facts['lesion_ml']:.4g} ml" if facts["lesion_voxels"] else "no lesion marked"
+    spacing = f"{by(facts['ncct_spacing_mm'])} mm" if facts["ncct_spacing_mm"] else "spacing unknown"
+    volume = f"{facts['lesion_voxels']} voxels" if facts["lesion_ml"] is None else f"{facts['lesion_ml']:.4g} ml"
+    lesion = f"lesion {volume}" if facts["lesion_voxels"] else "no lesion marked"
+    labels = "many" if facts["cow_labels"] is None else len(facts["cow_labels"])
     parts = [
         f"{'SYNTHETIC ' if row.synthetic else ''}{row.subject}",
-        f"{lesion}, slice {facts['shown_slice']}",
-        f"NCCT {by(facts['ncct_shape'])}, {by(facts['ncct_spacing_mm'])} mm",
+        lesion if facts["shown_slice"] is None else f"{lesion}, slice {facts['shown_slice']}",
+        f"NCCT {by(facts['ncct_shape'])}, {spacing}",
         f"CTP {facts['ctp_frames']} frames" if facts["ctp_frames"] else "CTP unknown",
         f"LVO {facts['lvo_voxels']} voxels" if facts["lvo_voxels"] else "no LVO marked",
-        f"CoW {len(facts['cow_labels'])} labels" if facts["cow_voxels"] else "no CoW marked",
+        f"CoW {labels} labels" if facts["cow_voxels"] else "no CoW marked",
     ]
+    unseen: dict[str, list[str]] = {}
+    for column, reason in omitted.items():
+        if column not in THICKNESS:  # others say it in their picture's place
+            unseen.setdefault(reason, []).append(_SHORT.get(column, column))
+    parts += [f"{', '.join(names)} {reason}" for reason, names in unseen.items()]
     return "  |  ".join(parts)
 
 

@@ -1,10 +1,10 @@
-"""The axial slice that a subject's pictures show, taken from its volumes while they are decoded, each once.
+"""The axial slice that a subject's pictures show, taken from its volumes while they are decoded.
 
-Of most volumes only that slice, or a few around it, is ever in memory. The lesion mask is kept whole, one byte a voxel,
-because it decides which slice that is; where it is empty the NCCT decides, and is kept whole.
+Of no volume more than one plane is ever in memory. So the one that decides which slice is shown, the lesion mask or,
+where that is empty, the NCCT, is read twice: for the areas of its slices, and for the slice.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -19,11 +19,13 @@ from isles_assets.reading.nifti import Header, NiftiError, See
 REFERENCE, LESION = "ncct", "lesion_mask"
 """The columns that decide which slice is shown."""
 
+_MARK_TOLERANCE = 1e-3  # of a number that was scaled by rounded factors
+
 Plane = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 
-def soft_tissue(hounsfield: Plane) -> Mask:
+def soft_tissue(hounsfield: NDArray[Any]) -> Mask:
     """Brain, and what else is neither air, fat nor bone: 0 to 100 HU."""
     return (hounsfield > 0) & (hounsfield < 100)
 
@@ -68,14 +70,36 @@ class Axes:
         aside = max(0, round((mm / self.spacing[self.axial] - 1) / 2))
         return self.slices[max(0, middle - aside) : middle + aside + 1]
 
-    def largest(self, mask: Mask) -> int | None:
-        """The first axial slice of those in which `mask` (x, y, z) marks the most; None if it marks nothing."""
-        areas = np.count_nonzero(mask, axis=tuple({0, 1, 2} - {self.axial}))
-        return int(areas.argmax()) if areas.any() else None
+    @property
+    def plane_size(self) -> int:
+        """Voxels in an axial slice."""
+        return prod(self.shape) // self.shape[self.axial]
+
+    def slice_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The axial slices of the voxels with these `numbers` in the file's order, in which x runs fastest."""
+        return numbers // self._stride % self.shape[self.axial]
+
+    def place_of(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where in their slice these voxels lie, in the file's order."""
+        return numbers % self._stride + numbers // (self._stride * self.shape[self.axial]) * self._stride
+
+    def within(self, slices: range, start: int, count: int) -> NDArray[np.int64]:
+        """The numbers of those of `count` voxels from number `start` that lie in `slices`."""
+        if self.axial == 2:  # the slices lie one after the other
+            return np.arange(max(start, slices.start * self._stride), min(start + count, slices.stop * self._stride))
+        numbers = np.arange(start, start + count)
+        index = self.slice_of(numbers)
+        return numbers[(index >= slices.start) & (index < slices.stop)]
 
     def plane(self, voxels: NDArray[Any]) -> NDArray[Any]:
-        """A slice (x, y, z), one voxel thick, as radiologists see it: (rows, columns) from anterior and from right."""
-        return np.asarray(apply_orientation(voxels, self.to_lps)[:, :, 0].T)
+        """A slice in the file's order as radiologists see it: (rows, columns) from anterior and from the right."""
+        shape = [1 if axis == self.axial else size for axis, size in enumerate(self.shape)]
+        return np.asarray(apply_orientation(voxels.reshape(shape, order="F"), self.to_lps)[:, :, 0].T)
+
+    @property
+    def _stride(self) -> int:
+        """How many voxels lie between two that are neighbours along the axial axis."""
+        return prod(self.shape[: self.axial])
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,61 +122,75 @@ Read = Callable[[str, See], object]
 """Decode the volume of a column to its end, or raise, and show its voxels."""
 
 
-def read_scene(axes: Axes, thickness: Mapping[str, float], read: Read) -> Scene:
-    """Read each volume once and keep what the pictures show of it: volumes on the NCCT's grid, whose axes are `axes`.
+def read_scene(axes: Axes, thickness: Mapping[str, float], read: Read, left_out: Container[str] = ()) -> Scene:
+    """Keep of each volume what the pictures show of it: volumes on the NCCT's grid, whose axes are `axes`.
 
     `thickness` are the volumes to show and how many mm of each are seen at once, as their maximum; 0 for one slice. The
     slice is that of the largest lesion area or, in a subject without lesion, the one with the most soft tissue in the
-    NCCT (0 to 100 HU), which is about where the brain is largest. Raises what `read` raises.
+    NCCT (0 to 100 HU), which is about where the brain is largest. Volumes that are `left_out` are not read and not in
+    the scene, which is as that of a subject without lesion if the lesion mask is one. Raises what `read` raises.
     """
-    lesion = _Kept(axes, axes.slices, np.bool_)
-    read(LESION, lesion)
-    shown = axes.largest(lesion.voxels)
-    ncct = _Kept(axes, axes.slices if shown is None else range(shown, shown + 1), np.float32)
-    read(REFERENCE, ncct)
-    if shown is None:
-        shown = axes.largest(soft_tissue(ncct.voxels))
+
+    def largest(column: str, counted: Callable[[Header, NDArray[Any]], Mask]) -> int | None:
+        areas = _Areas(axes, counted)
+        if column not in left_out:
+            read(column, areas)
+        return int(areas.counts.argmax()) if areas.counts.any() else None
+
+    def slab(column: str, slices: range, values: Callable[[Header, NDArray[Any]], NDArray[Any]]) -> Plane:
+        kept = _Slab(axes, slices, values)
+        read(column, kept)
+        return axes.plane(kept.voxels)
+
+    marked = largest(LESION, _marked)
+    shown = largest(REFERENCE, _soft) if marked is None else marked
     if shown is None:
         shown = axes.slices[len(axes.slices) // 2]
-    planes, thick = {REFERENCE: ncct.plane(shown)}, {REFERENCE: axes.spacing[axes.axial]}
-    for column, mm in thickness.items():
-        if column == REFERENCE:
-            continue
-        slab = axes.slab(shown, mm)
-        kept = _Kept(axes, slab, np.float32)
-        read(column, kept)
-        planes[column] = axes.plane(np.fmax.reduce(kept.voxels, axis=axes.axial, keepdims=True))
-        thick[column] = len(slab) * axes.spacing[axes.axial]
-    return Scene(shown, axes.plane_spacing, lesion.plane(shown), planes, thick)
+    if marked is None:
+        lesion = axes.plane(np.zeros(axes.plane_size, bool))
+    else:
+        lesion = slab(LESION, range(shown, shown + 1), _marked) > 0
+    slabs = {column: axes.slab(shown, mm) for column, mm in thickness.items() if column not in left_out}
+    planes = {column: slab(column, slices, _scaled) for column, slices in slabs.items()}
+    thick = {column: len(slices) * axes.spacing[axes.axial] for column, slices in slabs.items()}
+    return Scene(shown, axes.plane_spacing, lesion, planes, thick)
 
 
-class _Kept:
-    """The voxels of some axial slices, scaled as they are decoded; of `dtype` bool, which of them are marked."""
+def _scaled(header: Header, stored: NDArray[Any]) -> NDArray[np.float64]:
+    with np.errstate(all="ignore"):
+        return stored.astype(np.float64) * header.slope + header.intercept
 
-    def __init__(self, axes: Axes, slices: range, dtype: type[np.generic]):
-        self._axes, self._slices = axes, slices
-        shape = list(axes.shape)
-        shape[axes.axial] = len(slices)
-        self._flat: NDArray[Any] = np.empty(prod(shape), dtype)
-        self._filled = 0
-        self.voxels = self._flat.reshape(shape, order="F")
+
+def _marked(header: Header, stored: NDArray[Any]) -> Mask:
+    """What is not 0, as it is counted where masks are decoded."""
+    return ~(np.abs(_scaled(header, stored)) <= _MARK_TOLERANCE)
+
+
+def _soft(header: Header, stored: NDArray[Any]) -> Mask:
+    return soft_tissue(_scaled(header, stored))
+
+
+class _Areas:
+    """Counts in each axial slice, as voxels are decoded, those that are `counted`."""
+
+    def __init__(self, axes: Axes, counted: Callable[[Header, NDArray[Any]], Mask]):
+        self._axes, self._counted = axes, counted
+        self.counts = np.zeros(len(axes.slices), np.int64)
 
     def __call__(self, header: Header, start: int, stored: NDArray[Any]) -> None:
-        taken = stored[self._wanted(start, stored.size)].astype(np.float32)
-        if (header.slope, header.intercept) != (1, 0):
-            taken = taken * np.float32(header.slope) + np.float32(header.intercept)
-        self._flat[self._filled : self._filled + taken.size] = taken > 0.5 if self._flat.dtype == bool else taken
-        self._filled += taken.size
+        numbers = start + np.flatnonzero(self._counted(header, stored))
+        self.counts += np.bincount(self._axes.slice_of(numbers), minlength=len(self.counts))
 
-    def _wanted(self, start: int, count: int) -> slice | Mask:
-        """Which of `count` voxels, the first of which is number `start` of the file, lie in the slices."""
-        first, stop = self._slices.start, self._slices.stop
-        stride = prod(self._axes.shape[: self._axes.axial])
-        if self._axes.axial == 2:  # the slices lie one after the other
-            return slice(max(0, first * stride - start), max(0, stop * stride - start))
-        index = np.arange(start, start + count) // stride % self._axes.shape[self._axes.axial]
-        return (index >= first) & (index < stop)
 
-    def plane(self, index: int) -> NDArray[Any]:
-        """One of the slices, as `Axes.plane` lays it out."""
-        return self._axes.plane(np.take(self.voxels, [index - self._slices.start], axis=self._axes.axial))
+class _Slab:
+    """The largest of the `values` through some axial slices, as voxels are decoded; NaN where none is a number."""
+
+    def __init__(self, axes: Axes, slices: range, values: Callable[[Header, NDArray[Any]], NDArray[Any]]):
+        self._axes, self._slices, self._values = axes, slices, values
+        self.voxels = np.full(axes.plane_size, np.nan, np.float32)
+
+    def __call__(self, header: Header, start: int, stored: NDArray[Any]) -> None:
+        numbers = self._axes.within(self._slices, start, stored.size)
+        with np.errstate(all="ignore"):  # what is beyond the numbers of 32 bits becomes infinite
+            values = self._values(header, stored[numbers - start]).astype(np.float32)
+        np.fmax.at(self.voxels, self._axes.place_of(numbers), values)

@@ -130,18 +130,18 @@ class Shard(Product):
 
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
         reference = row.entry(self.release.reference.column)
-        assert reference.shape and reference.spacing
+        assert reference.shape
         lines = [
             (column, s.size, s.voxels.non_finite if s.voxels else "not decoded", f"`{s.sha256}`")
             for column, s in sidecar.sources.items()
         ]
-        shape, spacing = "x".join(map(str, reference.shape)), "x".join(f"{mm:g}" for mm in reference.spacing)
+        shape, spacing = "x".join(map(str, reference.shape)), "x".join(f"{mm:g}" for mm in reference.spacing or ())
         voxels = {column: source.voxels for column, source in sidecar.sources.items() if source.voxels}
         return {
             **shown_size(sidecar.size),
             **{f"file {config.name}": self.path(folder, config, row.subject) for config in self.configs},
             "synthetic": sidecar.synthetic,
-            f"{self.release.reference.column} grid": f"{shape} voxels of {spacing} mm",
+            f"{self.release.reference.column} grid": f"{shape} voxels of {spacing or 'unknown'} mm",
             "decode check": "passed" if sidecar.decoded else "not done",
             **self._shown_voxels(voxels),
             "sources": Markdown(markdown_table(("column", "bytes", "non-finite voxels", "sha256"), lines)),
@@ -152,7 +152,7 @@ class Shard(Product):
         masks = {column: seen for column, seen in voxels.items() if volumes[column].content in of_masks}
         return {
             **{f"{column} voxels": seen.marked for column, seen in masks.items()},
-            **{f"{column} ml": float(seen.marked_ml) for column, seen in masks.items()},
+            **{f"{column} ml": seen.marked_ml for column, seen in masks.items() if seen.marked_ml is not None},
             **{f"{column} labels": seen.labels for column, seen in masks.items()},
             "non-finite voxels": sum(seen.non_finite for seen in voxels.values()),
         }

@@ -1,0 +1,65 @@
+"""What the properties look at: the tree, the tables, the shards' sidecars, and the waivers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+
+from isles_assets.lib.findings import Finding
+from isles_assets.products.building import read_sidecars
+from isles_assets.products.shard.product import Shard
+from isles_assets.products.sidecar import Sidecar
+from isles_assets.publication.waivers import read_waivers
+from isles_assets.reading.tree import Inventory, take_inventory
+from isles_assets.release.release import Release
+from isles_assets.release.waivers import Waiver
+from isles_assets.tables.clinical import read_clinical_findings, read_clinical_table
+from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.inventory import read_inventory
+from isles_assets.tables.manifest import ManifestRow, read_manifest
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the properties look at, read when first asked for: the tables as they were materialized.
+
+    `fresh_tree`: look at the tree itself instead of the inventory that was taken of it. `sidecars` are the shards to
+    look at; None: all that are there.
+    """
+
+    root: Path
+    folder: DataFolder
+    fresh_tree: bool = False
+    sidecars: Sequence[Sidecar] | None = None
+
+    @property
+    def release(self) -> Release:
+        return self.folder.release
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        return take_inventory(self.release, self.root) if self.fresh_tree else read_inventory(self.folder)
+
+    @cached_property
+    def clinical(self) -> pa.Table:
+        return read_clinical_table(self.folder)
+
+    @cached_property
+    def clinical_findings(self) -> Sequence[Finding]:
+        """What was wrong with the workbooks when they were read."""
+        return read_clinical_findings(self.folder)
+
+    @cached_property
+    def manifest(self) -> Mapping[str, ManifestRow]:
+        return read_manifest(self.folder)
+
+    @cached_property
+    def shards(self) -> Sequence[Sidecar]:
+        return read_sidecars(Shard(self.release), self.folder) if self.sidecars is None else self.sidecars
+
+    @cached_property
+    def waivers(self) -> Sequence[Waiver]:
+        """The release's own and the operator's."""
+        return [*self.release.waivers, *read_waivers(self.folder.waivers)]

@@ -1,0 +1,85 @@
+"""Text inside binary files: shown so that nothing odd in it is lost to the eye, and found where none should be."""
+
+import hashlib
+import re
+
+MOST_SHOWN = 300
+"""Bytes of a text that are shown; a digest stands for a longer one."""
+
+_SHORTEST = 4
+_UNDECIDED = 2 * _SHORTEST
+_UTF16 = rb"(?:[ -~]\0){4,}|(?:\0[ -~]){4,}"
+_UTF8 = rb"(?:[\t\n\r -~]|[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3})+"
+_RUN = re.compile(_UTF16 + rb"|(?=[\t\n\r -~\x80-\xf4]{4})" + _UTF8)
+
+
+class Excerpt:
+    """Texts gathered from one place of a file, shown as one: `MOST_SHOWN` bytes at most, and a digest of all if longer.
+
+    Shown is ASCII: any other character, also a no-break space, is escaped. Equal texts in a row are gathered once.
+    """
+
+    def __init__(self) -> None:
+        self._shown, self._last = bytearray(), b""
+        self._size, self._digest = 0, hashlib.sha256()
+
+    def add(self, raw: bytes) -> None:
+        raw = raw.strip(b"\0 \r\n\t")
+        if not raw or raw == self._last:
+            return
+        self._last = raw
+        piece = b" " + raw if self._size else raw
+        self._shown += piece[: MOST_SHOWN - len(self._shown)]
+        self._size += len(piece)
+        self._digest.update(piece)
+
+    @property
+    def is_full(self) -> bool:
+        return self._size > MOST_SHOWN
+
+    def __str__(self) -> str:
+        shown = self._shown.decode("latin-1").encode("unicode_escape").decode("ascii")
+        more = f" ... ({self._size} bytes, SHA-256 {self._digest.hexdigest()[:10]})"
+        return f"{shown}{more if self.is_full else ''}"
+
+
+def printable(raw: bytes) -> str:
+    """One text as an excerpt shows it; empty for white space and zero bytes."""
+    excerpt = Excerpt()
+    excerpt.add(raw)
+    return str(excerpt)
+
+
+class TextSeeker:
+    """Looks for text in bytes that pass: four printable characters in a row or more, in ASCII, UTF-8 or UTF-16.
+
+    It looks no further once it has more than an excerpt shows: that is data, or text enough to be looked at.
+    """
+
+    def __init__(self) -> None:
+        self._excerpt, self._left = Excerpt(), b""
+
+    def feed(self, piece: bytes | memoryview) -> None:
+        """The next bytes. A text may go on in the ones that follow."""
+        if self._excerpt.is_full:
+            return
+        data, done = self._left + piece, 0
+        for run in _RUN.finditer(data):
+            if run.end() == len(data) and len(run[0]) <= MOST_SHOWN:
+                self._left = run[0]
+                return
+            self._add(run[0])
+            done = run.end()
+        self._left = data[max(done, len(data) - _UNDECIDED) :]
+
+    def end(self) -> str:
+        """What was found, once no more bytes follow; empty for none."""
+        for run in _RUN.finditer(self._left):
+            self._add(run[0])
+        self._left = b""
+        return str(self._excerpt)
+
+    def _add(self, raw: bytes) -> None:
+        text = raw.replace(b"\0", b"").strip()
+        if len(text) >= _SHORTEST:
+            self._excerpt.add(text)
