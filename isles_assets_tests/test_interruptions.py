@@ -102,7 +102,7 @@ def assert_all_is_whole(folder: DataFolder) -> None:
         for config in CONFIGS:
             assert sha256_of(SHARD.path(folder, config, sidecar.subject)) == sidecar.files[config.name].sha256, path
     for path in folder.raw_tree.parent.glob("[!.]*"):
-        assert pq.read_table(path).num_rows
+        assert pq.read_table(path).num_columns
 
 
 def assert_next_run_does_only_the_rest(project: Project, undisturbed: Path) -> None:
