@@ -24,6 +24,8 @@ from isles_assets_tests.project import Project
 from isles_assets_tests.thirty import THIRTY
 from isles_assets_tests.toy import TOY
 
+pytest.register_assert_rewrite("isles_assets_tests.bench")
+
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 

@@ -187,7 +187,7 @@ def of_published(published: Published, location: str) -> Metadata:
     if published.tag:
         shown["tag"] = published.tag
     if published.changes is not None:
-        rows = [(kind, len(names), name_some(names)) for kind, names in published.changes.by_kind().items()]
+        rows = [(kind, len(names), escaped(name_some(names))) for kind, names in published.changes.by_kind().items()]
         shown["changes"] = dg.MetadataValue.md(markdown_table(("subjects and files", "number", "which"), rows))
         shown["bytes new or changed"] = sum(file.size for file in published.changes.files)
         shown["bytes already there"] = sum(file.size for file in published.changes.unchanged)
