@@ -20,7 +20,10 @@ from isles_assets.lib.findings import Refusal
 from isles_assets.publication.properties import properties_of
 from isles_assets_tests.connections import drop
 from isles_assets_tests.isles24 import DATASET, SMALL
+from isles_assets_tests.materials import workbook
 from isles_assets_tests.project import MEMORY, OF_TABLES, PARTITIONED, Project
+from isles_assets_tests.project import replace as put
+from isles_assets_tests.toy import AGE, CLINIC, TOY
 from isles_assets_tests.zenodo_server import Deposit, ZenodoServer
 
 SUBJECTS = SMALL.subjects
@@ -259,13 +262,26 @@ def test_a_run_that_failed_is_posted_with_its_reason(toy_project, tmp_path, chat
     assert reason.startswith("raw_tree: ") and str(nowhere) in text
 
 
-def test_checks_that_failed_in_a_run_that_did_not_are_posted(toy_project, chat):
+def test_checks_that_failed_in_a_run_that_did_not_are_posted(toy_unbuilt, toy_tree, chat):
+    row = {AGE.header: "seventy"}
+    put(toy_tree / CLINIC.path(TOY.subjects[1]), workbook([list(row), list(row.values())]))
+    result = toy_unbuilt.materialize("raw_tree", "clinical_table")
+    assert result.success
+    failed_checks(status_context(toy_unbuilt, result, "failed_checks", dg.DagsterEventType.RUN_SUCCESS))
+    (text,) = chat.texts
+    assert f"run {result.run_id} of selected found what should not be." in text
+    assert "clinical_table: readable_workbooks failed" in text and "seventy" in text
+
+
+def test_a_run_that_failed_by_its_checks_is_posted_with_what_they_say(toy_project, chat):
     """With nothing there to be verified."""
     result = toy_project.run("verify")
-    assert result.success
-    failed_checks(status_context(toy_project, result, "failed_checks", dg.DagsterEventType.RUN_SUCCESS))
+    assert not result.success
+    context = status_context(toy_project, result, "failed_runs", dg.DagsterEventType.RUN_FAILURE)
+    failed_runs(context.for_run_failure())
     (text,) = chat.texts
-    assert text.startswith(f"isles-assets: run {result.run_id} of verify found what should not be.\nhub_dataset: ")
+    assert text.startswith(f"isles-assets: run {result.run_id} of verify failed.\nhub_dataset: ")
+    assert "card_valid failed" in text and "DagsterAssetCheckFailedError" not in text
     assert len(text) < 1600
 
 

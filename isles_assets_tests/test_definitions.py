@@ -72,7 +72,7 @@ CHECKS = {  # by asset: name, and whether it is blocking
         "nothing_appended": False,
         "notes": False,
     },
-    "hub_dataset": {"remote_matches_local": False, "loads": False, "card_valid": False},
+    "hub_dataset": {"remote_matches_local": True, "loads": True, "card_valid": True},
 }
 
 

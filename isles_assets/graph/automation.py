@@ -84,21 +84,32 @@ def newer_release(
 
 def failed_runs(context: dg.RunFailureSensorContext) -> None:
     """Posts each run that failed, and why, to the address in `ISLES_WEBHOOK_URL`."""
-    words = [f"{event.step_key}: {_reason(event)}" for event in context.get_step_failure_events()]
+    failures = [event for event in context.get_step_failure_events() if not _is_of_blocking_check(event)]
+    words = [*(f"{event.step_key}: {_reason(event)}" for event in failures), *_red_checks(context)]
     webhook.post(_message(context.dagster_run, "failed", words or [context.failure_event.message or ""]))
 
 
 def failed_checks(context: dg.RunStatusSensorContext) -> None:
-    """Posts the checks that failed in a run that did not, as in job `verify`, to the address in `ISLES_WEBHOOK_URL`."""
+    """Posts the checks that failed in a run that did not, to the address in `ISLES_WEBHOOK_URL`."""
+    if words := _red_checks(context):
+        webhook.post(_message(context.dagster_run, "found what should not be", words))
+
+
+def _red_checks(context: dg.RunStatusSensorContext) -> list[str]:
+    """What the checks of a run say that failed, warnings left out."""
     entries = context.instance.all_logs(context.dagster_run.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
     checks = [entry.dagster_event.asset_check_evaluation_data for entry in entries if entry.dagster_event]
-    words = [
+    return [
         f"{check.asset_key.to_user_string()}: {check.check_name} failed\n{check.description or ''}"
         for check in checks
         if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
     ]
-    if words:
-        webhook.post(_message(context.dagster_run, "found what should not be", words))
+
+
+def _is_of_blocking_check(event: dg.DagsterEvent) -> bool:
+    """Whether the step failed because its check did, which says more itself."""
+    error = event.step_failure_data.error
+    return error is not None and error.cls_name == "DagsterAssetCheckFailedError"
 
 
 def _reason(event: dg.DagsterEvent) -> str:

@@ -3,8 +3,8 @@
 import string
 from collections.abc import Iterable, Sequence
 
-_MARKUP = frozenset(string.punctuation) - set(",;:?=@%/'\"")
-"""Characters that mean something in Markdown, HTML or formulas."""
+_MARKUP = frozenset(string.punctuation) - set(",;:?=@%/'\"().-")
+"""Characters that mean something inside a line of Markdown, HTML or formulas."""
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

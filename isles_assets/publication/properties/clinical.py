@@ -38,9 +38,12 @@ def all_variables(evidence: Evidence) -> Iterator[Finding]:
             problem = f"column `{field.name}` is {clinical.schema.field(index).type}, not {field.type}"
             yield Problem.WRONG_COLUMN.finding(problem, again)
         elif clinical.num_rows and clinical.column(index).null_count == clinical.num_rows:
-            problem = f"column `{field.name}` is empty in every subject, as in the broken tables of release v3"
-            kind = Problem.EMPTY_IN_PART if evidence.release.is_part else Problem.EMPTY_VARIABLE
-            yield kind.finding(problem, ANOTHER, found=field.name)
+            problem = f"column `{field.name}` is empty in every subject"
+            if evidence.release.is_part:
+                yield Problem.EMPTY_IN_PART.finding(problem, "nothing to do: it is a part of the release")
+            else:
+                broken = f"{problem}, as in the broken tables of release v3"
+                yield Problem.EMPTY_VARIABLE.finding(broken, ANOTHER, found=field.name)
 
 
 @enforced("clinical_table")

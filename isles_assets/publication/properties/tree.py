@@ -46,7 +46,7 @@ _SYSTEMS = re.compile(
 """Names of files and folders that operating systems and network disks leave."""
 
 
-@enforced("raw_tree", blocking=True)
+@enforced("raw_tree", blocking=True, on_card=False)
 def subject_count(evidence: Evidence) -> Iterator[Finding]:
     """The tree holds exactly the {subjects} subjects of the release."""
     release, inventory = evidence.release, evidence.inventory
@@ -76,7 +76,7 @@ def _may_be_folder(fault: Fault | None) -> bool:
     return fault in (Fault.LINKED_FOLDER, Fault.LEAVES_TREE, Fault.UNLISTED, Fault.TOO_DEEP)
 
 
-@enforced("raw_tree", blocking=True)
+@enforced("raw_tree", blocking=True, on_card=False)
 def session_naming(evidence: Evidence) -> Iterator[Finding]:
     """Sessions are named {sessions}, in folders and in file names."""
     release, names = evidence.release, judge_names(evidence.release, evidence.inventory)
@@ -149,7 +149,7 @@ def _rename_all(release: Release, wrong: str, right: str) -> str:
     )
 
 
-@enforced("raw_tree", blocking=True)
+@enforced("raw_tree", blocking=True, on_card=False)
 def release_layout(evidence: Evidence) -> Iterator[Finding]:
     """Every subject has its {volumes} volumes and {workbooks} workbooks under their exact names."""
     release, inventory = evidence.release, evidence.inventory
@@ -269,7 +269,7 @@ def _subject_of(release: Release, path: str) -> str:
     return subject if subject in release.subjects else ""
 
 
-@enforced("raw_tree")
+@enforced("raw_tree", on_card=False)
 def no_look_alikes(evidence: Evidence) -> Iterator[Finding]:
     """No second file or folder could be taken for one of the release."""
     release = evidence.release
