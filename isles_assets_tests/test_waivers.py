@@ -71,6 +71,17 @@ def test_a_waiver_of_something_else_covers_nothing(other):
     assert (note.level, note.code) == (Level.NOTE, "waiver-unused")
 
 
+@pytest.mark.parametrize("problem", Problem)
+def test_the_level_decides_what_stops_and_what_the_printed_lines_let_through(problem, tmp_path):
+    found = changed(problem.finding("is odd", "look", subject=SUBJECT, path="a/b", found="x"), property="ncct_grid")
+    assert bool(judge(TOY, [found], []).stopping) is (problem.level is not Level.NOTE)
+    path = tmp_path / "waivers.yaml"
+    path.write_text(lines_to_waive(TOY, [found]))
+    waived = judge(TOY, [found], read_waivers(path))
+    assert bool(waived.stopping) is (problem.level is Level.FATAL)
+    assert bool(waived.waived) is (problem.level is Level.WAIVABLE)
+
+
 def test_what_is_fatal_cannot_be_waived():
     fatal = changed(FOUND, level=Level.FATAL)
     assert judge(TOY, [fatal], [WAIVER]).stopping == (fatal,)
