@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -139,6 +140,8 @@ def test_bad_subjects_fail_alone_are_mended_alone_and_the_same_tree_gives_the_sa
     message = failure(result, "subject_shard")
     assert message.startswith(f"2 of 6 subjects failed: {', '.join(BAD)}. The other 4 are done.")
     assert BY_COLUMN["cta"].path(BAD[0]) in message
+    stock, again = f"--select {','.join(OF_TABLES)}", f"--select subject_shard --partition {BAD[0]}"
+    assert re.search(f"restore the file from the release archive; then .*{stock}; then .*{again}", message)
     assert Counter(project.partition_states().values()) == {"MATERIALIZED": 4, "FAILED": 2}
     assert {key for key, state in project.partition_states().items() if state == "FAILED"} == set(BAD)
     assert not project.folder.hub.exists()

@@ -287,7 +287,7 @@ def test_volume_that_cannot_be_read_is_refused_by_its_fault(tmp_path):
     for content, reason in ((b"no gzip", "is not a gzip file"), (gzip.compress(b"x"), "ends after 1 bytes")):
         with pytest.raises(UnfitError, match=reason) as error:
             check_entry(tmp_path, row_of(tmp_path, {MASK: content}), MASK)
-        assert error.value.finding.path == MASK.path(SUBJECT)
+        assert error.value.path == MASK.path(SUBJECT)
 
 
 def test_time_beyond_2262_is_that_of_the_manifest(tmp_path):

@@ -46,8 +46,22 @@ def _quoted(path: str) -> str:
     return f"\"$(printf %b '{''.join(parts)}')\""
 
 
-Mend = str | Materialize | Rename
-"""What to do: in words, or as a value that is rendered as a command where people can type it."""
+Step = str | Materialize | Rename
+"""One thing to do: in words, or as a value that is rendered as a command where people can type it."""
+
+
+@dataclass(frozen=True)
+class InOrder:
+    """A mend: the whole way back, `steps` one after the other."""
+
+    steps: tuple[Step, ...]
+
+    def __str__(self) -> str:
+        return "; then ".join(map(str, self.steps))
+
+
+Mend = Step | InOrder
+"""What to do: a step, or several in order."""
 
 Render = Callable[[Mend], str]
 

@@ -50,7 +50,7 @@ def build_subject(product: Product, build: Build, row: ManifestRow) -> Sidecar:
         return _build(product, build, row)
     except UnfitError as first:
         everything = list(_unfit(product, build, row))
-        raise Refusal(f"{row.subject} {product.refused}.", everything or [first.finding]) from first
+        raise Refusal(f"{row.subject} {product.refused}.", everything or [first.finding(product.asset)]) from first
 
 
 def _build(product: Product, build: Build, row: ManifestRow) -> Sidecar:
@@ -76,7 +76,7 @@ def _unfit(product: Product, build: Build, row: ManifestRow) -> Iterator[Finding
             product.check(build, row, volume)
             product.read(build, row, volume)
         except UnfitError as error:
-            yield error.finding
+            yield error.finding(product.asset)
 
 
 def state_of(product: Product, folder: DataFolder, row: ManifestRow) -> State:

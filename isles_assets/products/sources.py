@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from isles_assets.lib.findings import Finding, Materialize, Mend
+from isles_assets.lib.findings import Finding, InOrder, Materialize, Step
 from isles_assets.reading.nifti import DigestingReader, Inspection, NiftiError, See, inspect, voxel_ml
 from isles_assets.reading.tree import mtime_ns
 from isles_assets.release.volumes import Volume
 from isles_assets.tables import TAKE_STOCK
 from isles_assets.tables.manifest import ManifestRow, VolumeEntry
 
-_RESTORE = "restore the file from the release archive, then materialize this subject again"
+_RESTORE = "restore the file from the release archive"
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,23 @@ def clinical_digest(row: ManifestRow) -> str:
 
 
 class UnfitError(Exception):
-    """A volume that nothing can be made from."""
+    """A volume that nothing can be made from. `step` is the first of the way back."""
 
-    def __init__(self, finding: Finding):
-        super().__init__(finding.problem)
-        self.finding = finding
+    def __init__(self, path: str, subject: str, problem: str, step: Step):
+        super().__init__(path, subject, problem, step)
+        self.path, self.subject, self.problem, self.step = path, subject, problem, step
 
     @classmethod
-    def of(cls, row: ManifestRow, volume: Volume, problem: str, mend: Mend = _RESTORE) -> "UnfitError":
+    def of(cls, row: ManifestRow, volume: Volume, problem: str, step: Step = _RESTORE) -> "UnfitError":
         """To be raised for a volume of the row's subject."""
-        return cls(Finding(problem, mend, volume.path(row.subject), row.subject))
+        return cls(volume.path(row.subject), row.subject, problem, step)
+
+    def finding(self, asset: str) -> Finding:
+        """The finding, with the whole way back to the subject's partition of `asset`."""
+        again = Materialize((asset,), self.subject)
+        stock = Materialize(TAKE_STOCK)
+        steps = (stock, again) if self.step == stock else (self.step, stock, again)
+        return Finding(self.problem, InOrder(steps), self.path, self.subject)
 
 
 def check_entry(root: Path, row: ManifestRow, volume: Volume) -> None:
