@@ -1,5 +1,6 @@
 """The graph on real Dagster instances: what is recorded, what fails, what is rebuilt, what is refused."""
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -320,15 +321,28 @@ def test_a_table_of_another_version_is_refused_with_the_command_that_renews_it(t
     assert "was written by another version" in message and "--select subject_manifest" in message
 
 
+def test_the_first_row_of_another_target_is_decoded_anew(toy_built_copy):
+    given = toy_built_copy.settings
+    elsewhere = Settings(raw_root=given.raw_root, data_dir=given.data_dir, hub_repo="toys/again")
+    other = dataclasses.replace(toy_built_copy, settings=elsewhere)
+    assert other.materialize("hub_dataset", checks=False).success
+    published = Path(other.setup.target().location) / TOY_SHARD.configs[0].path(TOYS[0])
+    content = bytearray(published.read_bytes())
+    content[len(content) // 2] ^= 1
+    replace(published, bytes(content))
+    (evaluation,) = other.evaluate("hub_dataset", "loads").get_asset_check_evaluations()
+    assert not evaluation.passed
+
+
 def test_the_first_row_is_decoded_once_for_the_same_content_and_always_by_verify(toy_built_copy):
+    def passed(result):
+        return {e.check_name: e.passed for e in result.get_asset_check_evaluations()}["loads"]
+
+    assert passed(toy_built_copy.evaluate("hub_dataset", "loads"))
     published = Path(toy_built_copy.setup.target().location) / TOY_SHARD.configs[0].path(TOYS[0])
     content = bytearray(published.read_bytes())
     content[len(content) // 2] ^= 1
     replace(published, bytes(content))
-
-    def passed(result):
-        return {e.check_name: e.passed for e in result.get_asset_check_evaluations()}["loads"]
-
     assert passed(toy_built_copy.evaluate("hub_dataset", "loads"))
     assert not passed(toy_built_copy.run("verify"))
     assert passed(toy_built_copy.materialize("hub_dataset"))

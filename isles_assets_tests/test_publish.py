@@ -586,6 +586,7 @@ def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, small_bui
     assert {record.method for record in hub.requests[before:]} <= {"GET", "HEAD"}
     hub.put_commit(REPO, {lost: None})
     code, output = run(*verify)
+    assert code == 1
     assert f"{lost}: is not published" in output
     assert "has 5 rows instead of 6" in output
 
@@ -633,6 +634,34 @@ def test_the_whole_graph_runs_on_a_disk_that_frees_itself(hub, part_tree, home):
     assert moves_of_main(hub) == 1
     assert len(hub.files(REPO)) == len(PART.subjects) * configs + len(DESCRIBING) + 2  # the card and .gitattributes
     assert "failed:" not in output.replace("value_ranges failed:", "")
+
+
+UNDECODED = """
+ops:
+  subject_shard:
+    config: {decode: false}
+  hub_dataset:
+    config: {allow_synthetic: true}
+"""
+
+
+def test_shards_that_were_not_decoded_reach_the_hub_only_if_that_is_waived(hub, small_sample_tree, home):
+    (home / "undecoded.yaml").write_text(UNDECODED)
+    build = ("job", "execute", "-m", "part", "-j", "build", "-c", "undecoded.yaml")
+    code, output = dagster(SMALL, small_sample_tree, home / "data", hub, home, *build)
+    assert code == 1 and "was packed without decoding its volumes" in output
+    assert not uploads(hub)
+
+    lines = re.findall(r"^(?:- release|  (?:property|subject|found|reason)): .*\n", output, re.MULTILINE)
+    (home / "data" / "waivers.yaml").write_text("".join(dict.fromkeys(blocks(lines))))
+    code, output = dagster(SMALL, small_sample_tree, home / "data", hub, home, *build)
+    assert code == 0, output
+    assert moves_of_main(hub) == 1
+
+
+def blocks(lines):
+    """The waivers of which a message has the `lines`."""
+    return re.findall(r"- release.*?(?=- release|\Z)", "".join(lines), re.DOTALL)
 
 
 STREAM = f"""

@@ -37,6 +37,9 @@ class Shelf(Target):
     def location(self) -> str:
         return str(self.root / str(self._newest))
 
+    def address(self) -> str:
+        return self.location
+
     @property
     def history(self) -> "Shelf":
         return self

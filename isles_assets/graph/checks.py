@@ -86,7 +86,7 @@ class LoadsConfig(dg.Config):
 
     again: bool = Field(
         False,
-        description="Decode the first row also if that of the same content was decoded before, as job verify does.",
+        description="Decode the first row also if that of the same revision was decoded before, as job verify does.",
     )
 
 
@@ -100,18 +100,18 @@ def loads_check(
 
     def look() -> Judgement:
         nonlocal decoded
-        publication = recorded_publication(dataset, setup.folder, setup.repo)
-        decoded = f"{publication.digest} by datasets {version('datasets')}"
+        publication, target = recorded_publication(dataset, setup.folder, setup.repo), setup.target()
+        decoded = f"{publication.digest} at {target.address()} by datasets {version('datasets')}"
         known = decoded == _decoded_before(context) and not config.again
         context.log.info(f"The first row {'was decoded before' if known else 'is decoded'}")
-        return Judgement(stopping=tuple(loads(setup.target(), publication, decode=not known)))
+        return Judgement(stopping=tuple(loads(target, publication, decode=not known)))
 
     result = _result(context, setup, loads.__name__, look)
     return result.with_metadata({**result.metadata, _DECODED: decoded}) if result.passed else result
 
 
 def _decoded_before(context: dg.AssetCheckExecutionContext) -> str | None:
-    """The content whose first row `loads` decoded, according to its last evaluation that passed."""
+    """The revision whose first row `loads` decoded, according to its last evaluation that passed."""
     check = dg.AssetCheckKey(dg.AssetKey("hub_dataset"), loads.__name__)
     for record in context.instance.event_log_storage.get_asset_check_execution_history(check, _EVALUATIONS_ASKED):
         evaluation = record.evaluation

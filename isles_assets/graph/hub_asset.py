@@ -13,7 +13,8 @@ from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication import card
-from isles_assets.publication.guard import keep_sample_from_hub, publication_of
+from isles_assets.publication.evidence import Evidence
+from isles_assets.publication.guard import keep_sample_from_hub, keep_undecoded_from_hub, publication_of
 
 
 class PublishConfig(dg.Config):
@@ -51,6 +52,7 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
             publication = publication_of(dataset, setup.tree, setup.folder, setup.repo)
             if setup.publishes_to_hub:
                 keep_sample_from_hub(setup.repo, publication.sidecars, allowed=config.allow_synthetic)
+                keep_undecoded_from_hub(Evidence(setup.tree, setup.folder), publication)
             context.log.info(f"Found {len(publication.subjects)} subjects")
             metadata = reporting.of_publication(publication)
             if config.dry_run:

@@ -84,7 +84,7 @@ def _build(
             keep_sample_from_hub(setup.repo, rows, allowed=config.allow_synthetic)
             if findings := judge.of_no_subject:
                 raise Refusal("Nothing was staged.", findings, how(findings))
-            stage = setup.stage(product, judge.stopping, private=config.private, say=context.log.info)
+            stage = setup.stage(product, judge.stopping_at_hub, private=config.private, say=context.log.info)
     schemas = {each.name: annotated_schema(each) for each in product.configs}
     build = Build(setup.tree, setup.folder, schemas, decode=config.decode or not product.may_skip_decoding)
     materialize_each(

@@ -181,6 +181,9 @@ class HuggingFaceHub(Target):
             raise Refusal.of("Nothing is published.", problem, mend, path=self.repo) from error
         return Path(path).read_text()
 
+    def address(self) -> str:
+        return self._url(self._head())
+
     def _head(self) -> str:
         """The commit that `main` is at."""
         return str(self._api.repo_info(self.repo, repo_type=_TYPE, revision=MAIN).sha)

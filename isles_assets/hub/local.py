@@ -95,6 +95,9 @@ class LocalHub(Target):
         except FileNotFoundError as error:
             raise Refusal.of("Nothing is published.", "holds no card", PUBLISH, path=self.location) from error
 
+    def address(self) -> str:
+        return str(self.folder.resolve())
+
     def _switch_to(self, target: Path) -> None:
         link = self.folder.with_name(f".{self.folder.name}.link")
         link.unlink(missing_ok=True)

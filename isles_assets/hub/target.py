@@ -83,6 +83,10 @@ class Target(ABC):
     def location(self) -> str:
         """What `load_dataset` takes to load it."""
 
+    @abstractmethod
+    def address(self) -> str:
+        """Where the published revision is: another one for another target, endpoint, repo or revision."""
+
     @property
     def staging(self) -> Staging | None:
         """Where files can be put before they are published; None if it cannot take them."""

@@ -11,7 +11,7 @@ from isles_assets.products.shard.product import Shard
 from isles_assets.products.sidecar import Sidecar
 from isles_assets.publication.assembling import assemble
 from isles_assets.publication.evidence import Evidence
-from isles_assets.publication.judging import judge_recorded, stopping
+from isles_assets.publication.judging import judge_recorded, stopping, undecoded
 from isles_assets.publication.publication import Publication
 from isles_assets.publication.waivers import how_to_waive
 from isles_assets.reading.workbooks import read_clinical_rows
@@ -67,6 +67,14 @@ def keep_sample_from_hub(repo: str, subjects: Iterable[ManifestRow | Sidecar], *
     if not allowed and any(subject.synthetic for subject in subjects):
         mend = "set ISLES_SOURCE=zenodo, or ISLES_RAW_ROOT to the release's tree, or allow_synthetic in the run config"
         raise Refusal.of("Nothing was sent.", "would show a synthetic sample to the public", mend, path=repo)
+
+
+def keep_undecoded_from_hub(evidence: Evidence, publication: Publication) -> None:
+    """Raise `Refusal` if any shard of `publication` was packed without decoding and that is not waived."""
+    shards = publication.made[Shard.name].values()
+    if findings := undecoded(evidence, shards):
+        how = how_to_waive(evidence.release, findings, evidence.folder.waivers)
+        raise Refusal("Nothing was sent.", findings, how)
 
 
 def _out_of_date(evidence: Evidence) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from functools import partial
 from isles_assets.lib.findings import Finding, found
 from isles_assets.products.sidecar import Sidecar
 from isles_assets.publication.evidence import Evidence
-from isles_assets.publication.properties import Property, properties_of
+from isles_assets.publication.properties import Property, properties_of, volumes
 from isles_assets.publication.waivers import Judgement, judge, unused
 from isles_assets.release.problems import Problem
 
@@ -35,7 +35,20 @@ def notes_of(asset: str, evidence: Evidence) -> list[Finding]:
     findings = [finding for prop in props for finding in prop.find(evidence)]
     names = {prop.name for prop in props}
     waivers = [waiver for waiver in evidence.waivers if waiver.property in names]
-    return [*judge(evidence.release, findings, waivers).notes, *unused(evidence.release, findings, waivers)]
+    at_hub = _undecoded(evidence.shards) if asset == _OF_SHARDS else []
+    idle = unused(evidence.release, [*findings, *at_hub], waivers)
+    return [*judge(evidence.release, findings, waivers).notes, *idle]
+
+
+def undecoded(evidence: Evidence, shards: Iterable[Sidecar]) -> list[Finding]:
+    """Why those of `shards` that were packed without decoding may not go to the Hub; none for those that are waived."""
+    return list(judge(evidence.release, _undecoded(shards), evidence.waivers).stopping)
+
+
+def _undecoded(shards: Iterable[Sidecar]) -> list[Finding]:
+    problem, mend = "was packed without decoding its volumes", "materialize subject_shard of it without `decode: false`"
+    found = [Problem.NOT_DECODED_FOR_HUB.finding(problem, mend, subject=s.subject) for s in shards if not s.decoded]
+    return [replace(finding, property=volumes.volumes_decoded.__name__) for finding in found]
 
 
 class SubjectJudge:
@@ -58,6 +71,10 @@ class SubjectJudge:
         own = [finding for prop in self._of_shards for finding in prop.find(evidence)]
         before = [finding for finding in self._stopping if finding.subject == sidecar.subject]
         return [*before, *judge(evidence.release, own, self._evidence.waivers).stopping]
+
+    def stopping_at_hub(self, sidecar: Sidecar) -> list[Finding]:
+        """What stops the shard that `sidecar` is of from going to the Hub."""
+        return [*self.stopping(sidecar), *undecoded(self._evidence, [sidecar])]
 
     @property
     def of_no_subject(self) -> list[Finding]:

@@ -53,6 +53,7 @@ class Problem(Enum):
 
     # The volumes, decoded
     NOT_DECODED = Level.NOTE, "volumes that were packed without decoding them"
+    NOT_DECODED_FOR_HUB = Level.WAIVABLE, "volumes on their way to the Hub that were packed without decoding them"
     LABELS = Level.WAIVABLE, "a mask with labels that are not expected"
     MASK_VALUES = Level.WAIVABLE, "a mask with values that are no labels"
     NON_FINITE = Level.NOTE, "voxels that are NaN or infinite"
