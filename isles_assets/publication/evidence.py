@@ -12,6 +12,7 @@ from isles_assets.products.building import read_sidecars
 from isles_assets.products.shard.product import Shard
 from isles_assets.products.sidecar import Sidecar
 from isles_assets.publication.waivers import read_waivers
+from isles_assets.reading.names import Names, judge_names
 from isles_assets.reading.tree import Inventory, take_inventory
 from isles_assets.release.release import Release
 from isles_assets.release.waivers import Waiver
@@ -41,6 +42,11 @@ class Evidence:
     @cached_property
     def inventory(self) -> Inventory:
         return take_inventory(self.release, self.root) if self.fresh_tree else read_inventory(self.folder)
+
+    @cached_property
+    def names(self) -> Names:
+        """What the names in the inventory stand for."""
+        return judge_names(self.release, self.inventory)
 
     @cached_property
     def clinical(self) -> pa.Table:

@@ -12,7 +12,7 @@ from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.publication.evidence import Evidence
 from isles_assets.publication.properties.words import ANOTHER, RESTORE
 from isles_assets.publication.property import enforced
-from isles_assets.reading.names import Foreign, Misnamed, Names, judge_names, plain
+from isles_assets.reading.names import Foreign, Misnamed, Names, plain
 from isles_assets.reading.tree import Fault, Inventory
 from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
@@ -51,7 +51,7 @@ def subject_count(evidence: Evidence) -> Iterator[Finding]:
     """The tree holds exactly the {subjects} subjects of the release."""
     release, inventory = evidence.release, evidence.inventory
     there = {release.subject_of(path) for path, file in inventory.items() if file.fault is not Fault.EMPTY_FOLDER}
-    renamed = set(map(release.subject_of, judge_names(release, inventory).renamed))
+    renamed = set(map(release.subject_of, evidence.names.renamed))
     for subject in release.subjects:
         if subject not in there:
             mend = "rename its folders, see release_layout" if subject in renamed else RESTORE
@@ -79,7 +79,7 @@ def _may_be_folder(fault: Fault | None) -> bool:
 @enforced("raw_tree", blocking=True, on_card=False)
 def session_naming(evidence: Evidence) -> Iterator[Finding]:
     """Sessions are named {sessions}, in folders and in file names."""
-    release, names = evidence.release, judge_names(evidence.release, evidence.inventory)
+    release, names = evidence.release, evidence.names
     other = release.describe("has a session other than {sessions}")
 
     def finding(path: str, problem: str, mend: Mend) -> Finding:
@@ -153,7 +153,7 @@ def _rename_all(release: Release, wrong: str, right: str) -> str:
 def release_layout(evidence: Evidence) -> Iterator[Finding]:
     """Every subject has its {volumes} volumes and {workbooks} workbooks under their exact names."""
     release, inventory = evidence.release, evidence.inventory
-    names = judge_names(release, inventory)
+    names = evidence.names
     missing = [path for path in release.expected_paths() if path not in inventory]
     yield from _unusable(release, inventory)
     yield from _in_the_way(release, inventory, missing)
@@ -273,7 +273,7 @@ def _subject_of(release: Release, path: str) -> str:
 def no_look_alikes(evidence: Evidence) -> Iterator[Finding]:
     """No second file or folder could be taken for one of the release."""
     release = evidence.release
-    for double in judge_names(release, evidence.inventory).doubles:
+    for double in evidence.names.doubles:
         if not double.session:
             size = f", with {len(double.files)} files" if double.is_folder else ""
             found = fingerprint([(file.path, file.size) for file in double.files])
