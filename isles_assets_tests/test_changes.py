@@ -125,7 +125,7 @@ def test_what_people_read_of_a_volume_rebuilds_nothing(toy_built_copy):
     told = tuple(changed(volume, description="in other words") for volume in TOY.volumes)
     release = changed(TOY, volumes=told, about="subjects", oddities=())
     folder = DataFolder(toy_built_copy.folder.root, release)
-    assert up_to_date(Shard(release), folder, read_manifest(folder).values()).keys() == set(TOY.subjects)
+    assert up_to_date(Shard(release), folder, list(read_manifest(folder).values())).keys() == set(TOY.subjects)
 
 
 def stored_gzip(content: bytes) -> bytes:
@@ -158,7 +158,7 @@ def test_bytes_that_change_change_their_version(tmp_path):
 
 def test_a_raised_code_version_rebuilds_all_of_its_product(toy_built_copy, monkeypatch):
     monkeypatch.setattr(Shard, "code_version", Shard.code_version + 1)
-    rows = read_manifest(toy_built_copy.folder).values()
+    rows = list(read_manifest(toy_built_copy.folder).values())
     assert up_to_date(Shard(TOY), toy_built_copy.folder, rows) == {}
 
 
@@ -181,9 +181,8 @@ def test_part_of_a_release_is_a_release(toy_built_copy, toy_tree):
     folder = DataFolder(toy_built_copy.folder.root, part)
     products = Dataset.of(part).products
     assert [product.version for product in products] == [product.version for product in Dataset.of(TOY).products]
-    assert up_to_date(products[0], folder, (read_manifest(folder)[s] for s in part.subjects)).keys() == set(
-        part.subjects
-    )
+    rows = [read_manifest(folder)[subject] for subject in part.subjects]
+    assert up_to_date(products[0], folder, rows).keys() == set(part.subjects)
 
 
 def test_the_registry_lists_each_product_once():

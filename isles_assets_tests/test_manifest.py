@@ -2,13 +2,16 @@
 
 import dataclasses
 import gzip
+import hashlib
 import math
 import os
+import zlib
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from isles_assets.lib.files import status_of
 from isles_assets.products.sources import Source, UnfitError, check_entry, read_source
 from isles_assets.reading.tree import take_inventory
 from isles_assets.release.problems import Problem
@@ -268,7 +271,8 @@ def test_whatever_can_be_read_is_read_and_counted(tmp_path, content, voxels, oth
     seen = {name: getattr(source, name) for name in ("surplus", "trailing", "garbage", "text")}
     assert seen == {"surplus": 0, "trailing": 0, "garbage": 0, "text": ()} | others
     entry = row.entry(MASK.column)
-    quick = Source(entry.path, len(content), entry.mtime_ns, source.sha256, None)
+    digests = hashlib.sha256(content).hexdigest(), zlib.crc32(content)
+    quick = Source(entry.path, len(content), *digests, status_of(tmp_path / entry.path), None)
     assert read_source(tmp_path, row, MASK, decode=False) == quick
 
 

@@ -8,6 +8,7 @@ import operator
 import random
 import struct
 import sys
+import zlib
 from pathlib import Path
 
 import datasets
@@ -19,7 +20,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from isles_assets.lib.parquet import LARGEST_VALUE, Streamed, Written, value_digests, write_row
+from isles_assets.lib.parquet import LARGEST_VALUE, ReadBack, Streamed, Written, read_back, write_row
 from isles_assets.products.config import MEDIA
 from isles_assets.products.features import annotated_schema, features
 from isles_assets_tests.isles24 import CONFIGS
@@ -239,7 +240,7 @@ def as_pyarrow_writes(schema, row):
 
 
 WRITE_LARGE = """
-import hashlib, json, os, resource, sys
+import hashlib, json, os, resource, sys, zlib
 import pyarrow as pa
 from isles_assets.lib.parquet import LARGEST_VALUE, Streamed, write_row
 class Holes:
@@ -262,10 +263,12 @@ def volume(size):
     yield marks[1]
     yield from zeros(size - size // 2 - sum(map(len, marks)))
     yield marks[2]
-digest = hashlib.sha256()
+digest, crc32 = hashlib.sha256(), 0
 def pour(sink):
+    global crc32
     for piece in volume(size):
         digest.update(piece)
+        crc32 = zlib.crc32(piece, crc32)
         sink(piece)
 def largest():
     return Streamed(LARGEST_VALUE, lambda sink: [sink(piece) for piece in zeros(LARGEST_VALUE)] and None)
@@ -276,7 +279,8 @@ row = {"one": largest(), "two": largest(), "volume": {"bytes": Streamed(size, po
 before = peak()
 with open(path, "wb") as file:
     written = write_row(Holes(file), schema, row, dict, created_by="tests")
-print(json.dumps({"size": written.size, "value": digest.hexdigest(), "memory": (peak() - before) / 1024}))
+said = {"size": written.size, "value": digest.hexdigest(), "crc32": crc32, "memory": (peak() - before) / 1024}
+print(json.dumps(said))
 """
 READ_LARGE = """
 import hashlib, json, sys, tempfile
@@ -319,7 +323,7 @@ def test_every_reader_gets_a_value_of_more_than_a_gigabyte_beyond_four(tmp_path)
         assert written["size"] == path.stat().st_size > 2**32 + size
         footer = pq.read_metadata(path)
         assert footer.row_group(0).total_byte_size == written["size"] - footer.serialized_size - 12
-        assert value_digests(path, {"volume.bytes": size}) == {"volume.bytes": written["value"]}
+        assert read_back(path, {"volume.bytes": size}).values == {"volume.bytes": written["crc32"]}
         for reader in ("pyarrow", "datasets", "duckdb", "polars"):
             read = json.loads(python(READ_LARGE, path, reader).stdout)
             assert read == [size, written["value"], "p", -2], reader
@@ -331,7 +335,7 @@ MEMORY = """
 import resource, sys
 from pathlib import Path
 import pyarrow as pa
-from isles_assets.lib.parquet import Streamed, value_digests, write_row
+from isles_assets.lib.parquet import Streamed, read_back, write_row
 path = Path(sys.argv[1])
 schema = pa.schema([("small", pa.binary()), ("large", pa.binary())])
 def peak():
@@ -342,7 +346,7 @@ def write(size):
             sink(bytes([i]) * (1 << 20))
     with path.open("wb") as file:
         write_row(file, schema, {"small": b"s", "large": Streamed(size, pour)}, dict, created_by="tests")
-    value_digests(path, {"large": size})
+    read_back(path, {"large": size})
 write(1 << 20)
 before = peak()
 write(200 << 20)
@@ -499,7 +503,7 @@ def test_size_and_digest_are_those_of_the_file(tmp_path):
     with path.open("wb") as file:
         written = write_row(file, SCHEMA, streamed(ROW, in_a_buffer_used_again), dict, created_by="tests")
     content = path.read_bytes()
-    assert written == Written(len(content), hashlib.sha256(content).hexdigest())
+    assert written == Written(len(content), zlib.crc32(content))
 
 
 def test_same_arguments_give_the_same_bytes():
@@ -688,14 +692,17 @@ def spread(tmp_path):
     return path
 
 
-def sha256_of(values):
-    return {name: hashlib.sha256(value).hexdigest() for name, value in values.items()}
+def crc32_of(values):
+    return {name: zlib.crc32(value) for name, value in values.items()}
 
 
-def test_digests_are_those_of_the_values_by_column(spread):
-    assert value_digests(spread, {name: len(value) for name, value in VALUES.items()}) == sha256_of(VALUES)
-    assert value_digests(spread, {"r": 1}) == sha256_of({"r": b"r"})
-    assert value_digests(spread, {}) == {}
+def test_digests_are_those_of_the_file_and_of_the_values_by_column(spread):
+    content = spread.read_bytes()
+    of_file = len(content), hashlib.sha256(content).hexdigest(), zlib.crc32(content)
+    sizes = {name: len(value) for name, value in VALUES.items()}
+    assert read_back(spread, sizes) == ReadBack(*of_file, crc32_of(VALUES))
+    assert read_back(spread, {"r": 1}) == ReadBack(*of_file, crc32_of({"r": b"r"}))
+    assert read_back(spread, {}) == ReadBack(*of_file, {})
 
 
 @pytest.mark.parametrize(
@@ -712,7 +719,9 @@ def test_a_flipped_byte_changes_the_digest_of_its_value_alone(spread, name, plac
     changed = bytearray(value)
     changed[place] ^= 1
     sizes = {name: len(value) for name, value in VALUES.items()}
-    assert value_digests(spread, sizes) == sha256_of(VALUES | {name: changed})
+    back = read_back(spread, sizes)
+    assert back.values == crc32_of(VALUES | {name: changed})
+    assert back.crc32 == zlib.crc32(content)
 
 
 @pytest.mark.parametrize(
@@ -736,14 +745,14 @@ def test_a_flipped_byte_changes_the_digest_of_its_value_alone(spread, name, plac
 )
 def test_another_size_than_the_files_is_refused_by_name(spread, name, size):
     with pytest.raises(ValueError, match=rf"^{name} does not hold {size} bytes$"):
-        value_digests(spread, {"r": 1, name: size})
+        read_back(spread, {"r": 1, name: size})
 
 
 def test_a_size_inside_the_value_is_not_taken_for_its_own(tmp_path):
     path = tmp_path / "row.parquet"
     path.write_bytes(content_of(BINARY, {"a": b"longer" + struct.pack("<I", 3) + b"end"}))
     with pytest.raises(ValueError, match="a does not hold 3 bytes"):
-        value_digests(path, {"a": 3})
+        read_back(path, {"a": 3})
 
 
 def check_layout(content):

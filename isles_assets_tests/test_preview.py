@@ -22,6 +22,7 @@ from nibabel.affines import from_matvec
 from nibabel.eulerangles import euler2mat
 from PIL import Image
 
+from isles_assets.lib.files import status_of
 from isles_assets.lib.findings import Materialize, Refusal
 from isles_assets.lib.workers import each_in_processes
 from isles_assets.products.building import State, build_subject, state_of
@@ -239,14 +240,13 @@ def test_state_is_up_to_date_only_after_building(sample_tree, folder):
 
 
 def altered(path: Path, **changes) -> None:
-    content = json.loads(path.read_text())
-    replace(path, json.dumps(content | changes).encode())
+    replace(path, dataclasses.replace(Sidecar.from_json(path.read_text()), **changes).to_json().encode())
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda folder: preview(folder).unlink(), "is not the one recorded"),
+        (lambda folder: preview(folder).unlink(), "has no file of config `preview`"),
         (lambda folder: replace(preview(folder), b"PAR1"), "is not the one recorded"),
         (lambda folder: flip(preview(folder)), "is not the one recorded"),
         (lambda folder: record_path(folder).unlink(), "has no preview yet"),
@@ -278,13 +278,14 @@ def test_a_changed_clinical_value_makes_the_preview_stale(sample_tree, folder):
     assert "other clinical values" in preview_state(folder, older).reason
 
 
-def test_a_touched_volume_is_stale_by_its_time_and_not_by_its_digest(tree, folder):
+def test_a_touched_volume_is_read_again_and_not_stale(tree, folder):
     build_preview(tree, folder, survey(tree))
     path = tree / BY_COLUMN["adc"].path(SUBJECT)
     replace(path, path.read_bytes())
     assert preview_state(folder, survey(tree)).reason == "has a preview made before these changed: adc"
-    state = preview_state(folder, survey(tree, full=True))
-    assert state.sidecar and state.sidecar.sources["adc"].mtime_ns == path.stat().st_mtime_ns
+    assert preview_state(folder, survey(tree, full=True)).sidecar
+    state = state_of(PREVIEW, folder, survey(tree), tree)
+    assert state.sidecar and state.sidecar.sources["adc"].noted == status_of(path)
 
 
 def test_a_change_without_a_trace_is_found_by_its_digest(tree, folder):
@@ -295,6 +296,7 @@ def test_a_change_without_a_trace_is_found_by_its_digest(tree, folder):
     replace(path, bytes(content))
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert preview_state(folder, survey(tree)).sidecar
+    assert state_of(PREVIEW, folder, survey(tree), tree).sidecar is None
     assert preview_state(folder, survey(tree, full=True)).sidecar is None
 
 

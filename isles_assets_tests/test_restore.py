@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -398,6 +399,7 @@ def test_a_disk_without_room_is_refused_before_a_volume_is_read(hub, tmp_path, r
 def forged(folder: Path, subject: str = THREE[0], *, content: bytes = b"volume", **source: object) -> Path:
     """A folder whose only shard holds `content` as its NCCT, and says of it what `source` says, not the truth."""
     truth = {"path": BY_COLUMN["ncct"].path(subject), "size": 6, "sha256": hashlib.sha256(b"volume").hexdigest()}
+    truth |= {"crc32": zlib.crc32(b"volume")}
     footer = {"release": {"version": "v7"}, "synthetic": False, "sources": {"ncct": truth | source}}
     return with_footer(folder, json.dumps(footer), subject, content)
 
@@ -828,6 +830,7 @@ def pour(sink):
         sink(piece)
 def footer():
     source = {"path": ISLES24.by_column["ctp_ncct"].path(subject), "size": size, "sha256": digest.hexdigest()}
+    source["crc32"] = 0
     said = {"release": {"version": "v7"}, "synthetic": True, "sources": {"ctp_ncct": source}}
     return {"isles_assets": json.dumps(said)}
 path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 
 import datasets
@@ -102,6 +103,7 @@ def test_footer_names_every_source_with_its_digest(small_sample_tree, folder):
                 "path": BY_COLUMN[column].path(SUBJECT),
                 "size": (small_sample_tree / BY_COLUMN[column].path(SUBJECT)).stat().st_size,
                 "sha256": record.sources[column].sha256,
+                "crc32": zlib.crc32((small_sample_tree / BY_COLUMN[column].path(SUBJECT)).read_bytes()),
             }
             for column in config.volumes
         }
@@ -121,7 +123,7 @@ def test_a_record_is_not_taken_for_that_of_a_shard_with_other_clinical_values(sm
     assert shard(folder, CTP_NCCT).read_bytes() == shard(other, CTP_NCCT).read_bytes()
     assert shard(folder, DEFAULT).stat().st_size == shard(other, DEFAULT).stat().st_size
     shard(other, DEFAULT).rename(shard(folder, DEFAULT))
-    assert shard_state(folder, subject).reason == "has a shard default that is not the one recorded"
+    assert shard_state(folder, subject).reason == "has a file of config `default` that is not the one recorded"
 
 
 def build_often(tree: Path, folder: DataFolder, subject: ManifestRow, start: float) -> int:

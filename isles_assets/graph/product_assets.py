@@ -91,7 +91,7 @@ def _build(
         context,
         rows,
         build=partial(build_subjects, product, build, workers=setup.workers, say=context.log.info, stage=stage),
-        complete=partial(up_to_date, product, setup.folder, decode=build.decode),
+        complete=partial(up_to_date, product, setup.folder, tree=setup.tree, decode=build.decode),
         describe=partial(product.describe, setup.folder),
         damaged=judge.damaged_workbooks,
         stopping=judge.stopping if product.published_apart else lambda sidecar: [],

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and their digests."""
+"""Files that appear whole or not at all, their digests, and what shows that they have changed."""
 
 import errno
 import hashlib
@@ -9,7 +9,9 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import readable_bytes
@@ -18,6 +20,37 @@ DATA_DIR = "ISLES_DATA_DIR"
 
 _ABANDONED = 24 * 60 * 60
 """Seconds without a change after which a temporary file of another machine is taken for a leftover."""
+
+_INT64 = 2**63
+
+
+@dataclass(frozen=True)
+class FileStatus:
+    """What a file system says of a file, by which a change of its bytes shows: size (bytes), times (ns), inode.
+
+    `ctime_ns` is another one also after a rename, a new link, another mode or a copy. So a difference says that the
+    file has to be read again, and no more.
+    """
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    def is_of_file(self, earlier: "FileStatus | None") -> bool:
+        """Whether it is of the same file as `earlier`, whose size and modification time are what they were."""
+        return earlier is not None and replace(self, ctime_ns=earlier.ctime_ns) == earlier
+
+
+def status_of(file: Path | IO[bytes]) -> FileStatus:
+    """The status of the file at a path, links followed, or of an open one. Raises `OSError`."""
+    status = file.stat() if isinstance(file, Path) else os.fstat(file.fileno())
+    return FileStatus(status.st_size, mtime_ns(status), status.st_ctime_ns, status.st_ino)
+
+
+def mtime_ns(status: os.stat_result) -> int:
+    """The modification time in ns since 1970, or the nearest that fits into int64: years 1677 to 2262."""
+    return max(-_INT64, min(_INT64 - 1, status.st_mtime_ns))
 
 
 @contextmanager
@@ -35,12 +68,18 @@ def written_whole(path: Path, setting: str = DATA_DIR) -> Iterator[Path]:
         try:
             yield temporary
             with temporary.open("rb") as file:
-                os.fsync(file.fileno())
+                sync(file)
             temporary.rename(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
+
+
+def sync(file: IO[bytes]) -> None:
+    """See that what was written to `file` is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def temporary_beside(path: Path) -> Path:

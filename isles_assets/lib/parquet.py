@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 import thriftpy2
+from isal import isal_zlib
 from thriftpy2.protocol import TCompactProtocolFactory
 from thriftpy2.utils import serialize
 
@@ -51,10 +52,20 @@ class Streamed:
 
 @dataclass(frozen=True)
 class Written:
-    """A finished file: `size` in bytes and its SHA-256."""
+    """What was written to a file: `size` in bytes and its CRC-32."""
+
+    size: int
+    crc32: int
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """A file as it was read: `size` in bytes, SHA-256 and CRC-32, and the CRC-32 of `values` in it by column."""
 
     size: int
     sha256: str
+    crc32: int
+    values: Mapping[str, int]
 
 
 def write_row(
@@ -96,7 +107,7 @@ def write_row(
         )
     )
     output.write(footer + _LENGTH.pack(len(footer)) + _MAGIC)
-    return Written(output.position, output.digest.hexdigest())
+    return Written(output.position, output.crc32)
 
 
 @dataclass(frozen=True)
@@ -184,25 +195,43 @@ def _read_value(file: BinaryIO, footer: pq.FileMetaData, column: int | None, lea
     raise ValueError(f"{name} is not stored as it should be")
 
 
-def value_digests(path: Path, sizes: Mapping[str, int]) -> dict[str, str]:
-    """SHA-256 of binary values in a file that `write_row` wrote, by column, as `value_places` finds them.
+def read_back(path: Path, sizes: Mapping[str, int]) -> ReadBack:
+    """Read a file that `write_row` wrote, once from start to end, for its digests and those of binary values in it.
 
-    Raises `ValueError` if the file says another size.
+    `sizes` says which columns, and how many bytes each holds, as for `value_places`. Raises `ValueError` if the file
+    says otherwise, or has no footer that can be read.
     """
-    places = value_places(pq.read_metadata(path), sizes)
-    with path.open("rb") as file:
-        return {name: _digest_of_value(file, name, place) for name, place in places.items()}
+    values = {}
+    with path.open("rb", buffering=0) as file:
+        places = value_places(read_footer(file), sizes)
+        file.seek(0)
+        passing = _Passing(file)
+        for name, place in sorted(places.items(), key=lambda item: item[1].offset):
+            passing.read(place.offset - passing.position)
+            if passing.position != place.offset:
+                raise ValueError(_other_size(name, place.size))
+            values[name] = passing.read(place.size)
+        passing.read(None)
+    return ReadBack(passing.position, passing.digest.hexdigest(), passing.crc32, values)
 
 
-def _digest_of_value(file: BinaryIO, name: str, place: Place) -> str:
-    file.seek(place.offset - len(place.before))
-    if file.read(len(place.before)) != place.before:
-        raise ValueError(_other_size(name, place.size))
-    digest, left = hashlib.sha256(), place.size
-    while left and (piece := file.read(min(_CHUNK, left))):
-        digest.update(piece)
-        left -= len(piece)
-    return digest.hexdigest()
+class _Passing:
+    """A file that is read once from start to end; its position, and the digests of what has passed."""
+
+    def __init__(self, file: io.FileIO):
+        self._file, self._buffer = file, memoryview(bytearray(_CHUNK))
+        self.digest = hashlib.sha256()
+        self.position = self.crc32 = 0
+
+    def read(self, size: int | None) -> int:
+        """Read `size` bytes, or all that are left if there are fewer or it is None; their CRC-32."""
+        end, crc32 = math.inf if size is None else self.position + size, 0
+        while count := self._file.readinto(self._buffer[: int(min(end - self.position, _CHUNK))]):
+            piece = self._buffer[:count]
+            self.digest.update(piece)
+            self.crc32, crc32 = isal_zlib.crc32(piece, self.crc32), isal_zlib.crc32(piece, crc32)
+            self.position += count
+        return crc32
 
 
 def _other_size(name: str, size: int) -> str:
@@ -397,14 +426,13 @@ def _serialized(structure: Any) -> bytes:
 
 
 class _Output:
-    """A file that knows its position and digest."""
+    """A file that knows its position and the CRC-32 of what was written to it."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
-        self.digest = hashlib.sha256()
-        self.position = 0
+        self.position = self.crc32 = 0
 
     def write(self, piece: bytes | memoryview) -> None:
         self._file.write(piece)
-        self.digest.update(piece)
+        self.crc32 = isal_zlib.crc32(piece, self.crc32)
         self.position += memoryview(piece).nbytes

@@ -3,11 +3,14 @@
 `build_subject` depends on nothing but its arguments, so that it can run in any process.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
-from isles_assets.lib.files import explained, lack_of_room, written_whole
+from isles_assets.lib.files import explained, lack_of_room, status_of, written_whole
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress
 from isles_assets.lib.workers import each_in_processes
@@ -61,12 +64,12 @@ def _build(product: Product, build: Build, row: ManifestRow) -> Sidecar:
     with explained(product.root(folder)), ExitStack() as stack:
         paths = {name: stack.enter_context(written_whole(path)) for name, path in places.items()}
         made = product.make(build, row, paths)
+        noted = {name: status_of(path) for name, path in paths.items()}
         sidecar_path.unlink(missing_ok=True)  # all files are whole; from here on they take the place of older ones
     sidecar = Sidecar(
-        row.subject, product.version, clinical_digest(row), row.synthetic, made.files, made.sources, made.facts
+        row.subject, product.version, clinical_digest(row), row.synthetic, made.files, made.sources, made.facts, noted
     )
-    store_sidecar(sidecar_path, sidecar)
-    return sidecar
+    return note_again(product, folder, sidecar)
 
 
 def _unfit(product: Product, build: Build, row: ManifestRow) -> Iterator[Finding]:
@@ -79,11 +82,12 @@ def _unfit(product: Product, build: Build, row: ManifestRow) -> Iterator[Finding
             yield error.finding(product.asset)
 
 
-def state_of(product: Product, folder: DataFolder, row: ManifestRow) -> State:
-    """Whether the files on disk are those of the manifest's row: by their sidecar, and as `product` compares them.
+def state_of(product: Product, folder: DataFolder, row: ManifestRow, tree: Path | None = None) -> State:
+    """Whether the files on disk are what the manifest's row and the files in `tree`, as they are now, give.
 
-    Where the manifest has digests, they decide and not the sources' times; the sidecar returned has the times as the
-    manifest has them. No volume is read.
+    They are compared with their sidecar, by the status of each file: one that has another status than was noted is read
+    again, and is what it was if it has its digest. The sidecar returned notes the statuses of now. Without `tree`, the
+    sources are compared with the manifest alone.
     """
     path, name = product.sidecar_path(folder, row.subject), product.name
     sidecar = read_sidecar(path)
@@ -93,20 +97,57 @@ def state_of(product: Product, folder: DataFolder, row: ManifestRow) -> State:
         return State(None, f"has a {name} of format {sidecar.version}, which is now {product.version}")
     if sidecar.clinical != clinical_digest(row):
         return State(None, f"has a {name} with other clinical values")
-    if changed := [column for column, source in sidecar.sources.items() if not source.is_still(row.volumes[column])]:
+    sources = {column: source.of_now(row.volumes[column], tree) for column, source in sidecar.sources.items()}
+    if changed := [column for column, source in sources.items() if source is None]:
         return State(None, f"has a {name} made before these changed: {', '.join(changed)}")
-    if reason := product.mismatch(folder, row, sidecar):
+    if reason := product.mismatch(row, sidecar):
         return State(None, reason)
-    known = {column: replace(source, mtime_ns=row.entry(column).mtime_ns) for column, source in sidecar.sources.items()}
-    return State(replace(sidecar, sources=known))
+    places = product.places(folder, sidecar)
+    now = {config: status_of(path) for config, path in places.items() if path.exists()}
+    trusted = [config for config, status in now.items() if status == sidecar.noted.get(config)]
+    if reason := product.damage(folder, sidecar, trusted):
+        return State(None, reason)
+    return State(replace(sidecar, sources={c: source for c, source in sources.items() if source}, noted=now))
+
+
+def states_of(
+    product: Product, folder: DataFolder, rows: Sequence[ManifestRow], tree: Path | None = None, *, workers: int = 1
+) -> dict[str, State]:
+    """The state of each of `rows` by subject; what `workers` threads had to read again is noted in the sidecars."""
+    with ThreadPoolExecutor(workers) as executor:
+        found = executor.map(partial(state_of, product, folder, tree=tree), rows)
+        states = {row.subject: state for row, state in zip(rows, found, strict=True)}
+    for subject, state in states.items():
+        if state.sidecar:
+            store_sidecar(product.sidecar_path(folder, subject), state.sidecar)
+    return states
 
 
 def up_to_date(
-    product: Product, folder: DataFolder, rows: Iterable[ManifestRow], *, decode: bool = True
+    product: Product,
+    folder: DataFolder,
+    rows: Sequence[ManifestRow],
+    tree: Path | None = None,
+    *,
+    decode: bool = True,
+    workers: int = 1,
 ) -> dict[str, Sidecar]:
     """The sidecars, by subject, of those of `rows` whose files are up to date, and decoded if they are to be."""
-    states = {row.subject: state_of(product, folder, row).sidecar for row in rows}
-    return {subject: sidecar for subject, sidecar in states.items() if sidecar and (sidecar.decoded or not decode)}
+    states = states_of(product, folder, rows, tree, workers=workers)
+    known = {subject: state.sidecar for subject, state in states.items() if state.sidecar}
+    return {subject: sidecar for subject, sidecar in known.items() if sidecar.decoded or not decode}
+
+
+def note_again(product: Product, folder: DataFolder, sidecar: Sidecar) -> Sidecar:
+    """`sidecar`, stored with the status that its files have now that they were renamed or got or lost a link.
+
+    A file of another size, time or inode is another file: what was noted stays, so that it is read again.
+    """
+    now = {config: status_of(path) for config, path in product.places(folder, sidecar).items()}
+    noted = {config: status for config, status in now.items() if status.is_of_file(sidecar.noted.get(config))}
+    sidecar = replace(sidecar, noted={**sidecar.noted, **noted})
+    store_sidecar(product.sidecar_path(folder, sidecar.subject), sidecar)
+    return sidecar
 
 
 def build_subjects(
@@ -125,13 +166,11 @@ def build_subjects(
     Raises `Refusal` if the disk has no room for what is to do, before anything is written.
     """
     folder = build.folder
-    known = up_to_date(product, folder, rows, decode=build.decode)
+    known = up_to_date(product, folder, rows, build.root, decode=build.decode, workers=workers)
     work = [row for row in rows if row.subject not in known]
     size = STAGED_TOGETHER if stage else max(1, len(work))
     batches = [work[start : start + size] for start in range(0, len(work), size)] or [[]]
     for subject, sidecar in known.items():
-        # With the sources' times of now, if only those changed.
-        store_sidecar(product.sidecar_path(folder, subject), sidecar)
         yield Outcome(subject, sidecar, written=False)
     _check_room(product, folder, batches, workers)
     say(f"{len(rows) - len(work)} subjects are up to date, {len(work)} to do")

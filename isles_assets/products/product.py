@@ -6,7 +6,7 @@ staleness, publication, card and freeing follow. The products are listed in `reg
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from isles_assets.lib.files import sha256_of
+from isles_assets.lib.files import FileStatus, sha256_of
 from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.products.config import Config
 from isles_assets.products.sidecar import BuiltFile, Sidecar
@@ -52,7 +52,8 @@ class PublicationFile:
     """A file of a publication: its `path` in the repo, where its `content` is, `size` in bytes, SHA-256.
 
     `content` is None for a file that was freed: only the Hub has it. A file of a `config` holds so many `rows` and
-    bytes of `values`.
+    bytes of `values`. `noted` is the status that the file had when it was last seen to have its digest, if that is
+    known.
     """
 
     path: str
@@ -62,6 +63,7 @@ class PublicationFile:
     config: str = ""
     rows: int = 0
     values: int = 0
+    noted: FileStatus | None = None
 
     @classmethod
     def of_bytes(cls, path: str, content: bytes) -> "PublicationFile":
@@ -159,18 +161,26 @@ class Product(ABC):
         """Read a source as `make` does, without making anything. Raises `UnfitError`."""
         read_source(build.root, row, volume, decode=build.decode)
 
-    def mismatch(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> str:
-        """Why the files are not those that `sidecar` is of, or follow no more from `row`; empty if all is well."""
-        return self.damage(folder, sidecar)
+    def mismatch(self, row: ManifestRow, sidecar: Sidecar) -> str:
+        """Why the files that `sidecar` is of do not follow from `row` any more; empty if they do."""
+        return ""
 
-    def damage(self, folder: DataFolder, sidecar: Sidecar) -> str:
-        """Why the files are not those that `sidecar` is of: read in full, and compared by size and SHA-256."""
-        for config in self.configs:
-            path, known = self.path(folder, config, sidecar.subject), sidecar.files[config.name]
-            if sidecar.freed and not path.exists():
-                continue
-            if not path.exists() or (path.stat().st_size, sha256_of(path)) != (known.size, known.sha256):
-                return f"has a {self.name} that is not the one recorded"
+    def places(self, folder: DataFolder, sidecar: Sidecar) -> dict[str, Path]:
+        """Where the files that `sidecar` is of should be, by config; those that were freed are left out."""
+        places = {config.name: self.path(folder, config, sidecar.subject) for config in self.configs}
+        return {name: path for name, path in places.items() if not sidecar.freed or path.exists()}
+
+    def damage(self, folder: DataFolder, sidecar: Sidecar, trusted: Container[str] = ()) -> str:
+        """Why the files are not those that `sidecar` is of; empty if they are.
+
+        They are read in full for size and SHA-256, but for those of the configs that are `trusted`.
+        """
+        for name, path in self.places(folder, sidecar).items():
+            known = sidecar.files[name]
+            if not path.exists():
+                return f"has no file of config `{name}`"
+            if name not in trusted and (path.stat().st_size, sha256_of(path)) != (known.size, known.sha256):
+                return f"has a file of config `{name}` that is not the one recorded"
         return ""
 
     def room_for(self, row: ManifestRow) -> int:
@@ -188,7 +198,7 @@ class Product(ABC):
         return [
             PublicationFile(
                 config.path(sidecar.subject), path if path.exists() else None, built.size, built.sha256,
-                config.name, 1, built.values,
+                config.name, 1, built.values, sidecar.noted.get(config.name),
             )
             for config in self.configs
             for built, path in [(sidecar.files[config.name], self.path(folder, config, sidecar.subject))]

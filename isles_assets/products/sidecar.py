@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from isles_assets.lib.files import written_whole
+from isles_assets.lib.files import FileStatus, written_whole
 from isles_assets.products.sources import Source
 
 
@@ -27,7 +27,8 @@ class Sidecar:
     """What a subject's files of one product were made from and hold: `files` by config, `sources` by column.
 
     `version` is the product's, `clinical` a digest of the clinical values, `facts` what the product notes of the
-    subject by column. `freed`: the files need not be here any more, because the Hub has them.
+    subject by column. `noted`, by config, is the status that a file had when it was last seen to have its digest.
+    `freed`: the files need not be here any more, because the Hub has them.
     """
 
     subject: str
@@ -37,6 +38,7 @@ class Sidecar:
     files: Mapping[str, BuiltFile]
     sources: Mapping[str, Source]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    noted: Mapping[str, FileStatus] = field(default_factory=dict)
     freed: bool = False
 
     @property
@@ -55,15 +57,24 @@ class Sidecar:
         return all(source.voxels for source in self.sources.values())
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True)
+        """The JSON of an object that holds the sidecar and the digest of that."""
+        content = asdict(self)
+        return json.dumps({"sidecar": content, "sha256": _digest(content)}, indent=1, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Sidecar":
-        """Raises `ValueError` for a text that `to_json` did not write."""
-        return _SIDECAR.validate_json(text)
+        """Raises `ValueError` for a text that says anything else than one that `to_json` wrote."""
+        stored = json.loads(text)
+        if not isinstance(stored, dict) or stored.get("sha256") != _digest(stored.get("sidecar")):
+            raise ValueError("is not what was stored")
+        return _SIDECAR.validate_python(stored["sidecar"])
 
 
 _SIDECAR = TypeAdapter(Sidecar)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_sidecar(path: Path) -> Sidecar | None:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from isles_assets.lib.files import FileStatus, sha256_of, status_of
 from isles_assets.lib.findings import Finding, InOrder, Materialize, Step
 from isles_assets.reading.nifti import DigestingReader, Inspection, NiftiError, See, inspect, voxel_ml
-from isles_assets.reading.tree import mtime_ns
 from isles_assets.release.volumes import Volume
 from isles_assets.tables import TAKE_STOCK
 from isles_assets.tables.manifest import ManifestRow, VolumeEntry
@@ -39,28 +39,45 @@ class Voxels:
 
 @dataclass(frozen=True)
 class Source:
-    """A volume as it was read: `path` in the tree, `size` (bytes), `mtime_ns`, digest; `voxels` if it was decoded.
+    """A volume as it was read: `path` in the tree, `size` (bytes), SHA-256, CRC-32; `voxels` if it was decoded.
 
-    The others are known only then: `surplus` counts the bytes after the last voxel, `trailing` those after the end of
-    the gzip stream, `garbage` those of them from the first that is not zero, at which the datasets library stops, and
-    `text` is the free text that the manifest does not have, as {field, text}.
+    `noted` is the file's status when it was last seen to hold these bytes. The others are known only if it was decoded:
+    `surplus` counts the bytes after the last voxel, `trailing` those after the end of the gzip stream, `garbage` those
+    of them from the first that is not zero, at which the datasets library stops, and `text` is the free text that the
+    manifest does not have, as {field, text}.
     """
 
     path: str
     size: int
-    mtime_ns: int
     sha256: str
+    crc32: int
+    noted: FileStatus
     voxels: Voxels | None
     surplus: int = 0
     trailing: int = 0
     garbage: int = 0
     text: tuple[dict[str, str], ...] = ()
 
-    def is_still(self, entry: VolumeEntry | None) -> bool:
-        """Whether the manifest's `entry` is of the same bytes: by digest if it has one, else by time."""
+    def of_now(self, entry: VolumeEntry | None, tree: Path | None) -> "Source | None":
+        """This, with the status that the file in `tree` has now; None if that or the manifest's `entry` differs.
+
+        The file is read again only if its status is not the one that was noted. Without a tree the entry decides: by
+        its digest if it has one, else by size and time.
+        """
         if entry is None or (entry.path, entry.size) != (self.path, self.size):
-            return False
-        return entry.sha256 == self.sha256 if entry.sha256 else entry.mtime_ns == self.mtime_ns
+            return None
+        if entry.sha256 and entry.sha256 != self.sha256:
+            return None
+        if tree is None:
+            return self if entry.sha256 or entry.mtime_ns == self.noted.mtime_ns else None
+        try:
+            now = status_of(tree / self.path)
+            if (now.size, now.mtime_ns) != (entry.size, entry.mtime_ns):
+                return None
+            is_same = now == self.noted or sha256_of(tree / self.path) == self.sha256
+        except OSError:  # why not is said when it is read to be built from
+            return None
+        return replace(self, noted=now) if is_same else None
 
 
 def clinical_digest(row: ManifestRow) -> str:
@@ -94,10 +111,10 @@ def check_entry(root: Path, row: ManifestRow, volume: Volume) -> None:
     if entry is None:
         raise UnfitError.of(row, volume, "is missing or empty")
     try:
-        status = (root / entry.path).stat()
+        status = status_of(root / entry.path)
     except OSError as error:
         raise UnfitError.of(row, volume, f"cannot be read: {error.strerror}") from error
-    if (status.st_size, mtime_ns(status)) != (entry.size, entry.mtime_ns):
+    if (status.size, status.mtime_ns) != (entry.size, entry.mtime_ns):
         raise UnfitError.of(row, volume, "has changed since the manifest was made", Materialize(TAKE_STOCK))
     if entry.fault:
         raise UnfitError.of(row, volume, entry.fault)
@@ -129,7 +146,7 @@ def read_source(
         raise UnfitError.of(row, volume, str(error)) from error
     if file.size != entry.size or (entry.sha256 and file.sha256 != entry.sha256):
         raise UnfitError.of(row, volume, "has changed since the manifest was made", Materialize(TAKE_STOCK))
-    source = Source(entry.path, file.size, entry.mtime_ns, file.sha256, None)
+    source = Source(entry.path, file.size, file.sha256, file.crc32, file.status, None)
     return _decoded(source, seen) if seen else source
 
 

@@ -17,11 +17,13 @@ from typing import Any, BinaryIO, cast
 
 import nibabel as nib
 import numpy as np
+from isal import isal_zlib
 from nibabel.affines import voxel_sizes
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import ArrayLike, NDArray
 
+from isles_assets.lib.files import FileStatus, status_of
 from isles_assets.reading.gunzip import MAGIC, Gunzip, GzipError, Member
 from isles_assets.reading.text import Excerpt, TextSeeker, printable
 from isles_assets.release.volumes import Content
@@ -150,19 +152,21 @@ def read_header(path: Path) -> Header:
 class DigestingReader(io.RawIOBase):
     """A file that is read once from start to end, whose bytes are digested and handed to `sink` as they pass.
 
-    `size` and `sha256` are of what has passed. Raises `NiftiError` where the system cannot read.
+    `size`, `sha256` and `crc32` are of what has passed, `status` is that of the file when it was opened. Raises
+    `NiftiError` where the system cannot read.
     """
 
     def __init__(self, path: Path, sink: Callable[[memoryview], None] = lambda piece: None):
         try:
             self._file = path.open("rb", buffering=0)
+            self.status: FileStatus = status_of(self._file)
             self.name = path.name
         except OSError as error:
             super().close()  # else the finalizer would close a file that was never opened
             raise NiftiError(f"cannot be read: {error.strerror}") from error
         self._sink = sink
         self._digest = hashlib.sha256()
-        self.size = 0
+        self.size = self.crc32 = 0
 
     @property
     def sha256(self) -> str:
@@ -178,6 +182,7 @@ class DigestingReader(io.RawIOBase):
             raise NiftiError(f"cannot be read: {error.strerror}") from error
         piece = memoryview(buffer)[:count]
         self._digest.update(piece)
+        self.crc32 = isal_zlib.crc32(piece, self.crc32)
         self._sink(piece)
         self.size += count
         return count

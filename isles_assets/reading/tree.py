@@ -13,10 +13,9 @@ from enum import StrEnum
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 
+from isles_assets.lib.files import mtime_ns
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.release.release import Release
-
-_INT64 = 2**63
 
 
 class Fault(StrEnum):
@@ -50,11 +49,6 @@ class TreeFile:
 
 Inventory = Mapping[str, TreeFile]
 """Every file of the tree by its relative path, in the order of the paths."""
-
-
-def mtime_ns(status: os.stat_result) -> int:
-    """The modification time in ns since 1970, or the nearest that fits into int64: years 1677 to 2262."""
-    return max(-_INT64, min(_INT64 - 1, status.st_mtime_ns))
 
 
 def check_root(release: Release, root: Path) -> Path:

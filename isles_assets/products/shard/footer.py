@@ -10,11 +10,12 @@ from isles_assets.products.footer import FOOTER_KEY
 
 @dataclass(frozen=True)
 class PackedSource:
-    """A volume as a shard's footer names it: `path` in the tree, `size` (bytes), digest."""
+    """A volume as a shard's footer names it: `path` in the tree, `size` (bytes), SHA-256, CRC-32."""
 
     path: str
     size: int
     sha256: str
+    crc32: int
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def parse_footer(metadata: Mapping[bytes, bytes] | None) -> ShardFooter:
 
 
 def _packed_source(content: Mapping[str, Any]) -> PackedSource:
-    source = PackedSource(content["path"], content["size"], content["sha256"])
-    if not (isinstance(source.path, str) and type(source.size) is int and isinstance(source.sha256, str)):
-        raise TypeError(f"{content} is not the path, size and digest of a file")
+    source = PackedSource(content["path"], content["size"], content["sha256"], content["crc32"])
+    texts, numbers = (source.path, source.sha256), (source.size, source.crc32)
+    if not (all(isinstance(text, str) for text in texts) and all(type(number) is int for number in numbers)):
+        raise TypeError(f"{content} is not the path, size and digests of a file")
     return source

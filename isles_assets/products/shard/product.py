@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from isles_assets.lib.files import sync
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.markdown import markdown_table
-from isles_assets.lib.parquet import LARGEST_VALUE, Sink, Streamed, value_digests, write_row
+from isles_assets.lib.parquet import LARGEST_VALUE, ReadBack, Sink, Streamed, Written, read_back, write_row
 from isles_assets.lib.shown import Markdown, shown_size
 from isles_assets.products.config import MEDIA, Config
 from isles_assets.products.footer import FOOTER_KEY, provenance
@@ -55,7 +55,7 @@ class Shard(Product):
 
     name = "shard"
     plural = "shards"
-    code_version = 4
+    code_version = 5
     kinds = frozenset({"parquet"})
     description = """A subject's row as Parquet, one file a config: the release's bytes, every volume read and verified.
 
@@ -97,33 +97,18 @@ class Shard(Product):
         with path.open("wb") as file:
             created_by = f"isles-assets version {self.code_version}"
             written = write_row(file, build.schemas[config.name], values, footer, created_by=created_by)
+            sync(file)
         packed = {column: sources[column] for column in config.volumes}
-        _compare(path, packed)
-        return BuiltFile(written.size, written.sha256, sum(source.size for source in packed.values()))
+        back = _read_back(path, written, packed)
+        return BuiltFile(back.size, back.sha256, sum(source.size for source in packed.values()))
 
     def _footer(self, config: Config, sources: Mapping[str, Source], clinical: str, synthetic: bool) -> dict[str, Any]:
         """All that the file is made from: files with the same footer are the same, whichever run wrote them."""
-        packed = {column: sources[column] for column in config.volumes}
+        packed = [(column, sources[column]) for column in config.volumes]
         return provenance(self.release, self.version, synthetic) | {
             "clinical": clinical if config.name == MAIN_CONFIG else None,
-            "sources": {column: asdict(PackedSource(s.path, s.size, s.sha256)) for column, s in packed.items()},
+            "sources": {column: asdict(PackedSource(s.path, s.size, s.sha256, s.crc32)) for column, s in packed},
         }
-
-    def mismatch(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> str:
-        """By sizes and footers, not by content."""
-        for config in self.configs:
-            path = self.path(folder, config, row.subject)
-            if sidecar.freed and not path.exists():
-                continue
-            try:
-                size = path.stat().st_size
-                footer = json.loads(pq.read_metadata(path).metadata[FOOTER_KEY.encode()])
-            except (OSError, pa.ArrowInvalid, KeyError, ValueError):
-                return f"has no readable shard {config.name}"
-            expected = self._footer(config, sidecar.sources, sidecar.clinical, sidecar.synthetic)
-            if (size, footer) != (sidecar.files[config.name].size, expected):
-                return f"has a shard {config.name} that is not the one recorded"
-        return ""
 
     def room_for(self, row: ManifestRow) -> int:
         return sum(entry.size for entry in row.volumes.values() if entry)
@@ -168,13 +153,20 @@ def _value(build: Build, row: ManifestRow, volume: Volume, sources: dict[str, So
     return {"bytes": Streamed(entry.size, pour), "path": Path(entry.path).name}
 
 
-def _compare(path: Path, sources: Mapping[str, Source]) -> None:
-    """Raise `Refusal` unless the file holds the bytes that were read."""
-    digests = value_digests(path, {f"{column}.bytes": source.size for column, source in sources.items()})
+def _read_back(path: Path, written: Written, sources: Mapping[str, Source]) -> ReadBack:
+    """Read a finished file as the disk has it. Raises `Refusal` unless it is what was `written`, of `sources`."""
+    mend, headline = "run again; if it recurs, check the disk", "The shard does not hold the bytes of its sources."
+    try:
+        back = read_back(path, {f"{column}.bytes": source.size for column, source in sources.items()})
+    except ValueError as error:
+        raise Refusal.of(headline, f"is not what was written to it: {error}", mend, path=path) from error
     findings = [
-        Finding(f"changed on its way into `{column}`", "run again; if it recurs, check the disk", path=source.path)
+        Finding(f"changed on its way into `{column}`", mend, path=source.path)
         for column, source in sources.items()
-        if digests[f"{column}.bytes"] != source.sha256
+        if back.values[f"{column}.bytes"] != source.crc32
     ]
+    if not findings and (back.size, back.crc32) != (written.size, written.crc32):
+        findings = [Finding("is not what was written to it", mend, path=str(path))]
     if findings:
-        raise Refusal("The shard does not hold the bytes of its sources.", findings)
+        raise Refusal(headline, findings)
+    return back
