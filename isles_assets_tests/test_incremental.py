@@ -200,6 +200,8 @@ def test_full_finds_what_size_and_time_do_not_tell(small_built_copy, small_tree)
     assert small_built_copy.materialize("subject_shard", partitions=NEIGHBOURS).success
     assert rewritten(small_built_copy, before) == {SUBJECT}
     assert small_built_copy.materialize("subject_manifest").success
+    assert "1 of 6 previews missing or stale" in failure(small_built_copy.materialize("hub_dataset"), "hub_dataset")
+    assert small_built_copy.materialize("subject_preview", partitions=NEIGHBOURS).success
     assert small_built_copy.materialize("hub_dataset").success
 
 
@@ -229,7 +231,8 @@ def test_full_is_the_same_manifest_with_digests(small_built, small_sample_tree):
         assert {c: f.sha256 for c, f in row.volumes.items()} == {c: s.sha256 for c, s in record.sources.items()}
         without = {c: dataclasses.replace(f, sha256=None) for c, f in row.volumes.items()}
         assert without == quick[row.subject].volumes
-    assert said[-1].startswith(f"{ALL} of {ALL} subjects")
+    every = ALL * len(VOLUMES)
+    assert said[-1].startswith(f"{every} of {every} volumes")
 
 
 def test_another_format_builds_every_shard_again(small_built_copy):

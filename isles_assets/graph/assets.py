@@ -18,6 +18,7 @@ from isles_assets.reading.workbooks import read_clinical_rows
 from isles_assets.sample.tree import make_sample
 from isles_assets.source.arrival import fetch, unpack
 from isles_assets.tables import clinical, manifest
+from isles_assets.tables.digests import read_digests, write_digests
 from isles_assets.tables.inventory import read_inventory, write_inventory
 from isles_assets.tables.storage import write_table
 
@@ -104,7 +105,8 @@ class ManifestConfig(dg.Config):
     full: bool = Field(
         False,
         description="Read every volume for its SHA-256 instead of trusting size and time: finds files that changed "
-        "without a trace, and spares shards whose files were only touched or copied.",
+        "without a trace, and spares shards whose files were only touched or copied. What it found stays known while "
+        "size and time agree; a file that was replaced, copied or written into since is read again.",
     )
 
 
@@ -118,16 +120,19 @@ def subject_manifest(
     """
     with refusals_reported():
         setup = settings.setup(dataset)
+        digests = read_digests(setup.folder, anew=config.full)
         rows = manifest.survey(
             dataset.release,
             setup.tree,
             read_inventory(setup.folder),
             clinical.clinical_values(clinical.read_clinical_table(setup.folder, strict=True)),
             manifest.read_previous_manifest(setup.folder),
+            digests=digests,
             full=config.full,
             workers=setup.workers,
             say=context.log.info,
         )
+        write_digests(setup.folder, digests)
         table = manifest.manifest_table(dataset.release, rows)
         write_table(setup.folder.manifest, table)
     context.log.info(f"Surveyed {sum(len(row.volumes) for row in rows)} volumes of {len(rows)} subjects")

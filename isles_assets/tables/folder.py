@@ -59,6 +59,11 @@ class DataFolder:
         return self.root / "tables" / "manifest.parquet"
 
     @property
+    def digests(self) -> Path:
+        """The table of what the volumes were when they were last read to their ends."""
+        return self.root / "tables" / "digests.parquet"
+
+    @property
     def hub(self) -> Path:
         """The local target: one folder a repo, laid out as the Hub's."""
         return self.root / "hub"

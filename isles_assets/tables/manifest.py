@@ -1,6 +1,6 @@
 """The subject manifest: what the tree holds of each subject, from file attributes and NIfTI headers alone."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter
 
+from isles_assets.lib.files import status_of
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.lib.progress import Progress
@@ -31,6 +32,7 @@ from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Volume
 from isles_assets.tables.clinical import clinical_fields
+from isles_assets.tables.digests import Digests
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.storage import SUBJECT_COLUMN, read_table
 
@@ -81,7 +83,7 @@ class VolumeEntry:
 
     `path` is relative to the tree, `size` in bytes, `text` the free text before the voxels as {field, text}; what
     follows `fault` is as `Header` has it. Where the header cannot be read, `fault` says why and what it would say is
-    None. `sha256` is there only if the whole file was read.
+    None. `sha256` is there only if the whole file was read, now or earlier.
     """
 
     path: Annotated[str, pa.string()]
@@ -194,6 +196,7 @@ def survey(
     clinical: Mapping[str, Mapping[str, Any]],
     previous: Mapping[str, ManifestRow] = MappingProxyType({}),
     *,
+    digests: Digests | None = None,
     full: bool = False,
     workers: int = 1,
     say: Callable[[str], None] = lambda words: None,
@@ -201,47 +204,72 @@ def survey(
     """A row for each subject in `clinical`, which holds its clinical values.
 
     Only headers are read, and only of volumes whose size or time is another than in `previous`. With `full` every
-    volume is read to its end, in `workers` threads, for its digest, and `say` is told the progress.
+    volume is read to its end, in `workers` threads, for its digest; without, those whose digest is known and in doubt.
+    What was read is noted in `digests`, and `say` is told the progress.
     """
     rows: list[ManifestRow] = []
-    progress = Progress("subjects", len(clinical), say)
+    digests = digests or Digests()
+    files = [inventory.get(volume.path(subject)) for subject in clinical for volume in release.volumes]
+    whole = {
+        file.path: file.size
+        for file in files
+        if file and file.size and not file.fault and (full or digests.is_doubtful(root, file))
+    }
+    progress = Progress("volumes", len(whole), say, size=sum(whole.values()))
     with ThreadPoolExecutor(workers) as executor:
         for subject, values in clinical.items():
             known = previous[subject].volumes if subject in previous else {}
-            look = partial(_survey, root, inventory, subject, known, full)
-            found = dict(executor.map(look, release.volumes))
-            rows.append(ManifestRow(subject, found, values))
-            if full:
-                progress.advance(sum(entry.size for entry in found.values() if entry))
+            look = partial(_survey, root, inventory, subject, known, digests, whole, progress)
+            rows.append(ManifestRow(subject, dict(executor.map(look, release.volumes)), values))
     return rows
 
 
 def _survey(
-    root: Path, inventory: Inventory, subject: str, known: Mapping[str, VolumeEntry | None], full: bool, volume: Volume
+    root: Path,
+    inventory: Inventory,
+    subject: str,
+    known: Mapping[str, VolumeEntry | None],
+    digests: Digests,
+    whole: Container[str],
+    progress: Progress,
+    volume: Volume,
 ) -> tuple[str, VolumeEntry | None]:
     file = inventory.get(volume.path(subject))
     if file is None or file.size == 0:
         return volume.column, None
     entry = known.get(volume.column)
-    if full or not entry or not entry.is_still_of(file):
-        entry = _read_entry(root, file, full)
-    return volume.column, entry if full else replace(entry, sha256=None)
+    if file.path in whole:
+        entry = _read_entry(root, file, digests)
+        progress.advance(file.size)
+    elif not entry or not entry.is_still_of(file) or (digests.of(file) or entry.sha256) != entry.sha256:
+        entry = _read_entry(root, file)
+    return volume.column, replace(entry, sha256=None if entry.fault else digests.of(file))
 
 
-def _read_entry(root: Path, file: TreeFile, full: bool) -> VolumeEntry:
+def _read_entry(root: Path, file: TreeFile, digests: Digests | None = None) -> VolumeEntry:
+    """What the header of a file says. With `digests` the file is read to its end, too, and its digest noted there."""
     entry = VolumeEntry(file.path, file.size, file.mtime_ns)
     if file.fault:
         return replace(entry, fault=str(file.fault))
     try:
+        if digests:
+            _note_digest(root, file, digests)
         header = read_header(root / file.path)
-        if full:
-            with DigestingReader(root / file.path) as reader:
-                reader.drain()
-            entry = replace(entry, sha256=reader.sha256)
     except NiftiError as error:
         return replace(entry, fault=str(error))
     text = tuple({"field": field, "text": text} for field, text in header.text)
     return replace(entry, text=text, **{name: getattr(header, name) for name in _FROM_HEADER})
+
+
+def _note_digest(root: Path, file: TreeFile, digests: Digests) -> None:
+    """Read a file to its end. Its status is asked before, so that a change meanwhile shows later."""
+    try:
+        status = status_of(root / file.path)
+    except OSError as error:
+        raise NiftiError(f"cannot be read: {error.strerror}") from error
+    with DigestingReader(root / file.path) as reader:
+        reader.drain()
+    digests.note(file, status, reader.sha256)
 
 
 def manifest_version(release: Release) -> str:
