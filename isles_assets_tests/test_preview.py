@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -22,7 +23,7 @@ from nibabel.affines import from_matvec
 from nibabel.eulerangles import euler2mat
 from PIL import Image
 
-from isles_assets.lib.files import status_of
+from isles_assets.lib.files import sha256_of, status_of
 from isles_assets.lib.findings import Materialize, Refusal
 from isles_assets.lib.workers import each_in_processes
 from isles_assets.products.building import State, build_subject, state_of
@@ -200,20 +201,27 @@ def test_an_unknown_series_leaves_its_facts_null(tree, folder):
 def test_the_montage_is_read_back_and_says_synthetic(sample_tree, folder):
     subject = survey(sample_tree)
     record = build_preview(sample_tree, folder, subject)
-    page = PREVIEW.montage(folder, SUBJECT)
+    page = PREVIEW.montage(folder, record)
     image = Image.open(io.BytesIO(page))
     assert (image.format, image.width) == ("JPEG", 4 * SIZE[0]) and len(page) <= 120_000
     assert headline(subject, record.facts, {}).startswith(f"SYNTHETIC {SUBJECT}  |  lesion ")
     volumes = {c: facts and dataclasses.replace(facts, text=()) for c, facts in subject.volumes.items()}
     real = dataclasses.replace(subject, volumes=volumes)
     assert headline(real, record.facts, {}).startswith(SUBJECT)
-    assert not build_preview(sample_tree, folder, real).synthetic
-    assert PREVIEW.montage(folder, SUBJECT) != page
+    record = build_preview(sample_tree, folder, real)
+    assert not record.synthetic and PREVIEW.montage(folder, record) != page
 
 
-def test_a_montage_that_is_not_there_is_explained(folder):
+def sidecars_of(folder, subjects):
+    return {s: Sidecar.from_json(record_path(folder, s).read_text()) for s in subjects}
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: flip(path)], ids=["not there", "a bit flipped"])
+def test_a_montage_that_is_not_as_it_was_made_is_explained(sample_tree, folder, damage):
+    record = build_preview(sample_tree, folder, survey(sample_tree))
+    damage(preview(folder))
     with pytest.raises(Refusal) as refusal:
-        PREVIEW.montage(folder, SUBJECT)
+        PREVIEW.montage(folder, record)
     assert refusal.value.findings[0].mend == Materialize(("subject_preview",), SUBJECT)
 
 
@@ -228,7 +236,7 @@ def test_the_same_volumes_give_the_same_bytes_whenever_they_were_written(sample_
     assert first.files == second.files and first.sources != second.sources
     tables = [folder.root / "train.parquet" for folder in folders]
     for path, folder in zip(tables, folders, strict=True):
-        PREVIEW.write_table(path, folder, [SUBJECT], CONFIG.schema)
+        PREVIEW.write_table(path, folder, sidecars_of(folder, [SUBJECT]), CONFIG.schema)
     assert tables[0].read_bytes() == tables[1].read_bytes()
 
 
@@ -416,7 +424,7 @@ def test_an_odd_volume_costs_no_more_than_the_pictures_of_it(previews, tree, fol
         assert all(picture == usual[name] for name, picture in pictures.items() if picture)
     said = f"{column.replace('cow_mask', 'CoW').replace('lesion_mask', 'lesion')} {reason}"
     assert (said in headline(subject, record.facts, {column: reason})) == (column != "tmax")
-    assert PREVIEW.montage(folder, SUBJECT) != PREVIEW.montage(previews[0], SUBJECT)
+    assert PREVIEW.montage(folder, record) != PREVIEW.montage(previews[0], sidecars_of(*previews)[SUBJECT])
 
 
 @pytest.mark.parametrize("kind", ODD)
@@ -522,7 +530,7 @@ def test_the_card_counts_what_was_found(tree, folder):
     only = dict(PREVIEW.card_parts("owner/name", {NON_FINITE: sidecars[NON_FINITE]}).counts)
     assert only["final infarct, mL: median (least to greatest)"] == "unknown"
     _, card_picture = PREVIEW.files(folder, sidecars, {CONFIG.name: CONFIG.schema})
-    assert card_picture.content == PREVIEW.montage(folder, EMPTY)
+    assert card_picture.content == PREVIEW.montage(folder, sidecars[EMPTY])
 
 
 BUILD = """
@@ -624,7 +632,8 @@ def previews(sample_tree, tmp_path_factory):
 def test_the_table_has_all_rows_in_order_in_groups_of_ten_with_an_index_of_pages(previews, tmp_path):
     folder, subjects = previews
     path = tmp_path / "preview" / "train.parquet"
-    PREVIEW.write_table(path, folder, reversed(subjects), CONFIG.schema)
+    written = PREVIEW.write_table(path, folder, sidecars_of(folder, reversed(subjects)), CONFIG.schema)
+    assert (written.size, written.sha256) == (path.stat().st_size, sha256_of(path))
     with pq.ParquetFile(path) as file:
         assert file.schema_arrow.equals(CONFIG.schema)
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
@@ -643,7 +652,7 @@ def test_the_table_has_all_rows_in_order_in_groups_of_ten_with_an_index_of_pages
 
 def test_the_table_says_where_it_is_from_and_nothing_of_this_machine(previews, tmp_path):
     folder, subjects = previews
-    PREVIEW.write_table(tmp_path / "train.parquet", folder, subjects, CONFIG.schema)
+    PREVIEW.write_table(tmp_path / "train.parquet", folder, sidecars_of(folder, subjects), CONFIG.schema)
     footer = json.loads(pq.read_metadata(tmp_path / "train.parquet").metadata[FOOTER_KEY.encode()])
     assert (footer["format"], footer["release"]["version"], footer["synthetic"]) == (PREVIEW.version, "v7", True)
     content = (tmp_path / "train.parquet").read_bytes()
@@ -655,26 +664,91 @@ def test_datasets_reads_the_table_with_pictures(previews, tmp_path):
     features = datasets.Features.from_arrow_schema(CONFIG.schema)
     features |= {picture.column: datasets.Image() for picture in PICTURES}
     path = tmp_path / "train.parquet"
-    PREVIEW.write_table(path, folder, subjects, datasets.Features(features).arrow_schema)
+    PREVIEW.write_table(path, folder, sidecars_of(folder, subjects), datasets.Features(features).arrow_schema)
     dataset = datasets.Dataset.from_parquet(str(path), cache_dir=str(tmp_path / "cache"))
     assert dataset["subject_id"][:] == subjects
     assert dataset.features["tmax_picture"] == datasets.Image()
     assert dataset[3]["tmax_picture"].size == SIZE
 
 
-def test_the_table_is_refused_where_a_preview_is_missing_or_damaged(previews, tmp_path):
-    folder, subjects = previews
-    copy = folder_at(tmp_path / "data")
-    for path in files_in(folder):
-        replace(copy.root / path.relative_to(folder.root), path.read_bytes())
-    preview(copy, subjects[2]).unlink()
-    flip(preview(copy, subjects[5]))
-    record_path(copy, subjects[7]).unlink()
-    target = tmp_path / "train.parquet"
+@pytest.fixture
+def copied(previews, tmp_path):
+    """The previews of three subjects, to damage, with their sidecars."""
+    folder = folder_at(tmp_path / "data")
+    for subject in previews[1][:3]:
+        for of in (preview, record_path):
+            replace(of(folder, subject), of(previews[0], subject).read_bytes())
+    return folder, sidecars_of(folder, previews[1][:3])
+
+
+def test_the_table_is_refused_where_a_preview_is_missing_or_damaged(copied, tmp_path):
+    folder, sidecars = copied
+    first, second, _ = sidecars
+    preview(folder, first).unlink()
+    flip(preview(folder, second))
+    target = tmp_path / "to" / "train.parquet"
     with pytest.raises(Refusal, match="was not written") as refusal:
-        PREVIEW.write_table(target, copy, subjects, CONFIG.schema)
-    assert [finding.subject for finding in refusal.value.findings] == [subjects[2], subjects[5], subjects[7]]
-    assert not target.exists()
+        PREVIEW.write_table(target, folder, sidecars, CONFIG.schema)
+    assert [finding.subject for finding in refusal.value.findings] == [first, second]
+    assert not list(target.parent.iterdir())
+
+
+def table_of(folder, sidecars, product=PREVIEW):
+    """What is published as the table of all previews."""
+    return product.files(folder, sidecars, {CONFIG.name: CONFIG.schema})[0]
+
+
+def flipped_somewhere(path):
+    """Flip a bit in the bytes as they lie, wherever else they are linked to, with the times kept."""
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_the_table_is_kept_while_it_is_as_it_was_written_and_made_again_else(copied):
+    folder, sidecars = copied
+    table = table_of(folder, sidecars)
+    right, inode = table.content.read_bytes(), table.content.stat().st_ino
+    assert (table.size, table.sha256) == (len(right), hashlib.sha256(right).hexdigest())
+    assert table.noted == status_of(table.content)
+    assert table_of(folder, sidecars) == table and table.content.stat().st_ino == inode
+    table = dataclasses.replace(table, noted=None)
+    note = table.content.with_suffix(".json")
+    published = folder.root / "published"
+    published.hardlink_to(table.content)
+
+    for damage in (
+        lambda: flipped_somewhere(table.content),
+        lambda: flipped_somewhere(note),
+        table.content.unlink,
+        note.unlink,  # as after a kill between table and note
+    ):
+        damage()
+        assert dataclasses.replace(table_of(folder, sidecars), noted=None) == table
+        assert table.content.read_bytes() == right
+        assert {path.name for path in table.content.parent.iterdir()} == {table.content.name, note.name}
+    assert published.read_bytes() != right, "what was published is replaced, and not written into"
+
+
+def test_another_release_or_preview_gives_another_table_and_the_old_one_goes(copied):
+    folder, sidecars = copied
+    table = table_of(folder, sidecars)
+    newer = Preview(dataclasses.replace(ISLES24, record=dataclasses.replace(ISLES24.record, version="v8", record="9")))
+    of_newer = table_of(folder, sidecars, newer)
+    assert of_newer.content != table.content and not table.content.exists()
+    footer = json.loads(pq.read_metadata(of_newer.content).metadata[FOOTER_KEY.encode()])
+    assert footer["release"] == {"version": "v8", "doi": "10.5281/zenodo.9"}
+    assert table_of(folder, dict(list(sidecars.items())[:2]), newer).sha256 != of_newer.sha256
+    assert len(list(table.content.parent.iterdir())) == 2
+
+
+def test_the_table_is_refused_where_a_preview_changed_since_it_was_recorded(copied):
+    folder, sidecars = copied
+    flip(preview(folder, list(sidecars)[1]))
+    with pytest.raises(Refusal, match="was not written"):
+        table_of(folder, sidecars)
 
 
 def test_the_schema_is_plain_parquet():

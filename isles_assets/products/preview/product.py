@@ -6,6 +6,7 @@ out of the pictures: whatever a subject is like, it has a preview, or nothing co
 
 import base64
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple
@@ -17,19 +18,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isles_assets.lib.files import sha256_of, written_whole
+from isles_assets.lib.files import status_of, written_whole
 from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
 from isles_assets.lib.markdown import markdown_table
 from isles_assets.lib.shown import Markdown, shown_size
 from isles_assets.products.config import MEDIA, Config
 from isles_assets.products.footer import FOOTER_KEY, provenance
+from isles_assets.products.preview.digesting import DigestingWriter, Identity, identity_of
 from isles_assets.products.preview.facts import Decoded, all_facts, header_facts, values, voxel_facts
 from isles_assets.products.preview.left_out import left_out, looked_at
 from isles_assets.products.preview.montage import montage
 from isles_assets.products.preview.pictures import PICTURES, THICKNESS, draw
 from isles_assets.products.preview.scene import LESION, REFERENCE, Axes, Read, Scene, read_scene
 from isles_assets.products.product import Build, CardParts, Made, Product, PublicationFile
-from isles_assets.products.sidecar import BuiltFile, Sidecar, read_sidecar
+from isles_assets.products.sidecar import BuiltFile, Sidecar
 from isles_assets.products.sources import Source, UnfitError, read_source
 from isles_assets.reading.nifti import See
 from isles_assets.release.release import Release
@@ -115,10 +117,10 @@ class Preview(Product):
         page = {_MONTAGE: montage(drawings, headline(row, facts, omitted))}
         record = {SUBJECT_COLUMN: row.subject, **facts, **pictures, **row.clinical, **page}
         table = pa.Table.from_pylist([record], self.configs[0].schema.append(pa.field(_MONTAGE, pa.binary())))
-        path = paths[self.name]
-        pq.write_table(table, path, **self._layout())
-        size = path.stat().st_size
-        return Made({self.name: BuiltFile(size, sha256_of(path), size)}, sources, facts)
+        with DigestingWriter(paths[self.name]) as file, io.BufferedWriter(file) as buffered:
+            pq.write_table(table, buffered, **self._layout())
+        size, sha256 = file.written.size, file.written.sha256
+        return Made({self.name: BuiltFile(size, sha256, size)}, sources, facts)
 
     def _scene(self, row: ManifestRow, omitted: Mapping[str, str], read: Read) -> Scene | None:
         """What there is to draw; None if all volumes are left out, as they are without a grid to draw on."""
@@ -139,40 +141,60 @@ class Preview(Product):
             return "has a preview made before the CTP series changed"
         return ""
 
-    def montage(self, folder: DataFolder, subject: str) -> bytes:
-        """All pictures of `subject` on one page, as JPEG. Raises `Refusal` where there is no preview."""
-        try:
-            table = pq.read_table(self.path(folder, self.configs[0], subject), columns=[_MONTAGE])
-        except (OSError, pa.ArrowInvalid) as error:
-            raise Refusal("There is no picture to show.", [self._missing(subject)]) from error
-        return bytes(table.column(_MONTAGE)[0].as_py())
+    def montage(self, folder: DataFolder, sidecar: Sidecar) -> bytes:
+        """All pictures of a subject on one page, as JPEG. Raises `Refusal` unless its preview is the recorded one."""
+        content = pa.BufferReader(self._content(folder, sidecar))
+        return bytes(pq.read_table(content, columns=[_MONTAGE]).column(_MONTAGE)[0].as_py())
 
-    def write_table(self, path: Path, folder: DataFolder, subjects: Iterable[str], schema: pa.Schema) -> None:
-        """Write the previews of `subjects` (ids) as one Parquet file, in the order of their ids, whole or not at all.
+    def write_table(
+        self, path: Path, folder: DataFolder, sidecars: Mapping[str, Sidecar], schema: pa.Schema
+    ) -> Identity:
+        """Write the previews of the subjects in `sidecars` as one Parquet file, by id, whole or not at all.
 
-        `schema` is that of the config, with what metadata the file shall have. Groups are of ten rows and there is an
-        index of pages, so that a reader of a few rows reads little more. Memory is that of one group. The same previews
-        give the same bytes. Raises `Refusal` naming each subject whose preview is not there or not what was recorded.
+        `schema` is that of the config, with what metadata the file shall have beside where it is from. Groups are of
+        ten rows and there is an index of pages, so that a reader of a few rows reads little more. Memory is that of
+        one group. The same previews give the same bytes.
+        Returns what was written. Raises `Refusal` naming each subject whose preview is not the recorded one.
         """
-        subjects = sorted(subjects)
-        found = {subject: read_sidecar(self.sidecar_path(folder, subject)) for subject in subjects}
-        intact = {subject: known for subject, known in found.items() if known and not self.damage(folder, known)}
-        if missing := [self._missing(subject) for subject in subjects if subject not in intact]:
-            raise Refusal("The table of previews was not written.", missing)
-        synthetic = any(sidecar.synthetic for sidecar in intact.values())
-        footer = {FOOTER_KEY: json.dumps(provenance(self.release, self.version, synthetic), sort_keys=True)}
-        described = schema.with_metadata({**(schema.metadata or {}), **footer})
-        with (
-            written_whole(path) as temporary,
-            pq.ParquetWriter(temporary, described, write_page_index=True, **self._layout()) as writer,
-        ):
-            for first in range(0, len(subjects), _ROWS_IN_GROUP):
-                some = [self._row(folder, subject, described) for subject in subjects[first : first + _ROWS_IN_GROUP]]
-                writer.write_table(pa.concat_tables(some).combine_chunks())
+        schema, subjects, missing = self._described(schema, sidecars), sorted(sidecars), list[Finding]()
+        with written_whole(path) as temporary:
+            with (
+                DigestingWriter(temporary) as file,
+                io.BufferedWriter(file) as buffered,
+                pq.ParquetWriter(buffered, schema, write_page_index=True, **self._layout()) as writer,
+            ):
+                for first in range(0, len(subjects), _ROWS_IN_GROUP):
+                    some = [sidecars[subject] for subject in subjects[first : first + _ROWS_IN_GROUP]]
+                    rows = [row for sidecar in some if (row := self._row(folder, sidecar, schema, missing))]
+                    if not missing:
+                        writer.write_table(pa.concat_tables(rows).combine_chunks())
+            if missing:
+                raise Refusal("The table of previews was not written.", missing)
+        return file.written
 
-    def _row(self, folder: DataFolder, subject: str, schema: pa.Schema) -> pa.Table:
-        path = self.path(folder, self.configs[0], subject)
-        return pq.read_table(path, columns=schema.names).select(schema.names).cast(schema)
+    def _described(self, schema: pa.Schema, sidecars: Mapping[str, Sidecar]) -> pa.Schema:
+        """`schema` with where the table of these subjects is from."""
+        synthetic = any(sidecar.synthetic for sidecar in sidecars.values())
+        footer = {FOOTER_KEY: json.dumps(provenance(self.release, self.version, synthetic), sort_keys=True)}
+        return schema.with_metadata({**(schema.metadata or {}), **footer})
+
+    def _row(self, folder: DataFolder, sidecar: Sidecar, schema: pa.Schema, missing: list[Finding]) -> pa.Table | None:
+        """A subject's row; None, and a finding more in `missing`, if there is none to be had."""
+        try:
+            content = self._content(folder, sidecar)
+        except Refusal as refusal:
+            missing += refusal.findings
+            return None
+        return pq.read_table(pa.BufferReader(content), columns=schema.names).select(schema.names).cast(schema)
+
+    def _content(self, folder: DataFolder, sidecar: Sidecar) -> bytes:
+        """The bytes of a subject's preview, read once: what is looked at is what was compared with the record."""
+        (config,) = self.configs
+        known, path = sidecar.files[config.name], self.path(folder, config, sidecar.subject)
+        content = path.read_bytes() if path.exists() else b""
+        if (len(content), hashlib.sha256(content).hexdigest()) != (known.size, known.sha256):
+            raise Refusal("There is no picture to show.", [self._missing(sidecar.subject)])
+        return content
 
     def _missing(self, subject: str) -> Finding:
         return Finding("has no preview that is complete", Materialize((self.asset,), subject), subject=subject)
@@ -180,22 +202,39 @@ class Preview(Product):
     def files(
         self, folder: DataFolder, sidecars: Mapping[str, Sidecar], schemas: Mapping[str, pa.Schema]
     ) -> list[PublicationFile]:
-        """The table of all previews, made anew only if any of them, its schema or its version is new, and a picture."""
+        """The table of all previews, made anew unless it is there as it was written, and a picture."""
         (config,) = self.configs
-        digests = [sidecar.files[config.name].sha256 for _, sidecar in sorted(sidecars.items())]
-        made_from = schemas[config.name].serialize().to_pybytes() + "".join([self.version, *digests]).encode()
-        path = self.root(folder) / "table" / f"{hashlib.sha256(made_from).hexdigest()}.parquet"
-        if not path.exists():
-            for older in path.parent.glob("*.parquet"):
-                older.unlink()
-            self.write_table(path, folder, sidecars, schemas[config.name])
-        size, rows = path.stat().st_size, len(sidecars)
-        table = PublicationFile(config.path(""), path, size, sha256_of(path), config.name, rows, size)
+        table = self._table(folder, sidecars, schemas[config.name])
         _, typical = median_high((sidecar.facts["lesion_ml"] or 0, subject) for subject, sidecar in sidecars.items())
-        return [table, PublicationFile.of_bytes(CARD_PICTURE, self.montage(folder, typical))]
+        return [table, PublicationFile.of_bytes(CARD_PICTURE, self.montage(folder, sidecars[typical]))]
+
+    def _table(self, folder: DataFolder, sidecars: Mapping[str, Sidecar], schema: pa.Schema) -> PublicationFile:
+        """The table of all previews, whose name is a digest of all that it is made from; others are removed.
+
+        Beside it is noted what was written. It is made again if that is not what is there now.
+        """
+        (config,) = self.configs
+        digests = {subject: sidecar.files[config.name].sha256 for subject, sidecar in sidecars.items()}
+        of_rows = json.dumps([self.release.name, digests], sort_keys=True).encode()
+        name = hashlib.sha256(self._described(schema, sidecars).serialize().to_pybytes() + of_rows).hexdigest()
+        path, note = (self.root(folder) / "table" / f"{name}.{ending}" for ending in ("parquet", "json"))
+        noted = status_of(path) if path.exists() else None  # before it is read, so that a change meanwhile shows
+        there = identity_of(path) if noted else None
+        if there is None or not note.exists() or note.read_bytes() != there.note:
+            for older in {*path.parent.glob("[!.]*")} - {path, note}:
+                older.unlink(missing_ok=True)
+            written = self.write_table(path, folder, sidecars, schema)
+            noted, there = status_of(path), identity_of(path)
+            if there != written:
+                mend = "see whether the disk is sound; then run again"
+                raise Refusal.of("Not published.", "is not what was written to it", mend, path=path)
+            with written_whole(note) as temporary:
+                temporary.write_bytes(written.note)
+        size, rows = there.size, len(sidecars)
+        return PublicationFile(config.path(""), path, size, there.sha256, config.name, rows, size, noted)
 
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
-        page = base64.b64encode(self.montage(folder, row.subject)).decode()
+        page = base64.b64encode(self.montage(folder, sidecar)).decode()
         facts = [(fact.column, sidecar.facts[fact.column], fact.description) for fact in all_facts(self.release)]
         return {
             **shown_size(sidecar.size),
