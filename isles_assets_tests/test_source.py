@@ -1,7 +1,10 @@
 """The release comes from Zenodo by itself, in real Dagster runs: downloaded, extracted, checked, and not again."""
 
 import json
+import pickle
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import dagster as dg
@@ -10,11 +13,13 @@ import pytest
 from isles_assets.graph.settings import Settings
 from isles_assets.lib.findings import Refusal
 from isles_assets.reading.tree import take_inventory
+from isles_assets.release.zenodo_record import ORIGIN_NOTE
 from isles_assets.source.arrival import Places, fetch, room_needed, unpack
-from isles_assets.source.verified import is_known, note_beside
+from isles_assets.source.verified import is_known
 from isles_assets.source.zenodo import Zenodo
 from isles_assets_tests.archives import pack
 from isles_assets_tests.isles24 import ISLES24
+from isles_assets_tests.processes import REPOSITORY
 from isles_assets_tests.project import Project, failure
 from isles_assets_tests.toy import SHARD, TOY, folder_at
 from isles_assets_tests.zenodo_server import FAST, Cut, Deposit, ZenodoServer, record_of
@@ -81,7 +86,8 @@ def test_the_release_is_downloaded_in_pieces_extracted_and_checked_and_never_aga
     assert sum(seen.sent for seen in server.downloads) == record.size
 
     assert {path.name for path in folder.archive.parent.iterdir()} == {"toys.7z", "toys.7z.json"}
-    assert {path.name for path in folder.tree.parent.iterdir()} == {"toys", "toys.json"}
+    assert {path.name for path in folder.tree.parent.iterdir()} == {"toys"}
+    assert {path.name for path in folder.tree.iterdir()} == {*TOY.tops, ORIGIN_NOTE}
     assert take_inventory(TOY, folder.tree) == take_inventory(TOY, toy_sample_tree)
     for path in take_inventory(TOY, toy_sample_tree):
         assert (folder.tree / path).read_bytes() == (toy_sample_tree / path).read_bytes()
@@ -207,7 +213,7 @@ def test_a_tree_of_another_archive_is_not_used(project):
     for asset in ("zenodo_archive", "raw_tree"):
         message = failure(project.materialize(asset), asset)
         assert f"{tree}: was not extracted here, and v2 is pinned" in message and "ISLES_RAW_ROOT" in message
-    note_beside(tree).write_text(json.dumps({"record": "1234560", "version": "v1", "md5": "36ae"}))
+    (tree / ORIGIN_NOTE).write_text(json.dumps({"record": "1234560", "version": "v1", "md5": "36ae"}))
     message = failure(project.materialize("zenodo_archive"), "zenodo_archive")
     assert "was extracted from {'record': '1234560', 'version': 'v1', 'md5': '36ae'}, and v2 is pinned" in message
 
@@ -220,3 +226,58 @@ def test_an_archive_or_tree_that_is_there_needs_no_network(packed, release, plac
     assert is_known(places.archive, release.record)
     unpack(release, places, workers=2)
     assert fetch(release, places, nowhere, shards=0).startswith("not needed")
+
+
+EXTRACT = """
+import pickle, sys, threading
+from isles_assets.lib.progress import ByteProgress
+from isles_assets.source.arrival import unpack
+ByteProgress.advance = lambda self, size: (print("at work", flush=True), threading.Event().wait())
+release, places = pickle.load(sys.stdin.buffer)
+unpack(release, places, workers=1)
+"""
+
+
+def test_a_failed_extraction_does_not_vouch_for_a_tree_that_is_put_there(packed, release, places, toy_sample_tree):
+    places.archive.parent.mkdir(parents=True)
+    shutil.copyfile(packed, places.archive)
+    nowhere = Zenodo("http://127.0.0.1:9", FAST)
+    fetch(release, places, nowhere, shards=0)
+    task = pickle.dumps((release, places))
+    with subprocess.Popen(
+        [sys.executable, "-c", EXTRACT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=REPOSITORY
+    ) as process:
+        process.stdin.write(task)
+        process.stdin.close()
+        assert process.stdout.readline() == b"at work\n"
+        process.kill()
+    (partial,) = places.tree.parent.iterdir()
+    assert partial.name.startswith(f".{places.tree.name}.") and not list(partial.rglob(ORIGIN_NOTE))
+
+    shutil.copytree(toy_sample_tree, places.tree)
+    for come in (
+        lambda: fetch(release, places, nowhere, shards=0),
+        lambda: unpack(release, places, workers=2),
+    ):
+        with pytest.raises(Refusal, match="was not extracted here"):
+            come()
+    shutil.rmtree(places.tree)
+    unpack(release, places, workers=2)
+    assert fetch(release, places, nowhere, shards=0).startswith("not needed")
+    assert take_inventory(TOY, places.tree) == take_inventory(TOY, toy_sample_tree)
+
+
+def test_a_tree_that_is_given_is_what_was_given_whatever_note_is_in_it(packed, release, places, tmp_path):
+    places.archive.parent.mkdir(parents=True)
+    shutil.copyfile(packed, places.archive)
+    fetch(release, places, Zenodo("http://127.0.0.1:9", FAST), shards=0)
+    unpack(release, places, workers=2)
+    given = tmp_path / "given"
+    shutil.copytree(places.tree, given)
+    other = given / release.tops[0] / ORIGIN_NOTE
+    other.write_bytes(b"")
+    with Project.temporary(given, tmp_path / "other", release=release) as project:
+        assert project.materialize("raw_tree").success
+        assert metadata(project, "raw_tree")[0]["source"] == "ISLES_RAW_ROOT"
+    inventory = take_inventory(TOY, given)
+    assert set(inventory) - {*take_inventory(TOY, places.tree)} == {other.relative_to(given).as_posix()}

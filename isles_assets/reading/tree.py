@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from isles_assets.lib.files import mtime_ns
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.release.release import Release
+from isles_assets.release.zenodo_record import ORIGIN_NOTE
 
 
 class Fault(StrEnum):
@@ -118,8 +119,9 @@ def _list(folder: Path) -> list[Path]:
 def take_inventory(release: Release, root: Path) -> Inventory:
     """Every file below `root`, and folders that are of no use or in the way; links are followed only to judge them.
 
-    Reads folders and file attributes, never a file. What vanishes meanwhile is not there. Raises `Refusal` naming the
-    folders of the release that cannot be listed; others have a fault.
+    The note that extracting leaves in the root is none of them. Reads folders and file attributes, never a file. What
+    vanishes meanwhile is not there. Raises `Refusal` naming the folders of the release that cannot be listed; others
+    have a fault.
     """
     root = check_root(release, root)
     walk = _Walk(root, release.expected_paths())
@@ -165,6 +167,8 @@ class _Walk:
             name = self._name(item)
             try:
                 status = item.lstat()
+                if stat.S_ISREG(status.st_mode) and name == ORIGIN_NOTE:
+                    continue
                 if not stat.S_ISDIR(status.st_mode):
                     found.append(_entry(self._root, item, name, status))
                     continue

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+ORIGIN_NOTE = ".isles_assets.json"
+"""In the root of a tree that was extracted here: which record's archive it was extracted from. No file of a release."""
+
 
 @dataclass(frozen=True)
 class ZenodoRecord:

@@ -11,11 +11,12 @@ import shutil
 import threading
 import unicodedata
 import zlib
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import py7zr
@@ -77,12 +78,19 @@ def members(archive: Path) -> list[Member]:
 
 
 def extract_release(
-    release: Release, archive: Path, tree: Path, *, workers: int, say: Callable[[str], None] = lambda words: None
+    release: Release,
+    archive: Path,
+    tree: Path,
+    *,
+    workers: int,
+    notes: Mapping[str, bytes] = MappingProxyType({}),
+    say: Callable[[str], None] = lambda words: None,
 ) -> None:
     """Extract what is below the top folder of the `archive` of `release` to `tree`, which appears when it is complete.
 
-    Files have the archive's modification times. Raises `Refusal`, with nothing left behind, for an archive that does
-    not hold the release, is unsafe or damaged, and for a disk that is too small.
+    Files have the archive's modification times. `notes` are files beside them in `tree`, by name. Raises `Refusal`,
+    with nothing left behind, for an archive that does not hold the release, is unsafe or damaged, and for a disk that
+    is too small.
     """
     if tree.exists():
         raise Refusal.of(NOT_EXTRACTED, "exists already", "move it away", path=tree)
@@ -102,6 +110,12 @@ def extract_release(
         partial = temporary_beside(tree)
         try:
             extract(archive, wanted, partial, workers=workers, progress=ByteProgress("Extracted", size, say))
+            for name, content in notes.items():
+                with (partial / top / name).open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            sync_folder(partial / top)
             (partial / top).rename(tree)
         finally:
             shutil.rmtree(partial, ignore_errors=True)

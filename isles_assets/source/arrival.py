@@ -5,16 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from isles_assets.lib.files import existing, lack_of_room, written_whole
+from isles_assets.lib.files import existing, lack_of_room
 from isles_assets.lib.findings import Finding, Materialize, Refusal
 from isles_assets.lib.progress import readable_bytes
 from isles_assets.release.release import Release
-from isles_assets.release.zenodo_record import ZenodoRecord
+from isles_assets.release.zenodo_record import ORIGIN_NOTE, ZenodoRecord
 from isles_assets.source.archive import NOT_EXTRACTED, extract_release
 from isles_assets.source.download import download
 from isles_assets.source.partial import size_so_far
 from isles_assets.source.patience import NOT_DOWNLOADED
-from isles_assets.source.verified import is_known, note_beside, read_note, verify
+from isles_assets.source.verified import is_known, read_note, verify
 from isles_assets.source.zenodo import Zenodo
 
 
@@ -59,9 +59,8 @@ def unpack(release: Release, places: Places, *, workers: int, say: Callable[[str
         problem = "was not seen to be the pinned one" if places.archive.exists() else "is not there"
         mend = Materialize(("zenodo_archive",))
         raise Refusal.of(NOT_EXTRACTED, problem, mend, path=places.archive)
-    with written_whole(note_beside(places.tree)) as temporary:
-        temporary.write_text(json.dumps(_origin(record)))
-    extract_release(release, places.archive, places.tree, workers=workers, say=say)
+    notes = {ORIGIN_NOTE: json.dumps(_origin(record)).encode()}
+    extract_release(release, places.archive, places.tree, workers=workers, notes=notes, say=say)
 
 
 def room_needed(record: ZenodoRecord, places: Places, *, shards: int) -> dict[Path, int]:
@@ -96,8 +95,11 @@ def _check_room(needed: Mapping[Path, int]) -> None:
 
 
 def _check_origin(record: ZenodoRecord, tree: Path) -> None:
-    """Raise `Refusal` unless `tree` was extracted from the archive of `record`."""
-    note = read_note(note_beside(tree))
+    """Raise `Refusal` unless `tree` was extracted from the archive of `record`, as it says itself.
+
+    The note got into the tree before the tree got its name, so it vouches for no tree that was put there by hand.
+    """
+    note = read_note(tree / ORIGIN_NOTE)
     if note != _origin(record):
         known = f"was extracted from {note}" if note else "was not extracted here"
         mend = "move it away; or set ISLES_RAW_ROOT to it, to use it whatever it is"
