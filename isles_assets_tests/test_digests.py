@@ -161,9 +161,9 @@ def test_a_table_of_digests_that_cannot_be_read_is_not_forgotten_but_made_again(
     assert project.materialize("subject_manifest", run_config=FULL).success
     right = project.folder.digests.read_bytes()
     replace(project.folder.digests, right[:-50])
-    with pytest.raises(Refusal, match=r"digests\.parquet.*cannot be read.*`full: true`"):
+    with pytest.raises(Refusal, match=r"digests\.parquet.*is damaged.*`full: true`"):
         read_digests(project.folder)
     message = failure(project.materialize("subject_manifest"), "subject_manifest")
-    assert "digests.parquet: cannot be read" in message and "full: true" in message
+    assert "digests.parquet: is damaged" in message and "full: true" in message
     assert project.materialize("subject_manifest", run_config=FULL).success
     assert project.folder.digests.read_bytes() == right
