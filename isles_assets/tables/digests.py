@@ -4,8 +4,8 @@ Kept apart from the manifest, whose bytes are a version of the data: a file that
 another time of its status, and is no other data for that.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from operator import attrgetter
 from pathlib import Path
 
@@ -18,22 +18,20 @@ from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.storage import read_table, write_table
 
 _ASSET = "subject_manifest"
+_TIME = pa.int64()
 _SCHEMA = pa.schema(
-    [("path", pa.string()), *((name, pa.int64()) for name in ("size", "mtime_ns", "ctime_ns", "inode")),
-     ("sha256", pa.string())]
+    {"path": pa.string(), "size": pa.int64(), "mtime_ns": _TIME, "ctime_ns": _TIME, "inode": pa.uint64(),
+     "sha256": pa.string()}
 )  # fmt: skip
 _MEND = f"materialize {_ASSET} with `full: true` in its run config, which reads every volume again"
 
 
 @dataclass(frozen=True)
 class Digest:
-    """The SHA-256 of a file of the tree, and what the file was when it began to be read."""
+    """The SHA-256 of a file of the tree by its `path` there, and its status when it began to be read."""
 
     path: str
-    size: int
-    mtime_ns: int
-    ctime_ns: int
-    inode: int
+    status: FileStatus
     sha256: str
 
 
@@ -53,28 +51,26 @@ class Digests:
     def of(self, file: TreeFile) -> str | None:
         """The digest that a file of this path, size and time had when it was last read; None where it never was."""
         digest = self._known.get(file.path)
-        return digest.sha256 if digest and (digest.size, digest.mtime_ns) == (file.size, file.mtime_ns) else None
+        same = digest and (digest.status.size, digest.status.mtime_ns) == (file.size, file.mtime_ns)
+        return digest.sha256 if digest and same else None
 
     def is_doubtful(self, root: Path, file: TreeFile) -> bool:
         """Whether the digest `of` the file may be no longer its own: it was written into, replaced, copied, linked."""
         if not self.of(file):
             return False
-        digest = self._known[file.path]
         try:
-            status = status_of(root / file.path)
+            return status_of(root / file.path) != self._known[file.path].status
         except OSError:
             return True
-        return (status.ctime_ns, status.inode) != (digest.ctime_ns, digest.inode)
 
-    def note(self, file: TreeFile, status: FileStatus, sha256: str) -> None:
-        """Remember the digest of the file, which had this `status` before its first byte was read."""
-        digest = Digest(file.path, file.size, file.mtime_ns, status.ctime_ns, status.inode, sha256)
-        self._known[file.path] = digest
+    def note(self, path: str, status: FileStatus, sha256: str) -> None:
+        """Remember the digest of a file, which had this `status` before its first byte was read."""
+        self._known[path] = Digest(path, status, sha256)
 
 
 def write_digests(folder: DataFolder, digests: Digests) -> None:
     """One row a file, sorted by path; no table where nothing is known."""
-    if rows := [asdict(digest) for digest in digests]:
+    if rows := [_row(digest) for digest in digests]:
         write_table(folder.digests, pa.Table.from_pylist(rows, _SCHEMA))
 
 
@@ -86,7 +82,7 @@ def read_digests(folder: DataFolder, *, anew: bool = False) -> Digests:
     if not folder.digests.exists():
         return Digests()
     try:
-        return Digests(Digest(**row) for row in read_table(folder.digests, _ASSET, _SCHEMA).to_pylist())
+        rows = read_table(folder.digests, _ASSET, _SCHEMA).to_pylist()
     except Refusal as refusal:
         if anew:
             return Digests()
@@ -94,3 +90,12 @@ def read_digests(folder: DataFolder, *, anew: bool = False) -> Digests:
         raise Refusal.of(
             "What is known of the volumes is lost.", finding.problem, _MEND, path=finding.path
         ) from refusal
+    return Digests(Digest(row["path"], _status(row), row["sha256"]) for row in rows)
+
+
+def _row(digest: Digest) -> dict[str, str | int]:
+    return {"path": digest.path, **asdict(digest.status), "sha256": digest.sha256}
+
+
+def _status(row: Mapping[str, int]) -> FileStatus:
+    return FileStatus(**{field.name: row[field.name] for field in fields(FileStatus)})

@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from isles_assets.lib.files import status_of
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.lib.progress import Progress
@@ -262,14 +261,10 @@ def _read_entry(root: Path, file: TreeFile, digests: Digests | None = None) -> V
 
 
 def _note_digest(root: Path, file: TreeFile, digests: Digests) -> None:
-    """Read a file to its end. Its status is asked before, so that a change meanwhile shows later."""
-    try:
-        status = status_of(root / file.path)
-    except OSError as error:
-        raise NiftiError(f"cannot be read: {error.strerror}") from error
+    """Read a file to its end. Its status is that from before, so that a change meanwhile shows later."""
     with DigestingReader(root / file.path) as reader:
         reader.drain()
-    digests.note(file, status, reader.sha256)
+    digests.note(file.path, reader.status, reader.sha256)
 
 
 def manifest_version(release: Release) -> str:
