@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from isles_assets.graph.assets import clinical_table, raw_tree, subject_manifest, zenodo_archive
+from isles_assets.graph.assets import archive_listing, clinical_table, raw_tree, subject_manifest, zenodo_archive
 from isles_assets.graph.automation import nightly_verify, sensors
 from isles_assets.graph.checks import checks_of
 from isles_assets.graph.hub_asset import hub_asset
@@ -24,7 +24,7 @@ def build_defs(release: Release, settings: Settings) -> dg.Definitions:
     dataset, defined = Dataset.of(release), DefinitionSettings.from_environment()
     subjects = dg.StaticPartitionsDefinition(release.subjects)
     assets = [
-        *(zenodo_archive, raw_tree, clinical_table, subject_manifest),
+        *(archive_listing, zenodo_archive, raw_tree, clinical_table, subject_manifest),
         *(product_asset(product, subjects, defined.backfill_policy) for product in dataset.products),
         hub_asset(dataset),
     ]

@@ -1,7 +1,8 @@
 """Tests of isles_assets, against real Dagster instances, real files and the real clients of the Hub.
 
 `huggingface_hub` reads its variables when it is imported, so they are set here, before anything else is: no test uses
-the user's login or cache, and files travel by LFS, which the tests' own Hub serves, instead of Xet.
+the user's login or cache, and files travel by LFS, which the tests' own Hub serves, instead of Xet. No test asks
+Zenodo itself either: those that ask the tests' own say so.
 """
 
 import os
@@ -15,5 +16,6 @@ os.environ |= {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_XET": "1",
     "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    "ISLES_LISTING": "off",
 }
 os.environ.pop("HF_TOKEN", None)

@@ -41,9 +41,9 @@ def reachable_folder() -> Iterator[Path]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of this process without any setting of the project's, then `more`."""
+    """The environment of this process with no setting of the project's but not to ask Zenodo, then `more`."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("ISLES_", "DAGSTER_", "HF_"))}
-    return kept | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | more
+    return kept | {"ISLES_LISTING": "off", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | more
 
 
 def free_port() -> int:

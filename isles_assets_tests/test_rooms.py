@@ -18,11 +18,11 @@ MAY_IMPORT = {
     "release": {"lib"},
     "reading": {"lib", "release"},
     "source": {"lib", "release"},
-    "tables": {"lib", "release", "reading"},
+    "tables": {"lib", "release", "reading", "source"},
     "products": {"lib", "release", "reading", "tables"},
     "publication": {"lib", "release", "reading", "tables", "products"},
     "hub": {"lib", "release", "reading", "tables", "products", "publication"},
-    "sample": {"lib", "release", "reading"},
+    "sample": {"lib", "release", "reading", "source"},
     "cli": {"lib", "release", "reading", "tables", "products", "publication", "hub", "sample"},
     "graph": set(ROOMS) - {"cli"},
 }

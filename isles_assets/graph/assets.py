@@ -10,6 +10,7 @@ from pydantic import Field
 from isles_assets.graph import reporting
 from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
+from isles_assets.graph.setup import ListingQuestion, Setup
 from isles_assets.lib.files import sha256_of
 from isles_assets.products.building import STAGED_TOGETHER
 from isles_assets.publication.guard import keep_release_from_sample
@@ -20,6 +21,7 @@ from isles_assets.source.arrival import fetch, unpack
 from isles_assets.tables import clinical, manifest
 from isles_assets.tables.digests import read_digests, write_digests
 from isles_assets.tables.inventory import read_inventory, write_inventory
+from isles_assets.tables.listing import read_listing, take_listing, write_listing
 from isles_assets.tables.storage import write_table
 
 
@@ -31,7 +33,31 @@ class ArchiveConfig(dg.Config):
     )
 
 
-@dg.asset(kinds={"zenodo", "7z"}, code_version="1")
+@dg.asset(kinds={"zenodo", "7z", "parquet"}, code_version="1")
+def archive_listing(
+    context: dg.AssetExecutionContext, settings: Settings, dataset: DatasetParam
+) -> dg.MaterializeResult:
+    """What is in the release's archive by its own header: path, size, CRC-32, time, method and block of every file.
+
+    Of the archive on the disk, or asked of Zenodo by ranges, less than 2 MB, and kept; `ISLES_LISTING=off` switches the
+    question off. A synthetic tree has a listing of its own. Names are compared before anything is downloaded, and files
+    with it when they are read.
+    """
+    with refusals_reported():
+        setup = settings.setup(dataset)
+        _see_to_sample(context, setup)
+        may_ask = setup.listing is ListingQuestion.on and not setup.uses_sample
+        zenodo = setup.zenodo(context.log.info) if may_ask else None
+        listing = take_listing(setup.folder, setup.tree, zenodo)
+        table = write_listing(setup.folder, listing)
+    if listing.why_not:
+        context.log.warning(f"There is no listing, and the tree is {listing.compared('')}")
+    else:
+        context.log.info(f"The archive lists {len(listing.members)} files, by {listing.origin}")
+    return _materialized(reporting.of_archive_listing(setup.folder, listing, table), sha256_of(setup.folder.listing))
+
+
+@dg.asset(deps=[archive_listing], kinds={"zenodo", "7z"}, code_version="1")
 def zenodo_archive(
     context: dg.AssetExecutionContext, config: ArchiveConfig, settings: Settings, dataset: DatasetParam
 ) -> dg.MaterializeResult:
@@ -68,17 +94,14 @@ def raw_tree(context: dg.AssetExecutionContext, settings: Settings, dataset: Dat
     """
     with refusals_reported():
         setup = settings.setup(dataset)
-        if setup.uses_sample:
-            keep_release_from_sample(setup.folder)
-            context.log.warning(f"No raw_root is set: using the SYNTHETIC sample in {setup.tree}")
-            if not setup.tree.exists():
-                make_sample(dataset.release, setup.tree, workers=setup.workers)
-        elif setup.uses_zenodo:
+        _see_to_sample(context, setup)
+        if setup.uses_zenodo:
             unpack(dataset.release, setup.places, workers=setup.workers, say=context.log.info)
         inventory = take_inventory(dataset.release, setup.tree)
         table = write_inventory(setup.folder, inventory)
+        compared = read_listing(setup.folder).compared("files by name and size")
     context.log.info(f"Found {len(inventory)} files in {setup.tree}")
-    return _materialized(reporting.of_raw_tree(setup, inventory, table), sha256_of(setup.folder.raw_tree))
+    return _materialized(reporting.of_raw_tree(setup, inventory, table, compared), sha256_of(setup.folder.raw_tree))
 
 
 @dg.asset(deps=[raw_tree], kinds={"excel", "parquet"}, code_version="1")
@@ -93,10 +116,14 @@ def clinical_table(
         with_workbooks = [s for s in release.subjects if any(w.path(s) in there for w in release.workbooks)]
         rows = read_clinical_rows(release, setup.tree, with_workbooks)
         table = clinical.clinical_table(release, rows)
-        clinical.write_clinical_findings(setup.folder, rows)
+        listing = read_listing(setup.folder)
+        others = clinical.other_workbooks(release, setup.tree, rows, listing, extracted=setup.tree == setup.folder.tree)
+        clinical.write_clinical_findings(setup.folder, rows, others)
         write_table(setup.folder.clinical, table)
     context.log.info(f"Read {len(release.variables)} clinical variables of {len(rows)} subjects")
-    return _materialized(reporting.of_clinical_table(setup.folder, rows, table), sha256_of(setup.folder.clinical))
+    compared = listing.compared("workbooks by CRC-32")
+    shown = reporting.of_clinical_table(setup.folder, rows, table, compared)
+    return _materialized(shown, sha256_of(setup.folder.clinical))
 
 
 class ManifestConfig(dg.Config):
@@ -128,6 +155,7 @@ def subject_manifest(
             clinical.clinical_values(clinical.read_clinical_table(setup.folder, strict=True)),
             manifest.read_previous_manifest(setup.folder),
             digests=digests,
+            listed=read_listing(setup.folder).crc32s,
             full=config.full,
             workers=setup.workers,
             say=context.log.info,
@@ -137,6 +165,15 @@ def subject_manifest(
         write_table(setup.folder.manifest, table)
     context.log.info(f"Surveyed {sum(len(row.volumes) for row in rows)} volumes of {len(rows)} subjects")
     return _materialized(reporting.of_subject_manifest(setup.folder, rows, table), sha256_of(setup.folder.manifest))
+
+
+def _see_to_sample(context: dg.AssetExecutionContext, setup: Setup) -> None:
+    """See that the sample is there if it is to stand in for the release: made once, with its listing."""
+    if setup.uses_sample:
+        keep_release_from_sample(setup.folder)
+        context.log.warning(f"No raw_root is set: using the SYNTHETIC sample in {setup.tree}")
+        if not setup.tree.exists():
+            make_sample(setup.dataset.release, setup.tree, workers=setup.workers)
 
 
 def _materialized(metadata: reporting.Metadata, version: str) -> dg.MaterializeResult:

@@ -4,6 +4,7 @@ A failed blocking check stops what is downstream in its own run. `hub_dataset` d
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 
@@ -33,7 +34,7 @@ def property_check(prop: Property, release: Release) -> dg.AssetChecksDefinition
 
     def look(setup: Setup) -> Judgement:
         evidence = Evidence(setup.tree, setup.folder)
-        return judge(release, prop.find(evidence), evidence.waivers)
+        return replace(judge(release, prop.find(evidence), evidence.waivers), told=prop.tells(evidence))
 
     return _check(prop.asset, prop.name, prop.sentence_of(release), look, blocking=prop.blocking)
 

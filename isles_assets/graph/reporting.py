@@ -22,6 +22,7 @@ from isles_assets.reading.tree import Inventory
 from isles_assets.reading.workbooks import ClinicalRow
 from isles_assets.source.zenodo import PublishedRecord
 from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.listing import Listing
 from isles_assets.tables.manifest import ManifestRow
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
@@ -79,14 +80,15 @@ def of_findings(findings: Sequence[Finding]) -> Metadata:
 
 
 def of_judgement(judgement: Judgement, how_to_waive: str = "") -> Metadata:
-    """How many findings stop, are waived, and are notes; a table of them, at most 200 lines; how to waive them."""
+    """What was looked at; how many findings stop, are waived, and are notes; a table of 200 of them; how to waive."""
     levelled = [
         *((finding, str(finding.level), "") for finding in judgement.stopping),
         *((finding, "waived", waiver.reason) for finding, waiver in judgement.waived),
         *((finding, str(finding.level), "") for finding in judgement.notes),
     ]
+    told: Metadata = {"looked at": judgement.told} if judgement.told else {}
     if not levelled:
-        return {}
+        return told
     columns = ("subject", "path", "problem", "mend", "level")
     rows = [
         (finding.subject, finding.path, finding.problem, waived or render(finding.mend), level)
@@ -97,7 +99,7 @@ def of_judgement(judgement: Judgement, how_to_waive: str = "") -> Metadata:
     shown: Metadata = {name: len(some) for name, some in counts.items() if some or name == "offenders"}
     if how_to_waive:
         shown["how to waive"] = how_to_waive
-    return {**shown, "findings": table}
+    return {**told, **shown, "findings": table}
 
 
 def of_archive(folder: DataFolder, how: str) -> Metadata:
@@ -119,8 +121,28 @@ def of_newer_version(newest: PublishedRecord) -> Metadata:
     return {"newer version": newest.version, "record": newest.record, "date": newest.date, "url": url}
 
 
-def of_raw_tree(setup: Setup, inventory: Inventory, table: pa.Table) -> Metadata:
-    """Counts and bytes of the tree, and where it lies."""
+def of_archive_listing(folder: DataFolder, listing: Listing, table: pa.Table) -> Metadata:
+    """What the archive holds, and whose word that is; or why it is not known."""
+    shown = {
+        **_of_table(folder, folder.listing, table, table.select(["path", "size", "crc32"])),
+        "files": len(listing.members),
+        "release": dg.MetadataValue.url(folder.release.record.url),
+    }
+    if listing.why_not:
+        return {**shown, "not compared": listing.why_not}
+    methods = sorted({member.method for member in listing.members.values() if member.method})
+    return {
+        **shown,
+        **shown_size(sum(member.size for member in listing.members.values())),
+        "origin": listing.origin,
+        "methods": methods,
+        "blocks": len({member.block for member in listing.members.values() if member.block is not None}),
+        "files outside the top folder": listing.outside,
+    }
+
+
+def of_raw_tree(setup: Setup, inventory: Inventory, table: pa.Table, compared: str) -> Metadata:
+    """Counts and bytes of the tree, and where it lies; `compared` says whether it was, and with what."""
     release = setup.dataset.release
     return {
         **_of_table(setup.folder, setup.folder.raw_tree, table, table.select(["path", "size"])),
@@ -129,12 +151,13 @@ def of_raw_tree(setup: Setup, inventory: Inventory, table: pa.Table) -> Metadata
         "files": len(inventory),
         "tree": setup.tree,
         "source": SYNTHETIC_MARK if setup.uses_sample else setup.origin,
+        "compared": compared,
         "release": dg.MetadataValue.url(release.record.url),
     }
 
 
-def of_clinical_table(folder: DataFolder, rows: Sequence[ClinicalRow], table: pa.Table) -> Metadata:
-    """The table, what is missing in it, and the workbooks that hold a row more than once."""
+def of_clinical_table(folder: DataFolder, rows: Sequence[ClinicalRow], table: pa.Table, compared: str) -> Metadata:
+    """The table, what is missing in it, and the workbooks that hold a row more than once; `compared` as of the tree."""
     missing = {name: table.column(name).null_count for name in table.column_names}
     preview = table.select([SUBJECT_COLUMN, *folder.release.first_look])
     return {
@@ -142,6 +165,7 @@ def of_clinical_table(folder: DataFolder, rows: Sequence[ClinicalRow], table: pa
         "missing values": {name: count for name, count in missing.items() if count},
         "workbooks without a value": [path for row in rows for path in row.blank],
         "identical rows taken once": [path for row in rows for path in row.repeated],
+        "compared": compared,
     }
 
 
@@ -157,6 +181,7 @@ def of_subject_manifest(folder: DataFolder, rows: Sequence[ManifestRow], table: 
         **shown_size(sum(entry.size for entry in volumes)),
         "volumes": len(volumes),
         "unreadable volumes": [entry.path for entry in volumes if entry.fault],
+        "volumes with the archive's CRC-32": sum(entry.crc32 is not None for entry in volumes),
         "synthetic subjects": sum(row.synthetic for row in rows),
     }
 

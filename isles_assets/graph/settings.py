@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 import pydantic
 
-from isles_assets.graph.setup import Setup, Source
+from isles_assets.graph.setup import ListingQuestion, Setup, Source
 from isles_assets.hub.targets import HubTarget
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.workers import available_cores
@@ -79,6 +79,12 @@ class Settings(dg.ConfigurableResource):
     zenodo_endpoint: str | None = _setting(
         "ISLES_ZENODO_ENDPOINT", Topic.ORIGIN, "Zenodo, or a mirror of it", default=ENDPOINT
     )
+    listing: ListingQuestion | None = _setting(
+        "ISLES_LISTING", Topic.ORIGIN,
+        "whether Zenodo may be asked what is in the archive, less than 2 MB, to compare the tree with that: `on` or "
+        "`off`. Of a synthetic tree it is never asked",
+        default=ListingQuestion.on,
+    )  # fmt: skip
     data_dir: str | None = _setting(
         "ISLES_DATA_DIR", Topic.PLACES, "where downloads, tables, shards and the local hub go", default="data"
     )
@@ -103,6 +109,8 @@ class Settings(dg.ConfigurableResource):
             mends["source"] = f"set it to {' or '.join(Source)}"
         if self._value("hub_target") not in list(HubTarget):
             mends["hub_target"] = f"set it to {' or '.join(HubTarget)}"
+        if self._value("listing") not in list(ListingQuestion):
+            mends["listing"] = f"set it to {' or '.join(ListingQuestion)}"
         if not _is_whole_number(self._value("workers", "1")):
             mends["workers"] = _WHOLE_NUMBER
         if mends:
@@ -124,6 +132,7 @@ class Settings(dg.ConfigurableResource):
             tree=_absolute(raw_root) if raw_root else folder.sample if source == Source.sample else folder.tree,
             origin="ISLES_RAW_ROOT" if raw_root else source,
             zenodo_endpoint=self._value("zenodo_endpoint"),
+            listing=ListingQuestion(self._value("listing")),
             hub_target=HubTarget(self._value("hub_target")),
             repo=self._value("hub_repo", dataset.release.repo),
             workers=int(self._value("workers", str(available_cores()))),

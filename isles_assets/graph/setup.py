@@ -29,6 +29,13 @@ class Source(StrEnum):
     zenodo = "zenodo"
 
 
+class ListingQuestion(StrEnum):
+    """Whether Zenodo may be asked for the archive's listing."""
+
+    on = "on"
+    off = "off"
+
+
 @dataclass(frozen=True)
 class Setup:
     """Where a run finds and puts what, for `dataset`.
@@ -42,6 +49,7 @@ class Setup:
     tree: Path
     origin: str
     zenodo_endpoint: str
+    listing: ListingQuestion
     hub_target: HubTarget
     repo: str
     workers: int

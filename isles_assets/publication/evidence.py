@@ -1,7 +1,7 @@
 """What the properties look at: the tree, the tables, the shards' sidecars, and the waivers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from isles_assets.release.waivers import Waiver
 from isles_assets.tables.clinical import read_clinical_findings, read_clinical_table
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.inventory import read_inventory
+from isles_assets.tables.listing import Listing, read_listing
 from isles_assets.tables.manifest import ManifestRow, read_manifest
 
 
@@ -38,6 +39,16 @@ class Evidence:
     @property
     def release(self) -> Release:
         return self.folder.release
+
+    @property
+    def extracted(self) -> bool:
+        """Whether the tree is the one that this package extracts from the archive, and was not given."""
+        return self.root == self.folder.tree
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What the archive holds, by its own header."""
+        return read_listing(self.folder)
 
     @cached_property
     def inventory(self) -> Inventory:
@@ -64,6 +75,12 @@ class Evidence:
     @cached_property
     def shards(self) -> Sequence[Sidecar]:
         return read_sidecars(Shard(self.release), self.folder) if self.sidecars is None else self.sidecars
+
+    def of_shard(self, sidecar: Sidecar) -> "Evidence":
+        """The same with one shard to look at; what is looked up for every shard is not read again."""
+        alone = replace(self, sidecars=[sidecar])
+        vars(alone)["listing"] = self.listing
+        return alone
 
     @cached_property
     def waivers(self) -> Sequence[Waiver]:

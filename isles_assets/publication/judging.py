@@ -67,7 +67,7 @@ class SubjectJudge:
 
     def stopping(self, sidecar: Sidecar) -> list[Finding]:
         """What stops the publication of the shard that `sidecar` is of."""
-        evidence = replace(self._evidence, sidecars=[sidecar])
+        evidence = self._evidence.of_shard(sidecar)
         own = [finding for prop in self._of_shards for finding in prop.find(evidence)]
         before = [finding for finding in self._stopping if finding.subject == sidecar.subject]
         return [*before, *judge(evidence.release, own, self._evidence.waivers).stopping]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from isles_assets.publication.evidence import Evidence
 
 Find = Callable[["Evidence"], Iterable[Finding]]
+Tell = Callable[["Evidence"], str]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Property:
     """A property, the asset that it is of, and whether an offence stops what is downstream in the same run.
 
     `on_card`: what it finds is told to readers of the dataset. It must then follow from what is recorded, so that the
-    card can be made again without the tree.
+    card can be made again without the tree. `tells` says what was looked at, for people; nothing if that is evident.
     """
 
     asset: str
@@ -28,6 +29,7 @@ class Property:
     blocking: bool
     on_card: bool
     applies: Callable[[Release], bool]
+    tells: Tell
 
     @property
     def name(self) -> str:
@@ -61,15 +63,16 @@ def enforced(
     blocking: bool = False,
     on_card: bool = True,
     when: Callable[[Release], bool] = lambda release: True,
+    tells: Tell = lambda evidence: "",
 ) -> Callable[[Find], Find]:
     """Make a function the property of `asset` that its first line states, of releases `when` it makes sense.
 
     `blocking` are the properties that this project was asked for, and those without which the next asset cannot be
-    made. The guard of `hub_dataset` enforces all.
+    made. The guard of `hub_dataset` enforces all. `on_card` and `tells` as of `Property`.
     """
 
     def register(look: Find) -> Find:
-        _PROPERTIES.append(Property(asset, look, blocking, on_card, when))
+        _PROPERTIES.append(Property(asset, look, blocking, on_card, when, tells))
         return look
 
     return register

@@ -28,11 +28,15 @@ _REASON = "looked at, and published as it is in the release"
 
 @dataclass(frozen=True)
 class Judgement:
-    """What follows from findings: those that stop publication, those that are `waived`, by which waiver, and notes."""
+    """What follows from findings: those that stop publication, those that are `waived`, by which waiver, and notes.
+
+    `told` is what was looked at, for people; it may be empty.
+    """
 
     stopping: tuple[Finding, ...] = ()
     waived: tuple[tuple[Finding, Waiver], ...] = ()
     notes: tuple[Finding, ...] = ()
+    told: str = ""
 
 
 NOTHING_FOUND = Judgement()

@@ -96,7 +96,14 @@ class Sheet:
 
 def read_sheets(path: Path) -> list[Sheet]:
     """The sheets of the workbook at `path` in their order, hidden ones too. Raises `WorkbookError` and nothing else."""
-    package = _Package(_content(path))
+    return sheets_in(read_content(path))
+
+
+def sheets_in(content: bytes) -> list[Sheet]:
+    """The same, of the `content` of a workbook's file."""
+    if content.startswith(_OLE):
+        raise WorkbookError("is protected by a password, or of the old format .xls")
+    package = _Package(content)
     book = next((name for kind, name in package.relations("").values() if kind == "officeDocument"), "xl/workbook.xml")
     parts = package.relations(book)
     elements = _Elements("sheet", "calcPr")
@@ -126,21 +133,18 @@ def read_sheets(path: Path) -> list[Sheet]:
     return sheets
 
 
-def _content(path: Path) -> bytes:
-    """The file's bytes, if they can be those of a workbook."""
+def read_content(path: Path) -> bytes:
+    """The bytes of the file at `path`. Raises `WorkbookError` if they are too many, or cannot be read."""
     try:
         if path.exists() and not path.is_file():
             raise WorkbookError("is not a file")
         if path.stat().st_size > _MOST_PACKED:
             raise _too_large(f"has {path.stat().st_size:,} bytes")
-        content = path.read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise WorkbookError("is missing") from None
     except OSError as error:
         raise WorkbookError(f"cannot be read: {error.strerror}") from error
-    if content.startswith(_OLE):
-        raise WorkbookError("is protected by a password, or of the old format .xls")
-    return content
 
 
 def _too_large(what: str) -> WorkbookError:

@@ -4,13 +4,24 @@ What cannot be read is null and has a finding; nothing stops the other values, o
 """
 
 import unicodedata
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from isles_assets.lib.findings import Finding, name_some
 from isles_assets.reading.cells import CellError, Value, is_missing, parse, shown
-from isles_assets.reading.spreadsheet import RESTORE, Cell, CellType, Row, Sheet, WorkbookError, read_sheets
+from isles_assets.reading.spreadsheet import (
+    RESTORE,
+    Cell,
+    CellType,
+    Row,
+    Sheet,
+    WorkbookError,
+    read_content,
+    read_sheets,
+    sheets_in,
+)
 from isles_assets.release.clinical import Dictionary, Variable, Workbook
 from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
@@ -24,11 +35,20 @@ _NOTHING = "nothing to do: it is not published"
 
 
 @dataclass(frozen=True)
+class WorkbookFile:
+    """The file of a workbook as it was read: `path` in the tree, `size` in bytes, and CRC-32."""
+
+    path: str
+    size: int
+    crc32: int
+
+
+@dataclass(frozen=True)
 class ClinicalRow:
     """The clinical values of one subject by column.
 
     `repeated` names the workbooks in which its row stood more than once, `blank` those that have a header alone and
-    may. `findings` say what is wrong with the workbooks.
+    may. `findings` say what is wrong with the workbooks. `files` are those that could be read.
     """
 
     subject: str
@@ -36,6 +56,7 @@ class ClinicalRow:
     repeated: tuple[str, ...] = ()
     blank: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    files: tuple[WorkbookFile, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +81,14 @@ def _read_subject(release: Release, root: Path, subject: str) -> ClinicalRow:
         tuple(reading.path for reading in readings if reading.repeated),
         tuple(reading.path for reading in readings if reading.blank),
         tuple(finding for reading in readings for finding in reading.findings),
+        tuple(reading.file for reading in readings if reading.file),
     )
+
+
+def read_file(root: Path, path: str) -> tuple[bytes, WorkbookFile]:
+    """The content of the workbook at `path` in the tree at `root`, and what file that is. Raises `WorkbookError`."""
+    content = read_content(root / path)
+    return content, WorkbookFile(path, len(content), zlib.crc32(content))
 
 
 def read_dictionary(dictionary: Dictionary, root: Path) -> list[DictionaryEntry]:
@@ -94,10 +122,12 @@ class _Reading:
         self.values: dict[str, Value] = {variable.column: None for variable in variables}
         self.repeated = self.blank = False
         self.findings: list[Finding] = []
+        self.file: WorkbookFile | None = None
         self._variables = variables
         self._subject = subject
         try:
-            sheet, header = self._table(read_sheets(root / self.path))
+            content, self.file = read_file(root, self.path)
+            sheet, header = self._table(sheets_in(content))
         except WorkbookError as error:
             self._tell(error.kind, str(error), error.mend, error.found)
         else:

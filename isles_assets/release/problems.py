@@ -12,6 +12,12 @@ from isles_assets.lib.findings import Finding, Level, Mend
 class Problem(Enum):
     """A kind of problem: its level, and what it is in words for readers of the dataset, who see no raw text."""
 
+    # The archive's listing, and what is compared with it
+    NOT_LISTED = Level.FATAL, "a file of the release that is not in the archive"
+    LISTED_EXTRA = Level.NOTE, "a file in the archive that is not part of the release"
+    OTHER_BYTES_EXTRACTED = Level.FATAL, "a file that is not as the archive has it, though it was extracted from it"
+    OTHER_BYTES = Level.WAIVABLE, "a file that is not as the archive has it"
+
     # The tree
     SUBJECT_MISSING = Level.FATAL, "a subject that is missing"
     SUBJECT_UNKNOWN = Level.FATAL, "a subject that is not of the release"

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
@@ -27,6 +28,8 @@ from isles_assets.sample.clinical import WRITTEN, dictionary_bytes, workbook_byt
 from isles_assets.sample.grids import Lattice
 from isles_assets.sample.nifti import FLOAT32, INT16, UINT8, Encoding, header, write
 from isles_assets.sample.phantom import Mask, Phantom
+from isles_assets.source.archive import Member
+from isles_assets.source.listing import write_own_listing
 
 FILE_TIME = WRITTEN.replace(tzinfo=UTC).timestamp()
 """Modification time of every file, so that a tree made anew passes for the same one."""
@@ -45,6 +48,7 @@ _ENCODINGS = {
     Content.MASK: UINT8, Content.LABELS: UINT8,
 }  # fmt: skip
 _LESION = "lesion_mask"
+_READ_AT_ONCE = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +76,8 @@ def make_sample(
 ) -> None:
     """Write a synthetic tree of `release` to `root`, which appears only when it is complete.
 
+    What an archive of it would list is written beside it, before it appears.
+
     Subjects in `release_scale` have grids, data types and compressed sizes like the release's (about 0.7 GB and a
     minute each); all others are small (about 0.3 MB). `lesions` gives a subject a mask file (`.nii.gz`): its bytes
     become the lesion mask as they are, its grid the subject's NCCT grid. The same arguments give the same bytes and
@@ -98,12 +104,16 @@ def make_sample(
         root.parent.mkdir(parents=True, exist_ok=True)
         sweep(root.parent)
         try:
+            listing: list[Member] = []
             if release.dictionary:
                 _put(partial / release.dictionary.path, dictionary_bytes(release, release.dictionary))
-            for done, subject in enumerate(_write_all(orders, workers), start=1):
+                listing.append(_listed(partial, release.dictionary.path))
+            for done, (subject, files) in enumerate(_write_all(orders, workers), start=1):
+                listing += files
                 if len(orders) <= 25 or done % 25 == 0 or done == len(orders):
                     log.info("%d of %d subjects written, last %s", done, len(orders), subject)
             os.sync()
+            write_own_listing(root, listing)
             partial.rename(root)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -122,7 +132,7 @@ def _misfits(release: Release, release_scale: Collection[str], lesions: Mapping[
             yield Finding(problem, "give the lesion mask's file", str(path), subject)
 
 
-def _write_all(orders: Sequence[_Order], workers: int) -> Iterator[str]:
+def _write_all(orders: Sequence[_Order], workers: int) -> Iterator[tuple[str, list[Member]]]:
     if workers <= 1 or len(orders) <= 1:
         yield from map(_write_subject, orders)
         return
@@ -132,8 +142,8 @@ def _write_all(orders: Sequence[_Order], workers: int) -> Iterator[str]:
         yield outcome
 
 
-def _write_subject(order: _Order) -> str:
-    """Write all files of one subject; its id."""
+def _write_subject(order: _Order) -> tuple[str, list[Member]]:
+    """Write all files of one subject; its id, and what they are."""
     release, root, subject, seed = order.release, order.root, order.subject, order.seed
     ncct, lesion = _given(order.lesion) if order.lesion else (None, None)
     phantom = Phantom(subject, seed, release_scale=order.release_scale, ncct=ncct, lesion=lesion)
@@ -143,12 +153,21 @@ def _write_subject(order: _Order) -> str:
             _put(path, order.lesion.read_bytes())
         else:
             _put_volume(path, phantom, volume, _encoding(volume, subject), _affine(volume, phantom, order))
-    for stray in release.stray_files:
-        if release.subject_of(stray.path) == subject:
-            _put_volume(root / stray.path, phantom, release.by_column[_LESION], _UINT16, phantom.geometry.ncct.affine)
+    strays = [stray.path for stray in release.stray_files if release.subject_of(stray.path) == subject]
+    for stray in strays:
+        _put_volume(root / stray, phantom, release.by_column[_LESION], _UINT16, phantom.geometry.ncct.affine)
     for workbook in release.workbooks:
         _put(root / workbook.path(subject), workbook_bytes(release, workbook, subject, seed))
-    return subject
+    return subject, [_listed(root, path) for path in (*release.subject_paths(subject), *strays)]
+
+
+def _listed(root: Path, path: str) -> Member:
+    """What the header of an archive would say of the file at `path`, as it was written."""
+    crc, status = 0, (root / path).stat()
+    with (root / path).open("rb") as file:
+        while piece := file.read(_READ_AT_ONCE):
+            crc = zlib.crc32(piece, crc)
+    return Member(path, status.st_size, crc, status.st_mtime_ns, None)
 
 
 def _open(path: Path) -> Nifti1Image:

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import py7zr
+from py7zr.compressor import get_methods_names
 
 from isles_assets.lib.files import explained, lack_of_room, sweep, sync_folder, temporary_beside
 from isles_assets.lib.findings import Finding, Refusal, name_some
@@ -48,7 +49,8 @@ _UNIX_EPOCH = 116_444_736_000_000_000
 class Member:
     """A file in an archive: `name` with forward slashes, `size` in bytes, modification time in ns since 1970.
 
-    `block` numbers the stream that it is compressed in, after others; None for a file without bytes.
+    `block` numbers the stream that it is compressed in, after others, and `method` names what it is compressed by;
+    None and empty for a file without bytes.
     """
 
     name: str
@@ -56,19 +58,28 @@ class Member:
     crc32: int | None
     mtime_ns: int
     block: int | None
+    method: str = ""
 
 
 def members(archive: Path) -> list[Member]:
-    """The files in a 7z archive, in its order.
+    """The files in a 7z archive, in its order, each of which can be extracted.
 
-    Raises `Refusal` for what is no such archive, for one that is encrypted or compressed in a way that is not known,
-    and for one that holds links or devices, names that leave the folder that they are extracted to, or two names that
-    are one for some file system.
+    Raises `Refusal` as `members_in` does, and for an archive that is compressed in a way that is not known.
     """
-    with archive.open("rb") as file, _opened(archive, file) as content:
+    with archive.open("rb") as file:
+        return members_in(file, archive, to_extract=True)
+
+
+def members_in(file: BinaryIO, archive: object, *, to_extract: bool = False) -> list[Member]:
+    """The files in the 7z archive that is open in `file` and called `archive`, in its order. Its header alone is read.
+
+    Raises `Refusal` for what is no such archive, for one that is encrypted, and for one that holds links or devices,
+    names that leave the folder that they are extracted to, or two names that are one for some file system.
+    """
+    with _opened(archive, file) as content:
         entries = list(content.files)
         folders = _streams(content).unpackinfo.folders
-        for folder in folders:
+        for folder in folders if to_extract else ():
             _decompressor(folder, 0)
         blocks = {id(folder): number for number, folder in enumerate(folders)}
         found = [_member(entry, blocks) for entry in entries if not entry.is_directory]
@@ -242,7 +253,7 @@ class _StoppedError(Exception):
 
 
 @contextmanager
-def _opened(archive: Path, file: BinaryIO) -> Iterator[py7zr.SevenZipFile]:
+def _opened(archive: object, file: BinaryIO) -> Iterator[py7zr.SevenZipFile]:
     """The archive in `file`. Whatever py7zr makes of damaged bytes, or of what it does not know, is refused.
 
     It raises exceptions of its own, those of the decompressors, and Python's where numbers make no sense.
@@ -292,7 +303,13 @@ def _streams(content: py7zr.SevenZipFile) -> Any:
 def _member(entry: Any, blocks: dict[int, int]) -> Member:
     since_1601 = _UNIX_EPOCH if entry.lastwritetime is None else int(entry.lastwritetime)
     block = None if entry.emptystream else blocks[id(entry.folder)]
-    return Member(entry.filename, entry.uncompressed, entry.crc32, (since_1601 - _UNIX_EPOCH) * 100, block)
+    method = "" if block is None else "+".join(map(_method, entry.folder.coders))
+    return Member(entry.filename, entry.uncompressed, entry.crc32, (since_1601 - _UNIX_EPOCH) * 100, block, method)
+
+
+def _method(coder: dict[str, Any]) -> str:
+    """The name of a method, or its number where py7zr does not know it."""
+    return next(iter(get_methods_names([[coder]])), coder["method"].hex())
 
 
 def _check_release(archive: Path, release: Release, names: Container[str]) -> None:

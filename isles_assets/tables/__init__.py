@@ -1,4 +1,4 @@
-"""The tables between assets: `raw_tree`, `clinical_table` and `subject_manifest`, and the data folder that holds them.
+"""The tables between assets, from `archive_listing` to `subject_manifest`, and the data folder that holds them.
 
 Add a table of the whole release here. What is made of each subject goes to `products`.
 """

@@ -41,6 +41,11 @@ class DataFolder:
         return self.root / "release" / self.release.record.top
 
     @property
+    def listing(self) -> Path:
+        """The table of what the archive's header says of its files."""
+        return self.root / "tables" / "archive_listing.parquet"
+
+    @property
     def raw_tree(self) -> Path:
         """The table of the tree's files."""
         return self.root / "tables" / "raw_tree.parquet"

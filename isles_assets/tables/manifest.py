@@ -35,7 +35,7 @@ from isles_assets.tables.digests import Digests
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.storage import SUBJECT_COLUMN, read_table
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """To be raised when the same tree is to give other rows: then nothing is taken over from an older manifest."""
 
 ROUNDING_MM = 0.01
@@ -80,15 +80,17 @@ class GridDifference:
 class VolumeEntry:
     """One volume of one subject, without reading its voxels; each field with its type in the table.
 
-    `path` is relative to the tree, `size` in bytes, `text` the free text before the voxels as {field, text}; what
-    follows `fault` is as `Header` has it. Where the header cannot be read, `fault` says why and what it would say is
-    None. `sha256` is there only if the whole file was read, now or earlier.
+    `path` is relative to the tree, `size` in bytes, `crc32` what the archive's listing says (None: nothing), `text`
+    the free text before the voxels as {field, text}; what follows `fault` is as `Header` has it. Where the header
+    cannot be read, `fault` says why and what it would say is None. `sha256` is there only if the whole file was read,
+    now or earlier.
     """
 
     path: Annotated[str, pa.string()]
     size: Annotated[int, pa.int64()]
     mtime_ns: Annotated[int, pa.int64()]
     sha256: Annotated[str | None, pa.string()] = None
+    crc32: Annotated[int | None, pa.uint32()] = None
     fault: Annotated[str | None, pa.string()] = None
     shape: Annotated[tuple[int, ...] | None, pa.list_(pa.int32())] = None
     spacing: Annotated[tuple[float, ...] | None, pa.list_(pa.float64())] = None
@@ -196,11 +198,12 @@ def survey(
     previous: Mapping[str, ManifestRow] = MappingProxyType({}),
     *,
     digests: Digests | None = None,
+    listed: Mapping[str, int] = MappingProxyType({}),
     full: bool = False,
     workers: int = 1,
     say: Callable[[str], None] = lambda words: None,
 ) -> list[ManifestRow]:
-    """A row for each subject in `clinical`, which holds its clinical values.
+    """A row for each subject in `clinical`, which holds its clinical values; `listed` are CRC-32s by path.
 
     Only headers are read, and only of volumes whose size or time is another than in `previous`. With `full` every
     volume is read to its end, in `workers` threads, for its digest; without, those whose digest is known and in doubt.
@@ -219,7 +222,9 @@ def survey(
         for subject, values in clinical.items():
             known = previous[subject].volumes if subject in previous else {}
             look = partial(_survey, root, inventory, subject, known, digests, whole, progress)
-            rows.append(ManifestRow(subject, dict(executor.map(look, release.volumes)), values))
+            surveyed = dict(executor.map(look, release.volumes))
+            found = {name: entry and replace(entry, crc32=listed.get(entry.path)) for name, entry in surveyed.items()}
+            rows.append(ManifestRow(subject, found, values))
     return rows
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 from isles_assets.lib.findings import Finding
 from isles_assets.publication.evidence import Evidence
-from isles_assets.publication.properties.words import ANOTHER, RESTORE
+from isles_assets.publication.properties.words import ANOTHER, OF_BYTES, RESTORE
 from isles_assets.publication.property import enforced
 from isles_assets.reading.workbooks import WorkbookError, read_dictionary
 from isles_assets.release.problems import Problem
@@ -49,7 +49,7 @@ def all_variables(evidence: Evidence) -> Iterator[Finding]:
 @enforced("clinical_table")
 def readable_workbooks(evidence: Evidence) -> Iterable[Finding]:
     """Every clinical workbook and every cell of it can be read; a value that cannot is null."""
-    return evidence.clinical_findings
+    return [finding for finding in evidence.clinical_findings if finding.code not in OF_BYTES]
 
 
 @enforced("clinical_table", on_card=False, when=lambda release: release.dictionary is not None)

@@ -1,4 +1,9 @@
-"""Mends that several properties name."""
+"""Mends and kinds of problems that several properties name."""
+
+from isles_assets.release.problems import Problem
+
+OF_BYTES = (Problem.OTHER_BYTES.code, Problem.OTHER_BYTES_EXTRACTED.code)
+"""What is wrong with a workbook's bytes, whatever they say: `workbooks_of_archive` tells it."""
 
 RESTORE = "restore it from the release archive"
 ANOTHER = "this is another release, or another folder: take the archive that the README names"
