@@ -52,3 +52,26 @@ RELEASE_PARTS = {"raw_data": COPY, "derivatives": COPY, "phenotype": LZMA2, "cli
 
 LINK = {"attributes": 0x8000 | (stat.S_IFLNK | 0o777) << 16}
 PIPE = {"attributes": 0x8000 | (stat.S_IFIFO | 0o644) << 16}
+
+
+def hollow(archive: Path, path: Path, size: int) -> Path:
+    """An archive at `path` that seems to have `size` bytes: the start and the header of `archive`, and a hole between.
+
+    The header is packed, as 7-Zip's are, and lies at the end.
+    """
+    content = archive.read_bytes()
+    offset, length = struct.unpack_from("<QQ", content, 12)
+    header = content[32 + offset :][:length]
+    assert header[:2] == b"\x17\x06", "a packed header, and where it is"
+    width = 1 + next(count for count in range(9) if not header[2] & (0x80 >> count))
+    place = int.from_bytes(header[3 : 2 + width], "little") | (header[2] & (0xFF >> width)) << 8 * (width - 1)
+    packed = content[32 + place : 32 + offset]
+    patched = 9 - width + length
+    header = header[:2] + b"\xff" + struct.pack("<Q", size - 32 - patched - len(packed)) + header[2 + width :]
+    start = struct.pack("<QQI", size - 32 - len(header), len(header), zlib.crc32(header))
+    with path.open("wb") as file:
+        file.write(content[:8] + struct.pack("<I", zlib.crc32(start)) + start)
+        file.truncate(size)
+        file.seek(size - len(header) - len(packed))
+        file.write(packed + header)
+    return path

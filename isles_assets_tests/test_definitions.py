@@ -18,7 +18,8 @@ from isles_assets_tests.toy import TOY
 
 CONTRACT = {
     "raw_tree": {"deps": {"zenodo_archive"}, "group": "isles24", "kinds": {"nifti", "parquet"}, "partitions": 0},
-    "zenodo_archive": {"deps": set(), "group": "isles24", "kinds": {"zenodo", "7z"}, "partitions": 0},
+    "archive_listing": {"deps": set(), "group": "isles24", "kinds": {"zenodo", "7z", "parquet"}, "partitions": 0},
+    "zenodo_archive": {"deps": {"archive_listing"}, "group": "isles24", "kinds": {"zenodo", "7z"}, "partitions": 0},
     "clinical_table": {"deps": {"raw_tree"}, "group": "isles24", "kinds": {"excel", "parquet"}, "partitions": 0},
     "subject_manifest": {
         "deps": {"raw_tree", "clinical_table"},
@@ -42,11 +43,13 @@ CONTRACT = {
 }
 
 CHECKS = {  # by asset: name, and whether it is blocking
+    "archive_listing": {"listed_as_expected": True, "notes": False},
     "raw_tree": {
         "subject_count": True,
         "session_naming": True,
         "release_layout": True,
         "no_look_alikes": False,
+        "as_listed": False,
         "notes": False,
     },
     "clinical_table": {
@@ -55,6 +58,7 @@ CHECKS = {  # by asset: name, and whether it is blocking
         "readable_workbooks": False,
         "dictionary_agreement": False,
         "value_ranges": False,
+        "workbooks_of_archive": False,
         "notes": False,
     },
     "subject_manifest": {
@@ -70,6 +74,7 @@ CHECKS = {  # by asset: name, and whether it is blocking
         "mask_labels": False,
         "finite_voxels": False,
         "nothing_appended": False,
+        "bytes_of_archive": False,
         "notes": False,
     },
     "hub_dataset": {"remote_matches_local": True, "loads": True, "card_valid": True},

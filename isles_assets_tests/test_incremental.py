@@ -44,7 +44,9 @@ def staleness(project: Project, *, code_version: str | None = None) -> Counter[t
 
 
 def all_are(status: str) -> dict[tuple[str, str], int]:
-    alone = dict.fromkeys(((name, status) for name in ("zenodo_archive", *OF_TABLES, "hub_dataset")), 1)
+    alone = dict.fromkeys(
+        ((name, status) for name in ("archive_listing", "zenodo_archive", *OF_TABLES, "hub_dataset")), 1
+    )
     return alone | dict.fromkeys(((name, status) for name in PARTITIONED), ALL)
 
 

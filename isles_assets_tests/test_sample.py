@@ -122,7 +122,7 @@ def test_chosen_subjects_have_exactly_their_files(tmp_path):
     subjects = (subject_id(2), subject_id(189))
     make_sample(ISLES24.only(subjects), tmp_path / "train")
     assert files_of(tmp_path / "train") == expected_files(subjects)
-    assert [path.name for path in tmp_path.iterdir()] == ["train"]
+    assert {path.name for path in tmp_path.iterdir()} == {"train", "train.listing.json"}
 
 
 def test_whole_sample_is_small(whole):
@@ -554,7 +554,7 @@ def test_command_line(tmp_path, caplog):
     assert "exists already" in caplog.text
     assert main([str(tmp_path / "other"), "--subject", "sub-stroke0160"]) == 1
     assert "sub-stroke0160: is no subject of the release" in caplog.text
-    assert list(tmp_path.iterdir()) == [root]
+    assert {path.name for path in tmp_path.iterdir()} == {"train", "train.listing.json"}
     with pytest.raises(SystemExit):
         main([str(root), "--lesion", "no-equals-sign"])
 

@@ -92,7 +92,14 @@ def test_the_release_is_downloaded_in_pieces_extracted_and_checked_and_never_aga
     for path in take_inventory(TOY, toy_sample_tree):
         assert (folder.tree / path).read_bytes() == (toy_sample_tree / path).read_bytes()
     checks = {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()}
-    assert checks.keys() == {"subject_count", "session_naming", "release_layout", "no_look_alikes", "notes"}
+    assert checks.keys() == {
+        "subject_count",
+        "session_naming",
+        "release_layout",
+        "no_look_alikes",
+        "as_listed",
+        "notes",
+    }
     assert all(checks.values())
 
     facts, version = metadata(project, "zenodo_archive")

@@ -4,6 +4,7 @@ As mirrors do, it answers with addresses of the original, where nothing is to be
 """
 
 import json
+import re
 import threading
 import time
 from collections import deque
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import md5
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from isles_assets.release.isles24 import ISLES24
 from isles_assets.release.zenodo_record import ZenodoRecord
@@ -116,6 +117,7 @@ class ZenodoServer(ThreadingHTTPServer):
     """Serves `deposits`, of which the last is the newest version.
 
     `faults` are met by requests for bytes, one each, and `api_faults` by all others. `requests` is what was asked for.
+    `states` is the Content-Range that is said of a start, an end and the size of all.
     """
 
     daemon_threads = True
@@ -129,6 +131,7 @@ class ZenodoServer(ThreadingHTTPServer):
         self.requests: list[Seen] = []
         self.knows_ranges = True
         self.latest_is_a_redirect = True
+        self.states: Callable[[int, int, int], str] = lambda start, end, size: f"bytes {start}-{end - 1}/{size}"
         self.stopping = threading.Event()
 
     def __enter__(self) -> Self:
@@ -197,18 +200,26 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send(self, deposit: Deposit, fault: Fault | None) -> None:
-        content = deposit.content.read_bytes()
-        start = 0
-        if self.server.knows_ranges and self.headers.get("If-Range", deposit.etag) == deposit.etag:
-            start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
-        headers = {"ETag": deposit.etag, "Content-Length": str(len(content) - start)}
-        if start >= len(content):
-            return self._begin(416, {"Content-Range": f"bytes */{len(content)}", "Content-Length": "0"})
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        self._begin(206 if start else 200, headers)
-        body = memoryview(content)[start:]
-        self._write(body[: fault.after] if isinstance(fault, Cut | Stall | Trickle) else body)
+        size = deposit.content.stat().st_size
+        start, end = 0, size
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        in_part = asked and self.server.knows_ranges and self.headers.get("If-Range", deposit.etag) == deposit.etag
+        if asked and in_part:
+            start, end = int(asked[1]), min(int(asked[2] or size) + 1, size)
+        if start >= size:
+            return self._begin(416, {"Content-Range": f"bytes */{size}", "Content-Length": "0"})
+        headers = {"ETag": deposit.etag, "Content-Length": str(end - start)}
+        if in_part:
+            headers["Content-Range"] = self.server.states(start, end, size)
+        self._begin(206 if in_part else 200, headers)
+        cut = min(end, start + fault.after) if isinstance(fault, Cut | Stall | Trickle) else end
+        with deposit.content.open("rb") as content:
+            content.seek(start)
+            for place in range(start, cut, _PIECE):
+                self._write(content.read(min(_PIECE, cut - place)))
+            self._falter(fault, content, end)
+
+    def _falter(self, fault: Fault | None, content: BinaryIO, end: int) -> None:
         match fault:
             case Cut():
                 fault.then()
@@ -217,15 +228,13 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.stopping.wait()
                 drop(self)
             case Trickle():
-                for place in range(fault.after, len(body)):
-                    self._write(body[place : place + 1])
+                while content.tell() < end:
+                    self._write(content.read(1))
                     time.sleep(0.01)
 
-    def _write(self, body: memoryview) -> None:
-        for place in range(0, len(body), _PIECE):
-            piece = body[place : place + _PIECE]
-            self.wfile.write(piece)
-            self.seen.sent += len(piece)
+    def _write(self, piece: bytes) -> None:
+        self.wfile.write(piece)
+        self.seen.sent += len(piece)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: `ZenodoServer.requests` has it."""
