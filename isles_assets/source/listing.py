@@ -62,7 +62,7 @@ def members_at_zenodo(record: ZenodoRecord, zenodo: Zenodo, patience: Patience =
     question = _Question(zenodo.content_url(record.record, record.archive), zenodo.say, patience)
     question.ask(lambda: zenodo.check_now(record))
     try:
-        return members_in(cast(BinaryIO, _Remote(question, record.size)), question.url)
+        return members_in(cast(BinaryIO, _Ranges(question, record.size)), question.url)
     except UnansweredError:
         raise
     except Refusal as refusal:
@@ -95,7 +95,7 @@ class _Question:
             raise UnansweredError(refusal.headline, refusal.findings) from refusal
 
 
-class _Remote(io.BufferedIOBase):
+class _Ranges(io.BufferedIOBase):
     """A file of `size` bytes of which only those are fetched that are read; what was fetched is kept."""
 
     def __init__(self, question: _Question, size: int):
