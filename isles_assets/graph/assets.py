@@ -99,7 +99,7 @@ def raw_tree(context: dg.AssetExecutionContext, settings: Settings, dataset: Dat
             unpack(dataset.release, setup.places, workers=setup.workers, say=context.log.info)
         inventory = take_inventory(dataset.release, setup.tree)
         table = write_inventory(setup.folder, inventory)
-        compared = read_listing(setup.folder).compared("files by name and size")
+        compared = read_listing(setup.folder, setup.tree).compared("files by name and size")
     context.log.info(f"Found {len(inventory)} files in {setup.tree}")
     return _materialized(reporting.of_raw_tree(setup, inventory, table, compared), sha256_of(setup.folder.raw_tree))
 
@@ -116,7 +116,7 @@ def clinical_table(
         with_workbooks = [s for s in release.subjects if any(w.path(s) in there for w in release.workbooks)]
         rows = read_clinical_rows(release, setup.tree, with_workbooks)
         table = clinical.clinical_table(release, rows)
-        listing = read_listing(setup.folder)
+        listing = read_listing(setup.folder, setup.tree)
         others = clinical.other_workbooks(release, setup.tree, rows, listing, extracted=setup.tree == setup.folder.tree)
         clinical.write_clinical_findings(setup.folder, rows, others)
         write_table(setup.folder.clinical, table)

@@ -48,7 +48,7 @@ class Evidence:
     @cached_property
     def listing(self) -> Listing:
         """What the archive holds, by its own header."""
-        return read_listing(self.folder)
+        return read_listing(self.folder, None if self.root == Path() else self.root)
 
     @cached_property
     def inventory(self) -> Inventory:

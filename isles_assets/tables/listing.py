@@ -119,14 +119,20 @@ def write_listing(folder: DataFolder, listing: Listing) -> pa.Table:
     return table
 
 
-def read_listing(folder: DataFolder) -> Listing:
-    """The listing as `archive_listing` wrote it, or why there is none. Raises `Refusal` if the table cannot be read."""
+def read_listing(folder: DataFolder, tree: Path | None = None) -> Listing:
+    """The listing as `archive_listing` wrote it, or why there is none; of a `tree`, if given, not another tree's own.
+
+    Raises `Refusal` if the table cannot be read.
+    """
     if not folder.listing.exists():
         return Listing(why_not=f"{_ASSET} was not materialized")
     table = read_table(folder.listing, _ASSET, _SCHEMA)
     rows = table.to_pylist()
     members = {row["path"]: Member(row.pop("path"), **row) for row in rows}
-    return Listing(members, **json.loads((table.schema.metadata or {}).get(_KEY, b"{}")))
+    listing = Listing(members, **json.loads((table.schema.metadata or {}).get(_KEY, b"{}")))
+    if tree and members and not listing.of and listing.origin != str(own_listing(tree)):
+        return Listing(why_not=f"{_ASSET} was materialized of another synthetic tree, see {listing.origin}")
+    return listing
 
 
 def _kept(folder: DataFolder) -> Listing | None:
