@@ -43,15 +43,15 @@ def test_the_guide_has_an_entry_for_each_check(defs):
     entries = re.findall(r"^\| `(\w+)`, `(\w+)` \|", GUIDE, re.MULTILINE)
     checks = [(key.name, key.asset_key.to_user_string()) for key in defs.resolve_asset_graph().asset_check_keys]
     assert sorted(entries) == sorted((name, asset) for name, asset in checks if name != "notes")
-    assert "| `notes`, on each of these four assets |" in GUIDE
-    assert sum(name == "notes" for name, _ in checks) == 4
+    assert "| `notes`, on each of these five assets |" in GUIDE
+    assert sum(name == "notes" for name, _ in checks) == 5
 
 
 def test_the_guide_names_the_checks_that_stop_the_same_run():
     (names,) = re.findall(r"A red check that is blocking\s+stops the same run \(([^)]*)\)", GUIDE)
     assert re.findall(r"`(\w+)`", names) == [
         name
-        for asset in ("raw_tree", "clinical_table", "subject_manifest")
+        for asset in ("archive_listing", "raw_tree", "clinical_table", "subject_manifest")
         for name in (prop.name for prop in properties_of(ISLES24) if prop.blocking and prop.asset == asset)
     ]
 
