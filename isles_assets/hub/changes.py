@@ -1,15 +1,39 @@
 """What lies between what is published and what shall be."""
 
 import hashlib
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-from isles_assets.lib.findings import Finding, Materialize
+from isles_assets.lib.files import sha256_of
+from isles_assets.lib.findings import Finding, InOrder, Materialize, Mend
+from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import PublicationFile
 from isles_assets.publication.publication import Publication
 
 PUBLISH = Materialize(("hub_dataset",))
+
+RETURNS_OTHERS = "comes back from the Hub with other bytes than it states: its store has damaged them"
+STORE = (
+    "report it to the Hub, with this path. To mend it without the Hub, delete the file's object for good (in the repo's "
+    "settings, under large files), and publish again, which sends it; deleting the file alone keeps the object, and "
+    "publishing again sends nothing while the Hub states that it has it"
+)
+"""What to do about bytes of which the Hub states the right digest and has others."""
+
+
+def way_back(dataset: Dataset, file: PublicationFile) -> Mend:
+    """What to do about a local file of `dataset` that is not what was recorded of it.
+
+    It is touched first: bytes that a disk has lost show in no time of the file, by which others see what to read again.
+    """
+    made_apart = {config.name: p for p in dataset.products if p.published_apart for config in p.configs}
+    product = made_apart.get(file.config)
+    if product is None:
+        return PUBLISH
+    again = Materialize((product.asset,), PurePosixPath(file.path).stem)
+    return InOrder((f"touch -- {shlex.quote(str(file.content))}", again, PUBLISH))
 
 
 @dataclass(frozen=True)
@@ -30,7 +54,9 @@ class StoredFile:
 def _git_blob_id(file: PublicationFile) -> str | None:
     if file.content is None:
         return None
-    content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+    content = file.content.read_bytes() if isinstance(file.content, Path) else file.content
+    if hashlib.sha256(content).hexdigest() != file.sha256:  # what is here is not what was recorded
+        return None
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
@@ -86,12 +112,15 @@ def differences(publication: Publication, stored: Mapping[str, StoredFile]) -> l
     changes = compare(publication, stored)
     return [
         *(Finding("is not published", PUBLISH, path=file.path) for file in changes.added),
-        *(Finding(_difference(file, stored[file.path]), PUBLISH, path=file.path) for file in changes.changed),
+        *(_difference(publication.dataset, file, stored[file.path]) for file in changes.changed),
         *(Finding("is published but not of this dataset", PUBLISH, path=path) for path in changes.removed),
     ]
 
 
-def _difference(file: PublicationFile, stored: StoredFile) -> str:
+def _difference(dataset: Dataset, file: PublicationFile, stored: StoredFile) -> Finding:
+    if isinstance(file.content, Path) and sha256_of(file.content) != file.sha256:  # often the same file, by a link
+        problem = "has other bytes than were recorded, and so has the local one"
+        return Finding(problem, way_back(dataset, file), path=file.path)
     if stored.size != file.size:
-        return f"has {stored.size} bytes instead of {file.size}"
-    return "has other bytes than the local one"
+        return Finding(f"has {stored.size} bytes instead of {file.size}", PUBLISH, path=file.path)
+    return Finding("has other bytes than the local one", PUBLISH, path=file.path)

@@ -5,11 +5,10 @@ are retried by the client alone.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
-from io import BufferedReader
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
@@ -17,8 +16,10 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session
 from huggingface_hub.utils._runtime import is_xet_available
 
-from isles_assets.hub.changes import StoredFile, compare, differences
+from isles_assets.hub.changes import RETURNS_OTHERS, STORE, StoredFile, compare, differences
+from isles_assets.hub.reading import HubCommit, digest_of
 from isles_assets.hub.repo import check_repo_id, denials_explained, status_of, writing
+from isles_assets.hub.sending import send
 from isles_assets.hub.target import Destination, Published, Target
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress
@@ -34,18 +35,24 @@ STAGING = "staging"
 _TYPE = "dataset"
 _GROUP = 10
 """Files that are uploaded together: what a break can cost, and how often progress is told."""
+_NOT_STAGED = "Staging failed; nothing was freed."
 
 
 @dataclass(frozen=True)
 class HuggingFaceHub(Target):
-    """The repo of `dataset` at `endpoint` (None: `HF_ENDPOINT`), made `private` or not if need be; `say` is told."""
+    """The repo of `dataset` at `endpoint` (None: `HF_ENDPOINT`), made `private` or not if need be; `say` is told.
+
+    `revision` is what is read of it; `main` is what is written.
+    """
 
     is_public = True
+    states_digests = True
 
     repo: str
     dataset: Dataset
     private: bool = False
     endpoint: str | None = None
+    revision: str = MAIN
     say: Callable[[str], None] = field(default=logging.getLogger(__name__).info, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,7 +83,8 @@ class HuggingFaceHub(Target):
             changes = compare(publication, self.files_at(base))
             if changes:
                 copies = self._copies([file for file in changes.files if file.content is None])
-                additions = self._upload([file for file in changes.files if file.content is not None], MAIN)
+                here = [file for file in changes.files if file.content is not None]
+                additions = self._upload(here, MAIN, "Not published.")
                 deletions = [CommitOperationDelete(path) for path in changes.removed]
                 release = self.dataset.release
                 message = f"{release.label} {release.version}: {len(publication.subjects)} subjects"
@@ -99,22 +107,33 @@ class HuggingFaceHub(Target):
     def stage(self, files: Sequence[PublicationFile]) -> None:
         """Put `files` on the staging branch, where readers of `main` do not see them, in one commit.
 
-        On return the Hub has them under the sizes and digests that they have here. What is staged already is not
-        sent again.
+        On return the Hub has them: it states the sizes and digests that they have here, those that were sent were seen
+        to have them while they were, and of each ten one was read back from there. What is staged already is not sent
+        again.
         """
         with denials_explained(self.repo):
-            if not (missing := self._unstaged(files)):
-                return
-            additions = self._upload(missing, STAGING)
-            message = f"Stage {len(missing)} shards"
-            try:
-                self._api.create_commit(self.repo, additions, commit_message=message, repo_type=_TYPE, revision=STAGING)
-            except Exception:
-                if self._unstaged(files):  # else the answer was lost, but the commit took effect
-                    raise
-            if lost := self._unstaged(files):
-                findings = [Finding("is not what was sent", "materialize it again", path=file.path) for file in lost]
-                raise Refusal("Staging failed; nothing was freed.", findings)
+            if missing := self._unstaged(files):
+                additions = self._upload(missing, STAGING, _NOT_STAGED)
+                self._commit_to_staging(additions, files)
+                if lost := self._unstaged(files):
+                    mend = "materialize it again"
+                    findings = [Finding("is not what was sent", mend, path=file.path) for file in lost]
+                    raise Refusal(_NOT_STAGED, findings)
+            self._read_back([group[0] for group in _groups(files)])
+
+    def _commit_to_staging(self, additions: Sequence[CommitOperationAdd], files: Sequence[PublicationFile]) -> None:
+        message = f"Stage {len(additions)} shards"
+        try:
+            self._api.create_commit(self.repo, additions, commit_message=message, repo_type=_TYPE, revision=STAGING)
+        except Exception:
+            if self._unstaged(files):  # else the answer was lost, but the commit took effect
+                raise
+
+    def _read_back(self, files: Sequence[PublicationFile]) -> None:
+        """Raise `Refusal` unless the bytes of `files` come back from the staging branch."""
+        staged = HubCommit(self._api, self.repo, self._commit_of(STAGING)).find([file.path for file in files])
+        if wrong := [file for file in files if digest_of(staged[file.path]) != file.sha256]:
+            raise Refusal(_NOT_STAGED, [Finding(RETURNS_OTHERS, STORE, path=file.path) for file in wrong])
 
     def _copies(self, files: Sequence[PublicationFile]) -> list[CommitOperationCopy]:
         """Operations that bring freed shards from the staging branch. Raises `Refusal` naming any that is not there."""
@@ -153,8 +172,23 @@ class HuggingFaceHub(Target):
             return Published(self._url(revision), revision, revision != base)
 
     def stored(self, known: Publication | None = None) -> Mapping[str, StoredFile]:
-        """Every file of `main`, with the digests that the Hub knows of."""
-        return self.files_at(MAIN)
+        """Every file of the revision, with the digests that the Hub states."""
+        return self.files_at(self.revision)
+
+    def pinned(self) -> "HuggingFaceHub":
+        try:
+            return replace(self, revision=self._commit_of(self.revision))
+        except RepositoryNotFoundError as error:
+            if status_of(error) != 404:
+                raise
+            return self
+
+    def opened(self) -> HubCommit:
+        return HubCommit(self._api, self.repo, self._commit_of(self.revision))
+
+    @property
+    def load_options(self) -> Mapping[str, Any]:
+        return {"revision": self.revision}
 
     def files_at(self, revision: str) -> Mapping[str, StoredFile]:
         """Every file of `revision`; empty if there is no such repo. Raises `Refusal` if there is no such revision."""
@@ -175,29 +209,37 @@ class HuggingFaceHub(Target):
 
     def card(self) -> str:
         try:
-            path = self._api.hf_hub_download(self.repo, CARD, repo_type=_TYPE, revision=self._head())
+            path = self._api.hf_hub_download(self.repo, CARD, repo_type=_TYPE, revision=self._commit_of(self.revision))
         except HfHubHTTPError as error:
             problem, mend = f"holds no {CARD}", "publish the dataset"
             raise Refusal.of("Nothing is published.", problem, mend, path=self.repo) from error
         return Path(path).read_text()
 
     def address(self) -> str:
-        return self._url(self._head())
+        return self._url(self._commit_of(self.revision))
 
     def _head(self) -> str:
         """The commit that `main` is at."""
-        return str(self._api.repo_info(self.repo, repo_type=_TYPE, revision=MAIN).sha)
+        return self._commit_of(MAIN)
 
-    def _upload(self, files: Sequence[PublicationFile], branch: str) -> list[CommitOperationAdd]:
-        """Send the files, group by group; each group is on the Hub for good before the next."""
-        additions = [_addition(file) for file in files]
-        by_lfs = is_xet_available() and not self._has_xet()
+    def _commit_of(self, revision: str) -> str:
+        return str(self._api.repo_info(self.repo, repo_type=_TYPE, revision=revision).sha)
+
+    def _upload(self, files: Sequence[PublicationFile], branch: str, refused: str) -> list[CommitOperationAdd]:
+        """Send the files, group by group; each group is on the Hub for good before the next.
+
+        Raises `Refusal` with the headline `refused` if the bytes that were sent are not those of the record.
+        """
+
+        def upload(group: list[CommitOperationAdd]) -> None:
+            self._api.preupload_lfs_files(self.repo, group, repo_type=_TYPE, revision=branch)
+
+        additions: list[CommitOperationAdd] = []
+        by_lfs = not (is_xet_available() and self._has_xet())
         progress = Progress("files", len(files), self.say)
-        for start in range(0, len(additions), _GROUP):
-            group = slice(start, start + _GROUP)
-            with _opened(additions[group]) if by_lfs else nullcontext():
-                self._api.preupload_lfs_files(self.repo, additions[group], repo_type=_TYPE, revision=branch)
-            for file in files[group]:
+        for group in _groups(files):
+            additions += send(group, self.dataset, upload, refused, by_lfs=by_lfs)
+            for file in group:
                 progress.advance(file.size)
         return additions
 
@@ -241,21 +283,5 @@ def tag_of(publication: Publication) -> str:
     return f"{publication.dataset.release.version}-{publication.digest[:12]}"
 
 
-def _addition(file: PublicationFile) -> CommitOperationAdd:
-    assert file.content is not None
-    addition = CommitOperationAdd(file.path, file.content)
-    addition.upload_info.sha256 = bytes.fromhex(file.sha256)
-    return addition
-
-
-@contextmanager
-def _opened(additions: Sequence[CommitOperationAdd]) -> Iterator[None]:
-    """Hand the files over opened, which the client sends by LFS and never by Xet."""
-    with ExitStack() as files:
-        for addition in additions:
-            if isinstance(addition.path_or_fileobj, str):
-                addition.path_or_fileobj = files.enter_context(Path(addition.path_or_fileobj).open("rb"))
-        yield
-    for addition in additions:
-        if isinstance(addition.path_or_fileobj, BufferedReader):  # not sent yet: it goes with the commit
-            addition.path_or_fileobj = addition.path_or_fileobj.name
+def _groups(files: Sequence[PublicationFile]) -> list[Sequence[PublicationFile]]:
+    return [files[start : start + _GROUP] for start in range(0, len(files), _GROUP)]

@@ -3,7 +3,8 @@
 `hub/<owner>/<name>` is a link to the folder of one revision, `hub/<owner>/.<name>/<revision>`. A publication
 builds a new revision beside it and then replaces the link, which is atomic: a reader sees the old dataset or
 the new one. Shards are hard links to the finished files, which are only ever replaced, never written to, so that
-a publication takes no disk; across file systems they are copied.
+a publication takes no disk; across file systems they are copied. That nobody else wrote to one is not taken for
+granted: a link is trusted if its file is in every respect as it was noted, and read otherwise.
 """
 
 import shutil
@@ -11,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from isles_assets.hub.changes import PUBLISH, StoredFile, differences
+from isles_assets.hub.changes import PUBLISH, StoredFile, differences, way_back
 from isles_assets.hub.repo import check_repo_id
 from isles_assets.hub.target import Destination, Published, Target
-from isles_assets.lib.files import explained, sha256_of, sync_folder
+from isles_assets.lib.files import explained, sha256_of, status_of, sync_folder
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.products.config import CARD
 from isles_assets.products.product import PublicationFile
@@ -49,7 +50,10 @@ class LocalHub(Target):
         return self.folder.with_name(f".{self.folder.name}")
 
     def publish(self, publication: Publication) -> Published:
-        """Make the folder hold `publication`; nothing is done where it does already, and damage is mended."""
+        """Make the folder hold `publication`; nothing is done where it does already, and damage is mended.
+
+        Raises `Refusal`, and leaves the folder as it is, where a file is not what was recorded of it.
+        """
         if freed := [file.path for file in publication.files if file.content is None]:
             mend = "publish to the Hub, which has them, or remove shards/records and materialize them again"
             raise Refusal("Not published.", [Finding("was freed from this disk", mend, path=path) for path in freed])
@@ -66,8 +70,11 @@ class LocalHub(Target):
             target = self._revisions / (f"{revision}-mended" if current == revision else revision)
             staging = self._revisions / f"{revision}.staging"
             try:
-                for file in publication.files:
-                    _place(file.content, staging / file.path)
+                sound = {file: _placed(file, staging / file.path) for file in publication.files}
+                if other := [file for file, is_sound in sound.items() if not is_sound]:
+                    problem, dataset = "is not what was recorded", publication.dataset
+                    findings = [Finding(problem, way_back(dataset, file), path=file.path) for file in other]
+                    raise Refusal("Not published.", findings)
                 staging.rename(target)
             except BaseException:
                 shutil.rmtree(staging, ignore_errors=True)
@@ -78,7 +85,7 @@ class LocalHub(Target):
         return Published(self.location, revision, changed=True)
 
     def stored(self, known: Publication | None = None) -> Mapping[str, StoredFile]:
-        """Every file of the folder, read in full for its digest unless it is a hard link to one of `known`."""
+        """Every file of the folder, read in full for its digest unless it is a hard link to one of `known` as noted."""
         if not self.folder.exists():
             return {}
         folder = self.folder.resolve()
@@ -112,18 +119,23 @@ class LocalHub(Target):
 
 
 def _digest(path: Path, known: PublicationFile | None) -> str:
-    if known and isinstance(known.content, Path) and known.content.samefile(path):
+    if known and isinstance(known.content, Path) and known.content.samefile(path) and status_of(path) == known.noted:
         return known.sha256
     return sha256_of(path)
 
 
-def _place(content: Path | bytes | None, path: Path) -> None:
-    assert content is not None
+def _placed(file: PublicationFile, path: Path) -> bool:
+    """Put the content of `file` at `path`; whether what is there then has its digest."""
+    assert file.content is not None
     path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-        return
+    if isinstance(file.content, bytes):
+        path.write_bytes(file.content)
+        return True
+    as_noted = status_of(file.content) == file.noted
     try:
-        path.hardlink_to(content)
+        path.hardlink_to(file.content)
     except OSError:
-        shutil.copyfile(content, path)
+        shutil.copyfile(file.content, path)
+        as_noted = False
+    # The new link is a change of its own, by which ctime alone differs.
+    return (as_noted and status_of(path).is_of_file(file.noted)) or sha256_of(path) == file.sha256

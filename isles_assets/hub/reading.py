@@ -4,6 +4,7 @@ It is found once, at the start, so that a publication meanwhile mixes nothing. O
 than is asked for. The token is the one that `huggingface_hub` finds by itself, if any; it is never held here.
 """
 
+import hashlib
 import io
 import logging
 import time
@@ -105,6 +106,14 @@ RemoteFile = LocalFile | FileOnHub
 
 They are fewer if the file ends before. It raises `Refusal` if the file cannot be read, `Unavailable` if none can.
 """
+
+
+def digest_of(file: RemoteFile) -> str:
+    """The SHA-256 of the bytes that come back, which are kept nowhere. Raises what `read` does."""
+    digest = hashlib.sha256()
+    for piece in file.read(0, file.size):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from isles_assets.hub.changes import Changes, StoredFile
+from isles_assets.hub.reading import Revision, open_revision
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import PublicationFile
 from isles_assets.publication.publication import Publication
@@ -54,9 +55,13 @@ class History(Protocol):
 
 
 class Target(ABC):
-    """A place that holds one dataset repo. `is_public`: others can see what is published there."""
+    """A place that holds one dataset repo. `is_public`: others can see what is published there.
+
+    `states_digests`: the digests that it gives of its files are what it knows of them, not computed when asked for.
+    """
 
     is_public: bool = False
+    states_digests: bool = False
 
     @classmethod
     @abstractmethod
@@ -71,8 +76,16 @@ class Target(ABC):
     def stored(self, known: Publication | None = None) -> Mapping[str, StoredFile]:
         """Every file of the published revision by path; empty if nothing is published.
 
-        A file that is one of `known`, the same on the same disk, need not be read for its digest.
+        A file that is one of `known`, the same on the same disk and as it was noted, need not be read for its digest.
         """
+
+    def pinned(self) -> Self:
+        """The target as it is now: what is read of it is all of one revision, also if there is a new one meanwhile."""
+        return self
+
+    def opened(self) -> Revision:
+        """The published revision, of which any file can be read. Raises `Refusal` if there is none."""
+        return open_revision(self.location)
 
     @abstractmethod
     def card(self) -> str:
@@ -82,6 +95,11 @@ class Target(ABC):
     @abstractmethod
     def location(self) -> str:
         """What `load_dataset` takes to load it."""
+
+    @property
+    def load_options(self) -> Mapping[str, Any]:
+        """What else `load_dataset` takes to load the published revision."""
+        return {}
 
     @abstractmethod
     def address(self) -> str:

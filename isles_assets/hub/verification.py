@@ -1,6 +1,8 @@
 """Is what is published what was meant? Each function returns its findings; none changes anything."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 
 import datasets
@@ -8,20 +10,71 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
-from isles_assets.hub.changes import PUBLISH, differences
+from isles_assets.hub.changes import PUBLISH, RETURNS_OTHERS, STORE, differences
+from isles_assets.hub.reading import digest_of
 from isles_assets.hub.streaming import first_row, rows_of, subject_rows
 from isles_assets.hub.target import Target
 from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.progress import Progress, readable_bytes
+from isles_assets.lib.threads import each_in_threads
 from isles_assets.products.config import CARD, SPLIT, Config
 from isles_assets.products.features import features
+from isles_assets.products.product import PublicationFile
 from isles_assets.publication.card import dataset_info
 from isles_assets.publication.publication import Publication
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
+log = logging.getLogger(__name__)
 
-def remote_matches_local(target: Target, publication: Publication) -> list[Finding]:
-    """Every published file has the size and digest of the local one, and there is no other."""
-    return differences(publication, target.stored(publication))
+_STREAMS = 4
+"""Files that are read back at a time."""
+
+
+def remote_matches_local(
+    target: Target, publication: Publication, *, subjects: Collection[str] = (), say: Callable[[str], None] = log.info
+) -> list[Finding]:
+    """Every published file has the size and digest of the local one, and there is no other.
+
+    Every byte of a local target is read. Of a Hub, which states digests, those files are read back that are of all
+    subjects, and those of `subjects`. `say` is told the progress, and at last what was looked at.
+    """
+    stored = target.stored()
+    findings = differences(publication, stored)
+    files = [file for file in publication.files if file.path in stored and stored[file.path].holds(file)]
+    size = sum(there.size for there in stored.values())
+    read = f"{len(stored)} files, {readable_bytes(size)}, read"
+    if target.states_digests:
+        common = publication.dataset.common_files
+        chosen = [file for file in files if file.path in common or PurePosixPath(file.path).stem in subjects]
+        findings += _read_back(target, chosen, say)
+        size = sum(file.size for file in chosen)
+        read = f"{len(files)} files compared with what the Hub states; {len(chosen)}, {readable_bytes(size)}, read back"
+    say(f"{read}; digest {publication.digest}")
+    return findings
+
+
+def _read_back(target: Target, files: Sequence[PublicationFile], say: Callable[[str], None]) -> Iterator[Finding]:
+    """Those of `files` that come back otherwise than they are stated."""
+    published = target.opened().find([file.path for file in files])
+    progress = Progress("files read back", len(files), say)
+    for file, digest in each_in_threads(lambda file: digest_of(published[file.path]), files, _STREAMS):
+        if isinstance(digest, Refusal):
+            raise digest
+        progress.advance(file.size)
+        if digest != file.sha256:
+            yield Finding(RETURNS_OTHERS, STORE, path=file.path)
+
+
+def subjects_to_read(subjects: Sequence[str], read_back: str | int, after: int = 0) -> tuple[str, ...]:
+    """Those of `subjects` whose files are read back: the `first`, a number of them, or `all`.
+
+    A number passes over the first `after`, and begins again where `subjects` end. Raises `Refusal` for anything else.
+    """
+    number = {"first": "1", "all": str(len(subjects))}.get(str(read_back), str(read_back))
+    if not (number.isascii() and number.isdigit() and int(number)):
+        mend = "say first, all, or how many subjects, from 1"
+        raise Refusal.of("Nothing was verified.", f"is {read_back!r}, which says nothing", mend, path="read_back")
+    return tuple(subjects[(after + n) % len(subjects)] for n in range(min(int(number), len(subjects))))
 
 
 def loads(target: Target, publication: Publication, *, decode: bool = True) -> list[Finding]:
