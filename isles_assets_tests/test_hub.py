@@ -16,6 +16,7 @@ from huggingface_hub import DatasetCard
 from isles_assets.cli.summary import summarize_dataset
 from isles_assets.hub.local import LocalHub
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local
+from isles_assets.lib.files import status_of
 from isles_assets.lib.findings import Materialize, Refusal
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import features
@@ -155,14 +156,16 @@ def test_publishing_the_same_again_changes_nothing(hub, publication):
     assert hub.folder.resolve() == before
 
 
-def test_a_shard_that_is_published_by_link_is_not_read_again(hub, publication):
+def test_a_shard_that_is_published_by_link_is_not_read_again_while_it_is_as_noted(hub, publication):
     hub.publish(publication)
     file, other = publication.files[:2]
-    noted = dataclasses.replace(file, sha256="0" * 64)
+    noted = dataclasses.replace(file, sha256="0" * 64, noted=status_of(file.content))
     known = dataclasses.replace(publication, files=(noted, dataclasses.replace(other, content=file.content)))
     stored = hub.stored(known)
     assert stored[file.path].sha256 == noted.sha256
     assert stored[other.path].sha256 == other.sha256
+    file.content.chmod(file.content.stat().st_mode)
+    assert hub.stored(known)[file.path].sha256 == file.sha256
 
 
 def test_a_new_publication_replaces_the_old_as_a_whole(hub, publication, tmp_path):

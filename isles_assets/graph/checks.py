@@ -1,22 +1,24 @@
 """The asset checks: each a property of `publication.properties`, or one of what is published in `hub.verification`.
 
-A failed blocking check stops what is downstream in its own run. `hub_dataset` does not rely on that.
+A failed blocking check stops what is downstream in its own run. `hub_dataset` does not rely on that. The checks of what
+is published are each of one revision, that of when they begin.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from isles_assets.graph.commands import render
-from isles_assets.graph.reporting import of_judgement
+from isles_assets.graph.reporting import of_judgement, refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.graph.setup import Setup
 from isles_assets.hub.target import Target
-from isles_assets.hub.verification import card_valid, loads, remote_matches_local
+from isles_assets.hub.verification import card_valid, loads, remote_matches_local, subjects_to_read
 from isles_assets.lib.findings import Finding, Refusal, summarize
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.judging import notes_of
@@ -25,6 +27,7 @@ from isles_assets.publication.publication import Publication
 from isles_assets.publication.waivers import Judgement, how_to_waive, judge
 from isles_assets.release.release import Release
 
+_PUBLISHED = "hub_dataset"
 _DECODED = "decoded"
 _EVALUATIONS_ASKED = 10
 
@@ -53,14 +56,46 @@ def notes_check(asset: str, release: Release) -> dg.AssetChecksDefinition:
     return _check(asset, "notes", sentence, look, severity=dg.AssetCheckSeverity.WARN)
 
 
-def publication_check(verify: Callable[[Target, Publication], list[Finding]]) -> dg.AssetChecksDefinition:
-    """The asset check on what is published that `verify` makes; it can be run alone at any later time."""
+@dg.asset_check(asset=_PUBLISHED, name=card_valid.__name__, description=card_valid.__doc__, blocking=True)
+def card_check(
+    context: dg.AssetCheckExecutionContext, settings: Settings, dataset: DatasetParam
+) -> dg.AssetCheckResult:
+    """The check `card_valid`."""
 
-    def look(setup: Setup) -> Judgement:
-        findings = verify(setup.target(), recorded_publication(setup.dataset, setup.folder, setup.repo))
-        return Judgement(stopping=tuple(findings))
+    def look(setup: Setup, publication: Publication, target: Target, say: Callable[[str], None]) -> list[Finding]:
+        say(f"The card at {target.address()}")
+        return card_valid(target, publication)
 
-    return _check("hub_dataset", verify.__name__, verify.__doc__ or "", look, blocking=True)
+    return _of_published(context, settings.setup(dataset), card_valid.__name__, look)
+
+
+class ReadBackConfig(dg.Config):
+    """How much of what is on the Hub is read back. Of a local target it is always all."""
+
+    read_back: Any = Field(
+        "first",
+        description="The subjects whose files are fetched from the Hub and compared byte by byte, stored nowhere: "
+        "`first`, a number of subjects, or `all`. Files of all subjects always are.",
+    )
+    after: int = Field(
+        0, ge=0, description="With a number: pass over so many subjects first; after the last, begin again."
+    )
+
+
+@dg.asset_check(
+    asset=_PUBLISHED, name=remote_matches_local.__name__, description=remote_matches_local.__doc__, blocking=True
+)
+def matches_check(
+    context: dg.AssetCheckExecutionContext, config: ReadBackConfig, settings: Settings, dataset: DatasetParam
+) -> dg.AssetCheckResult:
+    """The check `remote_matches_local`."""
+    with refusals_reported():
+        subjects = subjects_to_read(dataset.release.subjects, config.read_back, config.after)
+
+    def look(setup: Setup, publication: Publication, target: Target, say: Callable[[str], None]) -> list[Finding]:
+        return remote_matches_local(target, publication, subjects=subjects, say=say)
+
+    return _of_published(context, settings.setup(dataset), remote_matches_local.__name__, look)
 
 
 def _check(
@@ -91,34 +126,70 @@ class LoadsConfig(dg.Config):
     )
 
 
-@dg.asset_check(asset="hub_dataset", name=loads.__name__, description=loads.__doc__, blocking=True)
+@dg.asset_check(asset=_PUBLISHED, name=loads.__name__, description=loads.__doc__, blocking=True)
 def loads_check(
     context: dg.AssetCheckExecutionContext, config: LoadsConfig, settings: Settings, dataset: DatasetParam
 ) -> dg.AssetCheckResult:
     """The check `loads`, which remembers what it has decoded: fetching and decoding take most of a run in vain."""
-    setup = settings.setup(dataset)
     decoded = ""
 
-    def look() -> Judgement:
+    def look(setup: Setup, publication: Publication, target: Target, say: Callable[[str], None]) -> list[Finding]:
         nonlocal decoded
-        publication, target = recorded_publication(dataset, setup.folder, setup.repo), setup.target()
         decoded = f"{publication.digest} at {target.address()} by datasets {version('datasets')}"
         known = decoded == _decoded_before(context) and not config.again
-        context.log.info(f"The first row {'was decoded before' if known else 'is decoded'}")
-        return Judgement(stopping=tuple(loads(target, publication, decode=not known)))
+        say(f"The first row of each config {'was decoded before' if known else 'is decoded'}")
+        return loads(target, publication, decode=not known)
 
-    result = _result(context, setup, loads.__name__, look)
+    result = _of_published(context, settings.setup(dataset), loads.__name__, look)
     return result.with_metadata({**result.metadata, _DECODED: decoded}) if result.passed else result
 
 
 def _decoded_before(context: dg.AssetCheckExecutionContext) -> str | None:
     """The revision whose first row `loads` decoded, according to its last evaluation that passed."""
-    check = dg.AssetCheckKey(dg.AssetKey("hub_dataset"), loads.__name__)
+    check = dg.AssetCheckKey(dg.AssetKey(_PUBLISHED), loads.__name__)
     for record in context.instance.event_log_storage.get_asset_check_execution_history(check, _EVALUATIONS_ASKED):
         evaluation = record.evaluation
         if isinstance(evaluation, dg.AssetCheckEvaluation) and evaluation.passed and _DECODED in evaluation.metadata:
             return str(evaluation.metadata[_DECODED].value)
     return None
+
+
+def _of_published(
+    context: dg.AssetCheckExecutionContext,
+    setup: Setup,
+    name: str,
+    look: Callable[[Setup, Publication, Target, Callable[[str], None]], list[Finding]],
+) -> dg.AssetCheckResult:
+    """What `look` finds in what is published. The last that it says is what it looked at."""
+    said = [""]
+
+    def say(words: str) -> None:
+        said.append(words)
+        context.log.info(words)
+
+    def judged() -> Judgement:
+        publication = recorded_publication(setup.dataset, setup.folder, setup.repo)
+        return Judgement(stopping=tuple(look(setup, publication, setup.target().pinned(), say)))
+
+    result = _result(context, setup, name, judged)
+    context.log.info(_how_many_passed(context, result.passed))
+    return result if not result.passed else result._replace(description=said[-1])
+
+
+def _how_many_passed(context: dg.AssetCheckExecutionContext, passed: bool) -> str:
+    """How many checks of what is published have passed in this run so far, with this one."""
+    planned, ended = (
+        [
+            data
+            for entry in context.instance.all_logs(context.run.run_id, of_type=kind)
+            if entry.dagster_event and (data := entry.dagster_event.event_specific_data).asset_key.path == [_PUBLISHED]
+        ]
+        for kind in (
+            dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED,
+            dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+        )
+    )
+    return f"{passed + sum(check.passed for check in ended)} of {len(planned)} checks passed"
 
 
 def _result(
@@ -160,6 +231,7 @@ def checks_of(release: Release) -> Sequence[dg.AssetChecksDefinition]:
     return [
         *(property_check(prop, release) for prop in properties_of(release)),
         *(notes_check(asset, release) for asset in dict.fromkeys(prop.asset for prop in properties_of(release))),
-        *(publication_check(verify) for verify in (remote_matches_local, card_valid)),
+        matches_check,
         loads_check,
+        card_check,
     ]

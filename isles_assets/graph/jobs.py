@@ -24,11 +24,22 @@ def build_job(release: Release) -> Any:
     )
 
 
+def verify_config(**read: Any) -> dict[str, Any]:
+    """The run config of the job `verify`, which decodes whatever was decoded before and reads back what `read` says."""
+    return {
+        "ops": {
+            "hub_dataset_loads": {"config": {"again": True}},
+            **({"hub_dataset_remote_matches_local": {"config": read}} if read else {}),
+        }
+    }
+
+
 verify = dg.define_asset_job(
     "verify",
     selection=dg.AssetSelection.checks_for_assets("hub_dataset"),
     description="Is what is published still what was published? Changes nothing.",
-    config={"ops": {"hub_dataset_loads": {"config": {"again": True}}}},
+    config=verify_config(),
+    executor_def=dg.in_process_executor,  # one check after the other, so that the last one can count them
 )
 
 

@@ -16,9 +16,9 @@ PUBLISH = Materialize(("hub_dataset",))
 
 RETURNS_OTHERS = "comes back from the Hub with other bytes than it states: its store has damaged them"
 STORE = (
-    "report it to the Hub, with this path. To mend it without the Hub, delete the file's object for good (in the repo's "
-    "settings, under large files), and publish again, which sends it; deleting the file alone keeps the object, and "
-    "publishing again sends nothing while the Hub states that it has it"
+    "report it to the Hub, with this path. To mend it without the Hub, delete the file's object for good (in the "
+    "repo's settings, under large files), and publish again, which sends it; deleting the file alone keeps the object, "
+    "and publishing again sends nothing while the Hub states that it has it"
 )
 """What to do about bytes of which the Hub states the right digest and has others."""
 

@@ -131,8 +131,8 @@ class HuggingFaceHub(Target):
 
     def _read_back(self, files: Sequence[PublicationFile]) -> None:
         """Raise `Refusal` unless the bytes of `files` come back from the staging branch."""
-        staged = HubCommit(self._api, self.repo, self._commit_of(STAGING)).find([file.path for file in files])
-        if wrong := [file for file in files if digest_of(staged[file.path]) != file.sha256]:
+        staged = HubCommit(self._api, self.repo, self._commit_of(STAGING))
+        if wrong := [file for file in files if digest_of(staged.file(file.path, file.size)) != file.sha256]:
             raise Refusal(_NOT_STAGED, [Finding(RETURNS_OTHERS, STORE, path=file.path) for file in wrong])
 
     def _copies(self, files: Sequence[PublicationFile]) -> list[CommitOperationCopy]:

@@ -131,6 +131,9 @@ class Folder:
             files = {path: self.root / path for path in paths}
             return {path: LocalFile(file, file.stat().st_size) for path, file in files.items() if file.is_file()}
 
+    def file(self, path: str, size: int) -> LocalFile:
+        return LocalFile(self.root / path, size)
+
 
 @dataclass(frozen=True)
 class HubCommit:
@@ -147,9 +150,9 @@ class HubCommit:
     def find(self, paths: Sequence[str]) -> dict[str, FileOnHub]:
         with _explained(self.name):
             entries = self.api.get_paths_info(self.repo, list(paths), revision=self.commit, repo_type=_TYPE)
-        return {entry.path: self._file(entry.path, entry.size) for entry in entries if isinstance(entry, RepoFile)}
+        return {entry.path: self.file(entry.path, entry.size) for entry in entries if isinstance(entry, RepoFile)}
 
-    def _file(self, path: str, size: int) -> FileOnHub:
+    def file(self, path: str, size: int) -> FileOnHub:
         url = hf_hub_url(self.repo, path, repo_type=_TYPE, revision=self.commit, endpoint=self.api.endpoint)
         return FileOnHub(f"{self.repo}/{path}", url, size)
 
@@ -157,7 +160,8 @@ class HubCommit:
 Revision = Folder | HubCommit
 """One state of the dataset, for good; `name` says which.
 
-Its method `find` gives those of some paths that are files of it, and raises `Unavailable`.
+Its method `find` gives those of some paths that are files of it, and raises `Unavailable`; `file` gives one that is
+known to be there, of a known size, and asks nothing.
 """
 
 

@@ -1,9 +1,9 @@
 """Files on their way to the Hub: what was sent is digested as it is sent, and compared with the record.
 
-The record is not handed to the client to be believed. By Xet `hf_xet` computes the SHA-256 while it cuts the file into
-chunks, if it is told none, and the client leaves it in `upload_info`: no further pass over the bytes. By LFS the Hub has
-to be asked for a digest before it is sent anything, and that is the record's; the client then reads from a file of ours
-that digests what passes.
+The record is not handed to the client to be believed. By Xet `hf_xet` computes the SHA-256 while it cuts the file
+into chunks, if it is told none, and the client leaves it in `upload_info`: no further pass over the bytes. By LFS the
+Hub has to be asked for a digest before it is sent anything, and that is the record's; the client then reads from a file
+of ours that digests what passes.
 """
 
 import hashlib

@@ -55,9 +55,9 @@ def remote_matches_local(
 
 def _read_back(target: Target, files: Sequence[PublicationFile], say: Callable[[str], None]) -> Iterator[Finding]:
     """Those of `files` that come back otherwise than they are stated."""
-    published = target.opened().find([file.path for file in files])
+    revision = target.opened()
     progress = Progress("files read back", len(files), say)
-    for file, digest in each_in_threads(lambda file: digest_of(published[file.path]), files, _STREAMS):
+    for file, digest in each_in_threads(lambda f: digest_of(revision.file(f.path, f.size)), files, _STREAMS):
         if isinstance(digest, Refusal):
             raise digest
         progress.advance(file.size)
