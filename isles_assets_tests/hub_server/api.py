@@ -9,6 +9,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
@@ -472,6 +473,42 @@ def lfs_verify(hub: "HubServer", call: Call, repo_id: str) -> Response:
     return answer({})
 
 
+@route("GET", f"{API}/xet-write-token/(?P<revision>[^/]+)")
+def xet_write_token(hub: "HubServer", call: Call, repo_id: str, revision: str) -> Response:
+    """utils/_xet.py: what hf_xet asks for before it writes chunks; `local://` is a store in a folder."""
+    writable(hub, call, repo_id)
+    if hub.xet is None:
+        raise RefusedError(404, "this server has no Xet storage")
+    return answer({"accessToken": "xet", "exp": 4_000_000_000, "casUrl": f"local://{hub.xet}"})
+
+
+@route("GET", f"{API}/lfs-files")
+def lfs_files(hub: "HubServer", call: Call, repo_id: str) -> Response:
+    """hf_api.py: list_lfs_files."""
+    repo = writable(hub, call, repo_id)
+    names = {file.sha256: path for commit in repo.commits.values() for path, file in commit.files.items()}
+    listed = [
+        {"fileOid": oid, "filename": names.get(oid, ""), "oid": oid, "pushedAt": _date(next(iter(repo.commits.values()))),
+         "ref": "main", "size": hub.store.objects.path(oid).stat().st_size}
+        for oid in sorted(repo.objects)
+    ]  # fmt: skip
+    return answer(listed)
+
+
+@route("POST", f"{API}/lfs-files/batch")
+def delete_lfs_files(hub: "HubServer", call: Call, repo_id: str) -> Response:
+    """hf_api.py: permanently_delete_lfs_files; here always with the history rewritten: no commit has the files then."""
+    repo, gone = writable(hub, call, repo_id), set(call.body.json()["deletions"]["sha"])
+    with hub.store.lock:
+        for oid in gone:
+            repo.objects.remove(oid)
+            hub.store.objects.path(oid).unlink()
+        for oid, commit in repo.commits.items():
+            left = {path: file for path, file in commit.files.items() if not (file.is_lfs and file.sha256 in gone)}
+            repo.commits[oid] = replace(commit, files=left)
+    return answer({})
+
+
 @route("POST", f"{API}/commit/(?P<revision>[^/]+)")
 def make_commit(hub: "HubServer", call: Call, repo_id: str, revision: str) -> Response:
     """_commit_api.py: _send_commit. All or nothing, and one at a time.
@@ -510,6 +547,9 @@ def _apply(hub: "HubServer", repo: Repo, files: dict[str, File], key: str, value
         case "file":
             files[path] = File.inline(base64.b64decode(value["content"]))
         case "lfsFile":
+            if hub.xet is not None and "size" in value:  # the object is where this server does not look
+                files[path] = File(value["size"], value["oid"])
+                return
             if value["oid"] not in repo.objects:
                 raise RefusedError(
                     400,

@@ -23,7 +23,8 @@ from isles_assets_tests.hub_server.tokens import Token
 class HubServer:
     """A Hub on 127.0.0.1, from entering the context to leaving it; its large objects are in the folder `root`.
 
-    `tokens` and the sizes may be changed at any time. Leaving the context raises if the server itself was wrong
+    `tokens` and the sizes may be changed at any time. With `believes`, it takes any bytes for the object that they are
+    announced as. With `xet` it has Xet storage, whose chunks the clients write to that folder themselves. Leaving the context raises if the server itself was wrong
     somewhere (a request it could not understand), so that no test passes on an accident.
     """
 
@@ -36,9 +37,12 @@ class HubServer:
         part_size: int = 16_000_000,
         regular_up_to: int = 10_000_000,
         tree_page: int = 1000,
+        believes: bool = False,
+        xet: Path | None = None,
         port: int = 0,
     ) -> None:
-        self.store = Store(root)
+        self.store = Store(root, believes=believes)
+        self.xet = xet
         self.tokens = dict(tokens or {})
         self.multipart_above, self.part_size = multipart_above, part_size
         self.regular_up_to = regular_up_to
