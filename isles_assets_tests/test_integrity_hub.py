@@ -4,8 +4,11 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import pytest
 from huggingface_hub import HfApi, constants
 
@@ -16,13 +19,16 @@ from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.verification import remote_matches_local, subjects_to_read
 from isles_assets.lib.files import sha256_of, status_of
 from isles_assets.lib.findings import InOrder, Materialize, Refusal
+from isles_assets.lib.progress import readable_bytes
 from isles_assets.products.config import CARD
 from isles_assets.products.product import PublicationFile
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.publication import Publication
 from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.hub_server import HubServer, Token, cut_request_body, damage
-from isles_assets_tests.project import MEMORY
+from isles_assets_tests.isles24 import ISLES24
+from isles_assets_tests.project import MEMORY, Project, failure
+from isles_assets_tests.project import replace as overwrite
 from isles_assets_tests.toy import DATASET, SHARD, TOY, folder_at
 
 REPO = TOY.repo
@@ -294,5 +300,53 @@ def test_subjects_are_chosen_to_be_read_back(read_back, after, expected):
 
 @pytest.mark.parametrize("read_back", ["", "none", 0, -1, "1.5", True, None, "²"])
 def test_what_says_no_subjects_is_refused(read_back):
-    with pytest.raises(Refusal, match="read_back: is .* say first, all, or how many subjects, from 1"):
+    with pytest.raises(Refusal, match=r"read_back: is .* say first, all, or how many subjects, from 1"):
         subjects_to_read(TOY.subjects, read_back)
+
+
+def verify(project: Project, read: dict[str, Any] | None = None) -> tuple[dg.ExecuteInProcessResult, list[str]]:
+    """The result of the job `verify`, and what its log says."""
+    job = project.defs.resolve_job_def("verify")
+    config = {"ops": {"hub_dataset_remote_matches_local": {"config": read}}} if read else None
+    result = job.execute_in_process(instance=project.instance, run_config=config, raise_on_error=False)
+    return result, [entry.user_message for entry in project.instance.all_logs(result.run_id)]
+
+
+def test_verify_says_what_it_looked_at(toy_built_copy):
+    publication = recorded_publication(DATASET, toy_built_copy.folder, REPO)
+    result, said = verify(toy_built_copy)
+    looked_at = f"{len(publication.files)} files, {readable_bytes(publication.size)}, read; digest {publication.digest}"
+    assert result.success and looked_at in said
+    evaluations = {each.check_name: each for each in result.get_asset_check_evaluations()}
+    assert evaluations["remote_matches_local"].description == looked_at
+    assert [words for words in said if "checks passed" in words] == ["3 of 3 checks passed"]
+    assert "The first row of each config is decoded" in said
+
+    published = Path(toy_built_copy.setup.target().location) / PATH
+    content = bytearray(published.read_bytes())
+    content[len(content) // 2] ^= 1
+    overwrite(published, bytes(content))
+    result, said = verify(toy_built_copy)
+    assert not result.success
+    assert [words for words in said if "checks passed" in words] == ["2 of 3 checks passed"]
+
+
+def test_read_back_is_taken_from_the_run_config(toy_built_copy):
+    assert verify(toy_built_copy)[0].success
+    result, said = verify(toy_built_copy, {"read_back": 2})
+    assert result.success and "The first row of each config is decoded" in said
+    result, said = verify(toy_built_copy, {"read_back": "some"})
+    assert "read_back: is 'some'" in failure(result, "hub_dataset_remote_matches_local")
+
+
+def test_the_nightly_schedule_reads_every_subject_in_a_month(toy_built_copy):
+    (schedule,) = toy_built_copy.defs.schedules or ()
+    seen = []
+    for day in range(1, 31):
+        context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 6, day, 3, tzinfo=UTC))
+        (request,) = schedule.evaluate_tick(context).run_requests
+        read = request.run_config["ops"]["hub_dataset_remote_matches_local"]["config"]
+        seen += subjects_to_read(ISLES24.subjects, **read)
+    assert len(seen) == 150 and set(seen) == set(ISLES24.subjects)
+    job = toy_built_copy.defs.resolve_job_def("verify")
+    assert job.execute_in_process(instance=toy_built_copy.instance, run_config=request.run_config).success

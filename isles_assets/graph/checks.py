@@ -172,12 +172,13 @@ def _of_published(
         return Judgement(stopping=tuple(look(setup, publication, setup.target().pinned(), say)))
 
     result = _result(context, setup, name, judged)
-    context.log.info(_how_many_passed(context, result.passed))
+    if conclusion := _conclusion(context, result.passed):
+        context.log.info(conclusion)
     return result if not result.passed else result._replace(description=said[-1])
 
 
-def _how_many_passed(context: dg.AssetCheckExecutionContext, passed: bool) -> str:
-    """How many checks of what is published have passed in this run so far, with this one."""
+def _conclusion(context: dg.AssetCheckExecutionContext, passed: bool) -> str | None:
+    """How many checks of what is published have passed in this run, once this is the last of them; else None."""
     planned, ended = (
         [
             data
@@ -189,6 +190,8 @@ def _how_many_passed(context: dg.AssetCheckExecutionContext, passed: bool) -> st
             dg.DagsterEventType.ASSET_CHECK_EVALUATION,
         )
     )
+    if len(ended) + 1 < len(planned):
+        return None
     return f"{passed + sum(check.passed for check in ended)} of {len(planned)} checks passed"
 
 

@@ -488,10 +488,16 @@ def lfs_files(hub: "HubServer", call: Call, repo_id: str) -> Response:
     repo = writable(hub, call, repo_id)
     names = {file.sha256: path for commit in repo.commits.values() for path, file in commit.files.items()}
     listed = [
-        {"fileOid": oid, "filename": names.get(oid, ""), "oid": oid, "pushedAt": _date(next(iter(repo.commits.values()))),
-         "ref": "main", "size": hub.store.objects.path(oid).stat().st_size}
+        {
+            "fileOid": oid,
+            "filename": names.get(oid, ""),
+            "oid": oid,
+            "pushedAt": _date(next(iter(repo.commits.values()))),
+            "ref": "main",
+            "size": hub.store.objects.path(oid).stat().st_size,
+        }
         for oid in sorted(repo.objects)
-    ]  # fmt: skip
+    ]
     return answer(listed)
 
 

@@ -24,8 +24,9 @@ class HubServer:
     """A Hub on 127.0.0.1, from entering the context to leaving it; its large objects are in the folder `root`.
 
     `tokens` and the sizes may be changed at any time. With `believes`, it takes any bytes for the object that they are
-    announced as. With `xet` it has Xet storage, whose chunks the clients write to that folder themselves. Leaving the context raises if the server itself was wrong
-    somewhere (a request it could not understand), so that no test passes on an accident.
+    announced as. With `xet` it has Xet storage, whose chunks the clients write to that folder themselves. Leaving the
+    context raises if the server itself was wrong somewhere (a request it could not understand), so that no test passes
+    on an accident.
     """
 
     def __init__(
