@@ -6,7 +6,7 @@
         ...
         assert hub.ref_moves("lab/data") == [...]
 
-It serves datasets only. Large files travel by the LFS transfers `basic` and `multipart` or, where it is told to have Xet
+It serves datasets only. Large files travel by the LFS transfers `basic` and `multipart` or, if it is told to have Xet
 storage, into a folder that `hf_xet` takes for a store: these cannot be read back. What the clients send and read was
 taken from huggingface_hub 2.4 and is noted where it is served, as file: function of that package. Wordings and statuses
 that no client depends on are the Hub's own where they are known.

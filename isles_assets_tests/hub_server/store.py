@@ -137,7 +137,7 @@ class WrongBytesError(Exception):
 
 
 class Objects:
-    """Large objects in a folder, each under its SHA-256. One appears there only whole and, if not `believed`, verified."""
+    """Large objects in a folder by their SHA-256. One appears there only whole and, unless `believed`, verified."""
 
     def __init__(self, root: Path, *, believed: bool) -> None:
         self._believed = believed
