@@ -1,7 +1,10 @@
 """What is published is what was recorded, by computation: bits turned over before, while and after it is published."""
 
+import gzip
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import nibabel as nib
+import numpy as np
 import pytest
 from huggingface_hub import HfApi, constants
 
+from isles_assets.hub import verification
 from isles_assets.hub.huggingface import STAGING, HuggingFaceHub
 from isles_assets.hub.local import LocalHub
 from isles_assets.hub.sending import DigestingFile
 from isles_assets.hub.staging import stage_and_free
-from isles_assets.hub.verification import remote_matches_local, subjects_to_read
+from isles_assets.hub.verification import loads, remote_matches_local, subjects_to_read
 from isles_assets.lib.files import sha256_of, status_of
 from isles_assets.lib.findings import InOrder, Materialize, Refusal
 from isles_assets.lib.progress import readable_bytes
@@ -29,7 +35,7 @@ from isles_assets_tests.hub_server import HubServer, Token, cut_request_body, da
 from isles_assets_tests.isles24 import ISLES24
 from isles_assets_tests.project import MEMORY, Project, failure
 from isles_assets_tests.project import replace as overwrite
-from isles_assets_tests.toy import DATASET, SHARD, TOY, folder_at
+from isles_assets_tests.toy import DATASET, PERFUSION, SHARD, TOY, folder_at
 
 REPO = TOY.repo
 SECRET = "hf_SecretThatMustNotShow"
@@ -350,3 +356,43 @@ def test_the_nightly_schedule_reads_every_subject_in_a_month(toy_built_copy):
     assert len(seen) == 150 and set(seen) == set(ISLES24.subjects)
     job = toy_built_copy.defs.resolve_job_def("verify")
     assert job.execute_in_process(instance=toy_built_copy.instance, run_config=request.run_config).success
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from isles_assets.hub.local import LocalHub
+from isles_assets.hub.verification import loads
+from isles_assets.publication.guard import recorded_publication
+from isles_assets_tests.toy import DATASET, TOY, folder_at
+folder = folder_at(Path(sys.argv[1]))
+target, publication = LocalHub(folder.hub, TOY.repo), recorded_publication(DATASET, folder, TOY.repo)
+assert loads(target, publication, decode=False) == []
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+found = loads(target, publication)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, *found)
+"""
+
+
+def test_a_volume_that_decompresses_to_much_is_decoded_in_little_memory(toy_unbuilt, toy_tree):
+    path = toy_tree / PERFUSION.path(TOY.subjects[0])
+    overwrite(path, gzip.compress(nib.Nifti1Image(np.zeros((128, 128, 64, 80), np.float32), np.eye(4)).to_bytes(), 1))
+    assert toy_unbuilt.build().success
+    command = [sys.executable, "-c", MEASURE, str(toy_unbuilt.folder.root)]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    grown, *found = run.stdout.split()
+    assert not found and int(grown) < 100_000, run.stdout  # kB, of a volume of 336 MB
+
+
+def test_the_last_voxel_of_a_large_volume_is_looked_at(toy_built_copy, monkeypatch):
+    """As of one too large for the library."""
+    monkeypatch.setattr(verification, "_LARGEST_FOR_LIBRARY", 0)
+    publication, target = recorded_publication(DATASET, toy_built_copy.folder, REPO), toy_built_copy.setup.target()
+    assert loads(target, publication) == []
+    published = Path(target.location) / SHARD.configs[1].path(TOY.subjects[0])
+    volume = (toy_built_copy.setup.tree / PERFUSION.path(TOY.subjects[0])).read_bytes()
+    content = published.read_bytes()
+    assert volume in content
+    overwrite(published, content.replace(volume, volume[:-8] + bytes(8)))
+    (finding,) = loads(target, publication)
+    assert "does not load: perfusion: NiftiError" in finding.problem

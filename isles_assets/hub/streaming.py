@@ -18,20 +18,25 @@ def rows_of(location: str, config: str, **options: Any) -> datasets.IterableData
 
 
 def first_row(rows: datasets.IterableDataset) -> dict[str, Any]:
-    """The first row, decoded.
+    """The first row, decoded."""
+    return dict(rows.features.decode_example(first_undecoded(rows)))
 
-    Where all rows are in one file it is read to its end, undecoded: Arrow reads the next row groups ahead in threads
-    of its own, which abort a process that ends meanwhile ("terminate called without an active exception";
+
+def first_undecoded(rows: datasets.IterableDataset) -> dict[str, Any]:
+    """The first row, with the bytes of volumes and pictures as they are stored.
+
+    Where all rows are in one file it is read to its end: Arrow reads the next row groups ahead in threads of its own,
+    which abort a process that ends meanwhile ("terminate called without an active exception";
     https://github.com/apache/arrow/issues/45214).
     """
-    if rows.num_shards > 1:
-        return dict(next(iter(rows)))
     undecoded = iter(rows.decode(False))
     first = next(undecoded)
-    deque(undecoded, maxlen=0)
-    return dict(rows.features.decode_example(first))
+    if rows.num_shards == 1:
+        deque(undecoded, maxlen=0)
+    return dict(first)
 
 
-def subject_rows(location: str, config: str) -> datasets.IterableDataset:
+def subject_rows(location: str, config: str, **options: Any) -> datasets.IterableDataset:
     """The rows of a published config without their volumes; `select_columns` would fetch these, too, and drop them."""
-    return rows_of(location, config, columns=[SUBJECT_COLUMN], storage_options={"hf": {"block_size": _READ_AHEAD}})
+    read = {"columns": [SUBJECT_COLUMN], "storage_options": {"hf": {"block_size": _READ_AHEAD}}}
+    return rows_of(location, config, **read, **options)

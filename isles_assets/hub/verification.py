@@ -1,18 +1,21 @@
 """Is what is published what was meant? Each function returns its findings; none changes anything."""
 
+import io
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
+from math import prod
 from pathlib import PurePosixPath
 from typing import Any
 
 import datasets
+import numpy as np
 from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
 from isles_assets.hub.changes import PUBLISH, RETURNS_OTHERS, STORE, differences
 from isles_assets.hub.reading import digest_of
-from isles_assets.hub.streaming import first_row, rows_of, subject_rows
+from isles_assets.hub.streaming import first_undecoded, rows_of, subject_rows
 from isles_assets.hub.target import Target
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress, readable_bytes
@@ -22,12 +25,20 @@ from isles_assets.products.features import features
 from isles_assets.products.product import PublicationFile
 from isles_assets.publication.card import dataset_info
 from isles_assets.publication.publication import Publication
+from isles_assets.reading.nifti import NiftiError, inspect
+from isles_assets.release.volumes import Content
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
 log = logging.getLogger(__name__)
 
 _STREAMS = 4
 """Files that are read back at a time."""
+
+_FETCHED_TOGETHER = 1 << 26
+"""Bytes of volumes that are fetched at a time; what reads them takes some three times as much."""
+
+_LARGEST_FOR_LIBRARY = 1 << 27
+"""Bytes of decompressed voxels up to which the library decodes a volume, too."""
 
 
 def remote_matches_local(
@@ -80,7 +91,8 @@ def subjects_to_read(subjects: Sequence[str], read_back: str | int, after: int =
 def loads(target: Target, publication: Publication, *, decode: bool = True) -> list[Finding]:
     """Streaming any config gives every column, a first row whose volumes and pictures decode, and one row a subject.
 
-    Without `decode` none of them is fetched: for content of which the first row was decoded before.
+    Without `decode` none of them is fetched: for content of which the first row was decoded before. Memory is some
+    three times the largest compressed volume, and at least some hundred MB.
     """
     return [
         finding for config in publication.dataset.configs for finding in _loads(target, config, publication, decode)
@@ -88,29 +100,58 @@ def loads(target: Target, publication: Publication, *, decode: bool = True) -> l
 
 
 def _loads(target: Target, config: Config, publication: Publication, decode: bool) -> Iterator[Finding]:
-    name = config.name
+    name, options, column = config.name, target.load_options, ""
     try:
-        dataset = rows_of(target.location, name)
+        dataset = rows_of(target.location, name, **options)
         if dataset.features != features(config):
             yield Finding("has other features than declared", PUBLISH, path=name)
-        if decode:
-            row = first_row(dataset)
-            for column, feature in dataset.features.items():
-                _decode_to_its_end(row[column], feature)
-        subjects = tuple(row[SUBJECT_COLUMN] for row in subject_rows(target.location, name))
+        for together in _fetched_together(config, publication) if decode else ():
+            row = first_undecoded(rows_of(target.location, name, columns=together, **options))
+            for column in together:
+                _decode_to_its_end(row.pop(column), dataset.features[column])
+        column = ""
+        subjects = tuple(row[SUBJECT_COLUMN] for row in subject_rows(target.location, name, **options))
     except Exception as error:  # a reader's failure of any kind is the finding
-        yield Finding(f"does not load: {type(error).__name__}: {error}", PUBLISH, path=name)
+        what = f"{type(error).__name__}: {error}"
+        yield Finding(f"does not load: {f'{column}: ' if column else ''}{what}", PUBLISH, path=name)
         return
     if subjects != publication.subjects:
         yield Finding(f"has {len(subjects)} rows instead of {len(publication.subjects)} subjects", PUBLISH, path=name)
 
 
+def _fetched_together(config: Config, publication: Publication) -> Iterator[list[str]]:
+    """The columns of `config` in groups: as many as the volumes of the first row are small, one if it is large."""
+    sizes = {
+        column: source.size
+        for sidecar in publication.sidecars
+        if sidecar.subject == publication.subjects[0]
+        for column, source in sidecar.sources.items()
+        if column in config.volumes
+    }
+    group: list[str] = []
+    for column in config.schema.names:
+        if group and sum(sizes.get(each, 0) for each in (*group, column)) > _FETCHED_TOGETHER:
+            yield group
+            group = []
+        group.append(column)
+    yield group
+
+
 def _decode_to_its_end(value: Any, feature: Any) -> None:
-    """Raise whatever the reader does if a volume or picture is damaged."""
+    """Raise whatever the reader does if a volume or picture is damaged, `value` as it is stored.
+
+    The library decompresses a whole volume at once, gigabytes of some; our own reader goes through it in pieces. So the
+    library is shown those that fit.
+    """
     if isinstance(feature, datasets.Nifti):
-        value.dataobj[..., -1]
+        decoded = inspect(io.BytesIO(value["bytes"]), Content.CT)
+        if decoded.garbage:
+            raise NiftiError(f"has {decoded.garbage} bytes after its end, at which the library stops")
+        header = decoded.header
+        if prod(header.shape) * np.dtype(header.dtype).itemsize <= _LARGEST_FOR_LIBRARY:
+            feature.decode_example(value).dataobj[..., -1]
     elif isinstance(feature, datasets.Image):
-        value.load()
+        feature.decode_example(value).load()
 
 
 def card_valid(target: Target, publication: Publication) -> list[Finding]:
