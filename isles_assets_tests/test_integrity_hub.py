@@ -1,6 +1,5 @@
 """What is published is what was recorded, by computation: bits turned over before, while and after it is published."""
 
-import gzip
 import os
 import shutil
 import subprocess
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import nibabel as nib
 import numpy as np
 import pytest
 from huggingface_hub import HfApi, constants
@@ -33,6 +31,7 @@ from isles_assets.publication.publication import Publication
 from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.hub_server import HubServer, Token, cut_request_body, damage
 from isles_assets_tests.isles24 import ISLES24
+from isles_assets_tests.materials import volume, write_volume
 from isles_assets_tests.project import MEMORY, Project, failure
 from isles_assets_tests.project import replace as overwrite
 from isles_assets_tests.toy import DATASET, PERFUSION, SHARD, TOY, folder_at
@@ -375,8 +374,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, *found)
 
 
 def test_a_volume_that_decompresses_to_much_is_decoded_in_little_memory(toy_unbuilt, toy_tree):
-    path = toy_tree / PERFUSION.path(TOY.subjects[0])
-    overwrite(path, gzip.compress(nib.Nifti1Image(np.zeros((128, 128, 64, 80), np.float32), np.eye(4)).to_bytes(), 1))
+    write_volume(toy_tree / PERFUSION.path(TOY.subjects[0]), volume(np.zeros((128, 128, 64, 80), np.float32)))
     assert toy_unbuilt.build().success
     command = [sys.executable, "-c", MEASURE, str(toy_unbuilt.folder.root)]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -390,9 +388,9 @@ def test_the_last_voxel_of_a_large_volume_is_looked_at(toy_built_copy, monkeypat
     publication, target = recorded_publication(DATASET, toy_built_copy.folder, REPO), toy_built_copy.setup.target()
     assert loads(target, publication) == []
     published = Path(target.location) / SHARD.configs[1].path(TOY.subjects[0])
-    volume = (toy_built_copy.setup.tree / PERFUSION.path(TOY.subjects[0])).read_bytes()
+    stored = (toy_built_copy.setup.tree / PERFUSION.path(TOY.subjects[0])).read_bytes()
     content = published.read_bytes()
-    assert volume in content
-    overwrite(published, content.replace(volume, volume[:-8] + bytes(8)))
+    assert stored in content
+    overwrite(published, content.replace(stored, stored[:-8] + bytes(8)))
     (finding,) = loads(target, publication)
     assert "does not load: perfusion: NiftiError" in finding.problem
