@@ -87,7 +87,7 @@ class FileOnHub:
             "GET", self.url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, retry_on_exceptions=()
         ) as response:
             hf_raise_for_status(response)
-            if response.status_code != _PARTIAL_CONTENT:
+            if response.status_code != _PARTIAL_CONTENT and (offset, end) != (0, self.size):
                 problem = "is given as a whole where a part was asked for"
                 mend = "leave out the proxy that is between here and the Hub, or download the file and name the folder"
                 raise Unavailable.of("The dataset cannot be read in parts.", problem, mend, path=self.name)
