@@ -394,3 +394,18 @@ def test_the_last_voxel_of_a_large_volume_is_looked_at(toy_built_copy, monkeypat
     overwrite(published, content.replace(stored, stored[:-8] + bytes(8)))
     (finding,) = loads(target, publication)
     assert "does not load: perfusion: NiftiError" in finding.problem
+
+
+def test_publishing_notes_that_shards_got_a_link_and_a_bit_that_flips_in_one_is_found(toy_unbuilt):
+    """Or each publication would read all shards again."""
+    assert toy_unbuilt.build().success
+    publication = recorded_publication(DATASET, toy_unbuilt.folder, REPO)
+    assert all(status_of(f.content) == f.noted for f in publication.files if f.path != CARD)
+    flip(Path(toy_unbuilt.setup.target().location) / PATH)
+    result, said = verify(toy_unbuilt)
+    assert not result.success and any(SUBJECT in words and "subject_shard" in words for words in said)
+    result = toy_unbuilt.materialize("hub_dataset")
+    assert SUBJECT in failure(result, "hub_dataset")
+    assert toy_unbuilt.materialize("subject_shard", partitions=[SUBJECT]).success
+    assert toy_unbuilt.materialize("hub_dataset").success
+    assert verify(toy_unbuilt)[0].success

@@ -11,6 +11,7 @@ from isles_assets.graph.automation import when_complete
 from isles_assets.graph.reporting import faults_not_retried, refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.fingerprint import fingerprint
+from isles_assets.products.building import note_again
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication import card
 from isles_assets.publication.evidence import Evidence
@@ -60,6 +61,9 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
                 context.log.info("Dry run complete. Dataset built but not pushed.")
                 return
             published = target.publish(publication)
+            for product in dataset.products:
+                for sidecar in publication.made[product.name].values():  # a local target has given their files links
+                    note_again(product, setup.folder, sidecar)
         context.log.info(f"{'Published' if published.changed else 'Nothing has changed:'} {published.url}")
         metadata |= reporting.of_published(published, target.location)
         yield dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(publication.digest))
