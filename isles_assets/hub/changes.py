@@ -1,13 +1,12 @@
 """What lies between what is published and what shall be."""
 
 import hashlib
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from isles_assets.lib.files import sha256_of
-from isles_assets.lib.findings import Finding, InOrder, Materialize, Mend
+from isles_assets.lib.files import doubt, sha256_of
+from isles_assets.lib.findings import Finding, InOrder, Materialize
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import PublicationFile
 from isles_assets.publication.publication import Publication
@@ -23,17 +22,17 @@ STORE = (
 """What to do about bytes of which the Hub states the right digest and has others."""
 
 
-def way_back(dataset: Dataset, file: PublicationFile) -> Mend:
-    """What to do about a local file of `dataset` that is not what was recorded of it.
+def spoiled(dataset: Dataset, file: PublicationFile, problem: str) -> Finding:
+    """The finding that a local file of `dataset` was read and is not what was recorded of it, with the whole way back.
 
-    It is touched first: bytes that a disk has lost show in no time of the file, by which others see what to read again.
+    From now on it is read again before it is taken for what was recorded.
     """
+    assert isinstance(file.content, Path)
+    doubt(file.content)
     made_apart = {config.name: p for p in dataset.products if p.published_apart for config in p.configs}
     product = made_apart.get(file.config)
-    if product is None:
-        return PUBLISH
-    again = Materialize((product.asset,), PurePosixPath(file.path).stem)
-    return InOrder((f"touch -- {shlex.quote(str(file.content))}", again, PUBLISH))
+    again = product and Materialize((product.asset,), PurePosixPath(file.path).stem)
+    return Finding(problem, InOrder((again, PUBLISH)) if again else PUBLISH, path=file.path)
 
 
 @dataclass(frozen=True)
@@ -119,8 +118,7 @@ def differences(publication: Publication, stored: Mapping[str, StoredFile]) -> l
 
 def _difference(dataset: Dataset, file: PublicationFile, stored: StoredFile) -> Finding:
     if isinstance(file.content, Path) and sha256_of(file.content) != file.sha256:  # often the same file, by a link
-        problem = "has other bytes than were recorded, and so has the local one"
-        return Finding(problem, way_back(dataset, file), path=file.path)
+        return spoiled(dataset, file, "has other bytes than were recorded, and so has the local one")
     if stored.size != file.size:
         return Finding(f"has {stored.size} bytes instead of {file.size}", PUBLISH, path=file.path)
     return Finding("has other bytes than the local one", PUBLISH, path=file.path)

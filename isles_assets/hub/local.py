@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from isles_assets.hub.changes import PUBLISH, StoredFile, differences, way_back
+from isles_assets.hub.changes import PUBLISH, StoredFile, differences, spoiled
 from isles_assets.hub.repo import check_repo_id
 from isles_assets.hub.target import Destination, Published, Target
 from isles_assets.lib.files import explained, sha256_of, status_of, sync_folder
@@ -72,8 +72,8 @@ class LocalHub(Target):
             try:
                 sound = {file: _placed(file, staging / file.path) for file in publication.files}
                 if other := [file for file, is_sound in sound.items() if not is_sound]:
-                    problem, dataset = "is not what was recorded", publication.dataset
-                    findings = [Finding(problem, way_back(dataset, file), path=file.path) for file in other]
+                    problem = "is not what was recorded"
+                    findings = [spoiled(publication.dataset, file, problem) for file in other]
                     raise Refusal("Not published.", findings)
                 staging.rename(target)
             except BaseException:

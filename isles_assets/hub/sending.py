@@ -15,8 +15,8 @@ from typing import Any
 
 from huggingface_hub import CommitOperationAdd
 
-from isles_assets.hub.changes import way_back
-from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.hub.changes import spoiled
+from isles_assets.lib.findings import Refusal
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import PublicationFile
 
@@ -114,7 +114,7 @@ def send(
 
 def _refused(files: Sequence[PublicationFile], dataset: Dataset, headline: str) -> Refusal:
     problem = "was not what was recorded when it was sent"
-    return Refusal(headline, [Finding(problem, way_back(dataset, file), path=file.path) for file in files])
+    return Refusal(headline, [spoiled(dataset, file, problem) for file in files])
 
 
 def _addition(file: PublicationFile, *, by_lfs: bool) -> CommitOperationAdd:

@@ -8,7 +8,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -46,6 +46,17 @@ def status_of(file: Path | IO[bytes]) -> FileStatus:
     """The status of the file at a path, links followed, or of an open one. Raises `OSError`."""
     status = file.stat() if isinstance(file, Path) else os.fstat(file.fileno())
     return FileStatus(status.st_size, mtime_ns(status), status.st_ctime_ns, status.st_ino)
+
+
+def doubt(path: Path) -> None:
+    """Give the file at `path` another status, its bytes and times as they are, so that nobody trusts what was noted.
+
+    Bytes that a disk has lost show in no status; who has read them can tell the others so. Without the right to do
+    that, nothing is done.
+    """
+    status = path.stat()
+    with suppress(PermissionError):
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def mtime_ns(status: os.stat_result) -> int:

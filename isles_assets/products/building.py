@@ -143,7 +143,8 @@ def note_again(product: Product, folder: DataFolder, sidecar: Sidecar) -> Sideca
 
     A file of another size, time or inode is another file: what was noted stays, so that it is read again.
     """
-    now = {config: status_of(path) for config, path in product.places(folder, sidecar).items()}
+    places = product.places(folder, sidecar)
+    now = {config: status_of(path) for config, path in places.items() if path.exists()}
     noted = {config: status for config, status in now.items() if status.is_of_file(sidecar.noted.get(config))}
     sidecar = replace(sidecar, noted={**sidecar.noted, **noted})
     store_sidecar(product.sidecar_path(folder, sidecar.subject), sidecar)
