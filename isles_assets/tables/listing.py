@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from isles_assets.lib.findings import Finding, InOrder, Materialize, Refusal
 from isles_assets.reading.nifti import SYNTHETIC_MARK, NiftiError, read_header
+from isles_assets.reading.tree import mtime_ns
 from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
 from isles_assets.source.archive import Member
@@ -23,6 +24,7 @@ from isles_assets.source.listing import (
 from isles_assets.source.zenodo import Zenodo
 from isles_assets.tables import TAKE_STOCK
 from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.manifest import read_previous_manifest
 from isles_assets.tables.storage import read_table, write_table
 
 _ASSET = "archive_listing"
@@ -92,7 +94,7 @@ def take_listing(folder: DataFolder, tree: Path, zenodo: Zenodo | None) -> Listi
     """
     release = folder.release
     own = own_listing(tree)
-    if _is_synthetic(release, tree, wholly=not own.exists()):
+    if _is_synthetic(folder, tree, wholly=not own.exists()):
         members = read_own_listing(tree)
         if members is None:
             return Listing(why_not="the tree is synthetic, and has no listing of its own beside it")
@@ -149,19 +151,28 @@ def _listing_of(release: Release, members: list[Member], origin: str) -> Listing
     return Listing({one.name: one for one in below}, origin, release.record.md5, len(members) - len(below))
 
 
-def _is_synthetic(release: Release, tree: Path, *, wholly: bool) -> bool:
+def _is_synthetic(folder: DataFolder, tree: Path, *, wholly: bool) -> bool:
     """Whether any subject says of itself that the sample generator made it; `wholly`: all of them."""
-    marks = _marks(release, tree)
+    marks = _marks(folder, tree)
     return next(marks, False) and all(marks) if wholly else any(marks)
 
 
-def _marks(release: Release, tree: Path) -> Iterator[bool]:
-    """Whether the reference volume of a subject bears the mark, for each that has one whose header can be read."""
-    for subject in release.subjects:
-        path = tree / release.reference.path(subject)
+def _marks(folder: DataFolder, tree: Path) -> Iterator[bool]:
+    """Whether the reference volume of a subject bears the mark, for each that has one whose header can be read.
+
+    It is not read if the manifest has its header, as its size and time say.
+    """
+    reference, known = folder.release.reference, read_previous_manifest(folder)
+    for subject in folder.release.subjects:
+        path = tree / reference.path(subject)
+        entry = known[subject].volumes[reference.column] if subject in known else None
         try:
-            yield any(text.startswith(SYNTHETIC_MARK) for _, text in read_header(path).text)
-        except NiftiError:
+            status = path.stat()
+            if entry and (entry.size, entry.mtime_ns) == (status.st_size, mtime_ns(status)) and not entry.fault:
+                yield entry.synthetic
+            else:
+                yield any(text.startswith(SYNTHETIC_MARK) for _, text in read_header(path).text)
+        except (OSError, NiftiError):
             continue
 
 

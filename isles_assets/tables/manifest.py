@@ -116,6 +116,11 @@ class VolumeEntry:
         return same and np.array_equal(self.affine or (), header.affine, equal_nan=True)
 
     @property
+    def synthetic(self) -> bool:
+        """Whether it says of itself that the sample generator made it."""
+        return any(text["text"].startswith(SYNTHETIC_MARK) for text in self.text or ())
+
+    @property
     def is_numeric(self) -> bool:
         """Whether the voxels are numbers."""
         return self.dtype is not None and is_numeric(self.dtype)
@@ -185,9 +190,8 @@ class ManifestRow:
 
     @property
     def synthetic(self) -> bool:
-        """Whether any volume says of itself that the sample generator made it."""
-        texts = (text for entry in self.volumes.values() if entry for text in entry.text or ())
-        return any(text["text"].startswith(SYNTHETIC_MARK) for text in texts)
+        """Whether any volume is synthetic."""
+        return any(entry.synthetic for entry in self.volumes.values() if entry)
 
 
 def survey(
