@@ -13,6 +13,7 @@ from isles_assets.products.building import state_of
 from isles_assets.products.sidecar import Sidecar
 from isles_assets.tables import manifest
 from isles_assets.tables.inventory import read_inventory
+from isles_assets.tables.listing import read_listing
 from isles_assets.tables.manifest import read_manifest, read_previous_manifest, survey
 from isles_assets_tests.isles24 import BY_COLUMN, CONFIGS, PREVIEW, SHARD, SMALL, VOLUMES
 from isles_assets_tests.processes import python
@@ -153,6 +154,7 @@ import sys
 from pathlib import Path
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.inventory import read_inventory
+from isles_assets.tables.listing import read_listing
 from isles_assets.tables.manifest import read_previous_manifest, survey
 from isles_assets_tests.isles24 import SMALL
 folder = DataFolder(Path(sys.argv[2]), SMALL)
@@ -160,7 +162,8 @@ known = read_previous_manifest(folder)
 opened = []
 sys.addaudithook(lambda event, args: event == "open" and opened.append(str(args[0])))
 clinical = {{s: row.clinical for s, row in known.items()}}
-rows = survey(SMALL, Path(sys.argv[1]), read_inventory(folder), clinical, known)
+listed = read_listing(folder).crc32s
+rows = survey(SMALL, Path(sys.argv[1]), read_inventory(folder), clinical, known, listed=listed)
 assert [row.subject for row in rows if row != known[row.subject]] == ["{SUBJECT}"]
 print(*(name for name in opened if name.endswith(".nii.gz")))
 """
@@ -227,7 +230,9 @@ def test_full_is_the_same_manifest_with_digests(small_built, small_sample_tree):
     said: list[str] = []
     clinical = {subject: row.clinical for subject, row in quick.items()}
     inventory = read_inventory(small_built.folder)
-    rows = survey(SMALL, small_sample_tree, inventory, clinical, full=True, workers=2, say=said.append)
+    listed = read_listing(small_built.folder).crc32s
+    options = {"listed": listed, "full": True, "workers": 2, "say": said.append}
+    rows = survey(SMALL, small_sample_tree, inventory, clinical, **options)
     for row in rows:
         record = Sidecar.from_json(SHARD.sidecar_path(small_built.folder, row.subject).read_text())
         assert {c: f.sha256 for c, f in row.volumes.items()} == {c: s.sha256 for c, s in record.sources.items()}

@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 import pyarrow as pa
 
+from isles_assets.lib.files import status_of
 from isles_assets.lib.findings import Finding, InOrder, Materialize, Refusal
 from isles_assets.reading.nifti import SYNTHETIC_MARK, NiftiError, read_header
-from isles_assets.reading.tree import mtime_ns
 from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
 from isles_assets.source.archive import Member
@@ -167,8 +167,8 @@ def _marks(folder: DataFolder, tree: Path) -> Iterator[bool]:
         path = tree / reference.path(subject)
         entry = known[subject].volumes[reference.column] if subject in known else None
         try:
-            status = path.stat()
-            if entry and (entry.size, entry.mtime_ns) == (status.st_size, mtime_ns(status)) and not entry.fault:
+            status = status_of(path)
+            if entry and (entry.size, entry.mtime_ns) == (status.size, status.mtime_ns) and not entry.fault:
                 yield entry.synthetic
             else:
                 yield any(text.startswith(SYNTHETIC_MARK) for _, text in read_header(path).text)
