@@ -21,7 +21,7 @@ from isles_assets.source.arrival import fetch, unpack
 from isles_assets.tables import clinical, manifest
 from isles_assets.tables.digests import read_digests, write_digests
 from isles_assets.tables.inventory import read_inventory, write_inventory
-from isles_assets.tables.listing import read_listing, take_listing, write_listing
+from isles_assets.tables.listing import other_workbooks, read_listing, take_listing, write_listing
 from isles_assets.tables.storage import write_table
 
 
@@ -117,7 +117,7 @@ def clinical_table(
         rows = read_clinical_rows(release, setup.tree, with_workbooks)
         table = clinical.clinical_table(release, rows)
         listing = read_listing(setup.folder, setup.tree)
-        others = clinical.other_workbooks(release, setup.tree, rows, listing, extracted=setup.tree == setup.folder.tree)
+        others = other_workbooks(release, setup.tree, rows, listing, extracted=setup.tree == setup.folder.tree)
         clinical.write_clinical_findings(setup.folder, rows, others)
         write_table(setup.folder.clinical, table)
     context.log.info(f"Read {len(release.variables)} clinical variables of {len(rows)} subjects")

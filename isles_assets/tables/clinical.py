@@ -1,19 +1,16 @@
 """The table `clinical_table`: the clinical variables of every subject; beside it, what was wrong with the workbooks."""
 
 from collections.abc import Iterable
-from contextlib import suppress
 from operator import attrgetter
-from pathlib import Path
 
 import pyarrow as pa
 
 from isles_assets.lib.findings import Finding, Materialize, Refusal
-from isles_assets.reading.workbooks import ClinicalRow, Value, WorkbookError, read_file
+from isles_assets.reading.workbooks import ClinicalRow, Value
 from isles_assets.release.clinical import Kind
 from isles_assets.release.problems import problem_of
 from isles_assets.release.release import Release
 from isles_assets.tables.folder import DataFolder
-from isles_assets.tables.listing import Listing
 from isles_assets.tables.storage import SUBJECT_COLUMN, read_table, write_table
 
 _ASSET = "clinical_table"
@@ -43,24 +40,6 @@ def read_clinical_table(folder: DataFolder, *, strict: bool = False) -> pa.Table
     Raises `Refusal` if it cannot be read or, if `strict`, has other columns than those of the release.
     """
     return read_table(folder.clinical, _ASSET, clinical_schema(folder.release) if strict else None)
-
-
-def other_workbooks(
-    release: Release, root: Path, rows: Iterable[ClinicalRow], listing: Listing, *, extracted: bool
-) -> list[Finding]:
-    """Findings on workbooks whose size or CRC-32 is not what the `listing` says: those of `rows`, and the dictionary.
-
-    `extracted` as of `Listing.difference`.
-    """
-    files = [(row.subject, file) for row in rows for file in row.files]
-    if release.dictionary and listing.members:
-        with suppress(WorkbookError):  # which is told where the dictionary is compared with the variables
-            files.append(("", read_file(root, release.dictionary.path)[1]))
-    found = (
-        listing.difference(file.path, file.size, file.crc32, subject=subject, extracted=extracted)
-        for subject, file in files
-    )
-    return [finding for finding in found if finding]
 
 
 def write_clinical_findings(folder: DataFolder, rows: Iterable[ClinicalRow], others: Iterable[Finding] = ()) -> None:

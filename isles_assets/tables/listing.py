@@ -1,7 +1,8 @@
 """The table `archive_listing`: what the archive's own header says of its files, and what a tree is compared with."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +12,7 @@ import pyarrow as pa
 from isles_assets.lib.files import status_of
 from isles_assets.lib.findings import Finding, InOrder, Materialize, Refusal
 from isles_assets.reading.nifti import SYNTHETIC_MARK, NiftiError, read_header
+from isles_assets.reading.workbooks import ClinicalRow, WorkbookError, read_file
 from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
 from isles_assets.source.archive import Member
@@ -135,6 +137,24 @@ def read_listing(folder: DataFolder, tree: Path | None = None) -> Listing:
     if tree and members and not listing.of and listing.origin != str(own_listing(tree)):
         return Listing(why_not=f"{_ASSET} was materialized of another synthetic tree, see {listing.origin}")
     return listing
+
+
+def other_workbooks(
+    release: Release, root: Path, rows: Iterable[ClinicalRow], listing: Listing, *, extracted: bool
+) -> list[Finding]:
+    """Findings on workbooks whose size or CRC-32 is not what the `listing` says: those of `rows`, and the dictionary.
+
+    `extracted` as of `Listing.difference`.
+    """
+    files = [(row.subject, file) for row in rows for file in row.files]
+    if release.dictionary and listing.members:
+        with suppress(WorkbookError):  # which is told where the dictionary is compared with the variables
+            files.append(("", read_file(root, release.dictionary.path)[1]))
+    found = (
+        listing.difference(file.path, file.size, file.crc32, subject=subject, extracted=extracted)
+        for subject, file in files
+    )
+    return [finding for finding in found if finding]
 
 
 def _kept(folder: DataFolder) -> Listing | None:
