@@ -19,6 +19,9 @@ import pytest
 
 from isles_assets.graph.settings import Settings
 from isles_assets.release.release import Release
+from isles_assets.source.listing import own_listing
+from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.listing import take_listing, write_listing
 from isles_assets_tests.isles24 import SMALL
 from isles_assets_tests.project import OF_TABLES, Project
 from isles_assets_tests.toy import TOY
@@ -40,7 +43,7 @@ SHARDS, SHARD_RECORDS = "data/shards/[!r]*/*.parquet", "data/shards/records/*.js
 PREVIEWS, PREVIEW_RECORDS, JOINED = "data/previews/*.parquet", "data/previews/records/*.json", "data/previews/table/*"
 PUBLISHED_DATA, PUBLISHED_TEXT = "data/hub/*/.*/*/**/*.parquet", "data/hub/*/.*/*/**/*[!t]"
 
-OF_TREE = (VOLUMES, WORKBOOKS, *map(TABLE.format, ("raw_tree", "clinical", "clinical_findings")))
+OF_TREE = (VOLUMES, WORKBOOKS, *map(TABLE.format, ("archive_listing", "raw_tree", "clinical", "clinical_findings")))
 OF_MANIFEST = (*OF_TREE, *map(TABLE.format, ("manifest", "digests")))
 
 STAGES = {
@@ -66,6 +69,19 @@ def copied(folder: Path, to: Path) -> Path:
     return to
 
 
+def with_listing(tree: Path, folder: Path, release: Release) -> None:
+    """Put a copy of a synthetic `tree` into `folder`, with the listing of its own."""
+    copied(tree, folder / "tree")
+    copied(own_listing(tree), own_listing(folder / "tree"))
+    listed(folder, release)
+
+
+def listed(folder: Path, release: Release) -> None:
+    """Take the listing of the tree in `folder` again, as has to be done after both were copied there."""
+    data = DataFolder(folder / "data", release)
+    write_listing(data, take_listing(data, folder / "tree", None))
+
+
 def at(folder: Path, release: Release):
     """The project in `folder`, which holds `tree` and `data`."""
     settings = Settings(raw_root=str(folder / "tree"), data_dir=str(folder / "data"), workers=1)
@@ -87,7 +103,7 @@ def stages(made_once, toy_sample_tree):
         for full in (False, True):
             now = folder / f"{full}"
             now.mkdir()
-            copied(toy_sample_tree, now / "tree")
+            with_listing(toy_sample_tree, now, TOY)
             with at(now, TOY) as project:
                 for stage, assets in zip(
                     STAGES, (OF_TABLES[:2], OF_TABLES[2:], ("subject_shard",), ("hub_dataset",)), strict=True
@@ -205,6 +221,7 @@ def hold(stages: Path, tmp_path: Path, stage: str, kind: str, times: int) -> Non
         full = "digests" in kind or chance.random() < 0.5
         right = published(stages / f"published, {full}", TOY)
         folder = copied(stages / f"{stage}, {full}", tmp_path / "now")
+        listed(folder, TOY)
         flipped = flip(folder, kind, chance)
         if flipped and (words := go_on(folder, TOY, STAGES[stage][1], flipped, right)):
             wrong.append(f"full {full}, {flipped}: {words}")
@@ -218,8 +235,8 @@ def test_a_flipped_bit_in_a_preview_is_named_or_does_no_harm(
 ):
     folder = tmp_path / "now"
     folder.mkdir()
-    copied(small_sample_tree, folder / "tree")
     copied(small_built_folder / "data", folder / "data")
+    with_listing(small_sample_tree, folder, SMALL)
     right = published(folder, SMALL)
     if stage == "built":
         shutil.rmtree(folder / "data" / "hub")
