@@ -15,6 +15,7 @@ import yaml
 
 from isles_assets.graph.settings import Settings
 from isles_assets.lib.findings import Refusal
+from isles_assets.release.zenodo_record import ORIGIN_NOTE
 from isles_assets.source.archive import members
 from isles_assets.source.listing import (
     MOST_READ,
@@ -385,6 +386,9 @@ def test_a_file_of_the_tree_that_was_extracted_is_damaged_if_it_is_not_the_archi
         words = failure(result, "subject_shard")
         assert project.partition_states()[SUBJECT] == "FAILED"
         assert PERFUSION.path(SUBJECT) in words and "add these lines" not in words
+        (project.folder.tree / ORIGIN_NOTE).unlink()
+        words = failure(project.materialize("subject_shard", partitions=[SUBJECT]), "subject_shard")
+        assert PERFUSION.path(SUBJECT) in words and "add these lines" in words, "it was put there"
 
 
 def test_the_manifest_takes_the_crc_of_a_later_listing_without_reading_a_header(toy_tree, toy_sample_tree, tmp_path):
