@@ -381,6 +381,9 @@ def test_a_file_of_the_tree_that_was_extracted_is_damaged_if_it_is_not_the_archi
         Project.of(of_zenodo(server, tmp_path / "data"), release=release) as project,
     ):
         assert project.materialize("archive_listing", "zenodo_archive", *OF_TABLES).success
+        of_archive = metadata(project, "archive_listing")["origin"]
+        assert project.materialize("archive_listing", "raw_tree").success  # also now that the tree is there
+        assert metadata(project, "archive_listing")["origin"] == of_archive
         flip(project.folder.tree / PERFUSION.path(SUBJECT))
         result = project.materialize("subject_shard", partitions=TOY.subjects)
         words = failure(result, "subject_shard")

@@ -16,7 +16,6 @@ from isles_assets.reading.names import Names, judge_names
 from isles_assets.reading.tree import Inventory, take_inventory
 from isles_assets.release.release import Release
 from isles_assets.release.waivers import Waiver
-from isles_assets.release.zenodo_record import ORIGIN_NOTE
 from isles_assets.tables.clinical import read_clinical_findings, read_clinical_table
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.inventory import read_inventory
@@ -44,7 +43,7 @@ class Evidence:
     @property
     def extracted(self) -> bool:
         """Whether the tree is the one that this package extracts from the archive, and was not put in its place."""
-        return self.root == self.folder.tree and (self.root / ORIGIN_NOTE).exists()
+        return self.folder.has_extracted(self.root)
 
     @cached_property
     def listing(self) -> Listing:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isles_assets.release.release import Release
+from isles_assets.release.zenodo_record import ORIGIN_NOTE
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class DataFolder:
     def listing(self) -> Path:
         """The table of what the archive's header says of its files."""
         return self.root / "tables" / "archive_listing.parquet"
+
+    def has_extracted(self, tree: Path) -> bool:
+        """Whether `tree` is the one that this package has extracted from the archive, and not one put in its place."""
+        return tree == self.tree and (tree / ORIGIN_NOTE).is_file()
 
     @property
     def raw_tree(self) -> Path:

@@ -90,13 +90,13 @@ class Listing:
 def take_listing(folder: DataFolder, tree: Path, zenodo: Zenodo | None) -> Listing:
     """The listing that `tree`, which need not be there yet, is to be compared with.
 
-    A synthetic tree is compared with its own. Otherwise it is the archive's: as it was read before, for a record never
-    changes; or of the archive on the disk; or by a question to `zenodo`, if that may be asked. Raises `Refusal` where
-    the header is damaged.
+    A synthetic tree that was given is compared with its own. Otherwise it is the archive's: as it was read before, for
+    a record never changes; or of the archive on the disk; or by a question to `zenodo`, if that may be asked. Raises
+    `Refusal` where the header is damaged.
     """
     release = folder.release
     own = own_listing(tree)
-    if _is_synthetic(folder, tree, wholly=not own.exists()):
+    if tree != folder.tree and _is_synthetic(folder, tree, wholly=not own.exists()):
         members = read_own_listing(tree)
         if members is None:
             return Listing(why_not="the tree is synthetic, and has no listing of its own beside it")
