@@ -1,11 +1,13 @@
 """A project under test: a tree, a data folder and a real Dagster instance in a temporary DAGSTER_HOME."""
 
+import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import dagster as dg
 from isles_assets.definitions import build_defs
 from isles_assets.graph.settings import Settings
 from isles_assets.graph.setup import Setup
+from isles_assets.lib.files import FileStatus
 from isles_assets.products.dataset import Dataset
+from isles_assets.products.sidecar import Sidecar
 from isles_assets.publication.assembling import assemble
 from isles_assets.publication.publication import Publication
 from isles_assets.release.isles24 import ISLES24
@@ -145,6 +149,24 @@ def replace(path: Path, content: bytes) -> None:
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+
+
+def contents(root: Path) -> dict[str, str]:
+    """Digest of every file below `root`, links followed, temporary ones too; of a record without statuses of files."""
+    return {
+        path.relative_to(root).as_posix(): hashlib.sha256(content_of(path)).hexdigest()
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+def content_of(path: Path) -> bytes:
+    """The bytes of a file; of a record those that it would have if no status of a file were noted."""
+    if path.parent.name != "records" or path.name.startswith("."):
+        return path.read_bytes()
+    sidecar, nothing = Sidecar.from_json(path.read_text()), FileStatus(0, 0, 0, 0)
+    sources = {column: replaced(source, noted=nothing) for column, source in sidecar.sources.items()}
+    return replaced(sidecar, sources=sources, noted={}).to_json().encode()
 
 
 def part_of(whole: Publication, folder: DataFolder, other: Path, subjects: Sequence[str]) -> Publication:

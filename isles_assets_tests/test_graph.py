@@ -1,7 +1,6 @@
 """The graph on real Dagster instances: what is recorded, what fails, what is rebuilt, what is refused."""
 
 import dataclasses
-import hashlib
 import os
 import re
 from collections import Counter
@@ -14,10 +13,9 @@ import pytest
 
 from isles_assets.graph import hub_asset
 from isles_assets.graph.settings import Settings
-from isles_assets.lib.files import FileStatus
 from isles_assets.products.sidecar import Sidecar
 from isles_assets_tests.isles24 import BASELINE, BY_COLUMN, DATASET, DICTIONARY, OUTCOME, SHARD, SMALL
-from isles_assets_tests.project import DRY_RUN, OF_TABLES, PARTITIONED, Project, failure, replace
+from isles_assets_tests.project import DRY_RUN, OF_TABLES, PARTITIONED, Project, contents, failure, replace
 from isles_assets_tests.thirty import THIRTY
 from isles_assets_tests.toy import CLINIC, PERFUSION, T1, TOY
 from isles_assets_tests.toy import SHARD as TOY_SHARD
@@ -31,24 +29,6 @@ TOYS = TOY.subjects
 def written(project: Project) -> dict[str, int]:
     """Inode of every shard: a file that was written again has another."""
     return {path.name: path.stat().st_ino for path in (SHARD.root(project.folder) / "default").iterdir()}
-
-
-def contents(root: Path) -> dict[str, str]:
-    """Digest of every file below `root`, the local hub's links followed; of a record without what is noted of files."""
-    return {
-        path.relative_to(root).as_posix(): hashlib.sha256(_content_of(path)).hexdigest()
-        for path in root.rglob("*")
-        if path.is_file()
-    }
-
-
-def _content_of(path: Path) -> bytes:
-    if path.parent.name != "records":
-        return path.read_bytes()
-    sidecar = Sidecar.from_json(path.read_text())
-    nowhere = FileStatus(0, 0, 0, 0)
-    sources = {column: dataclasses.replace(source, noted=nowhere) for column, source in sidecar.sources.items()}
-    return dataclasses.replace(sidecar, sources=sources, noted={}).to_json().encode()
 
 
 def truncate(path: Path) -> None:
