@@ -129,7 +129,8 @@ def test_a_bit_flipped_in_a_shard_with_its_times_kept_is_found_without_reading_t
     subject, other = TOY.subjects[:2]
     path = shard_of(own.folder, subject)
     flip(path, path.stat().st_size // 2)
-    assert state(own.folder, subject).reason == "has a file of config `default` that is not the one recorded"
+    place = path.relative_to(own.folder.root)
+    assert state(own.folder, subject).reason == f"has a shard that is not the one recorded: {place}"
     assert state(own.folder, other).sidecar
     assert not own.materialize("hub_dataset").success
     assert own.materialize("subject_shard", partitions=TOY.subjects).success

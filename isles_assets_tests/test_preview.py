@@ -254,7 +254,7 @@ def altered(path: Path, **changes) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda folder: preview(folder).unlink(), "has no file of config `preview`"),
+        (lambda folder: preview(folder).unlink(), "has no previews/"),
         (lambda folder: replace(preview(folder), b"PAR1"), "is not the one recorded"),
         (lambda folder: flip(preview(folder)), "is not the one recorded"),
         (lambda folder: record_path(folder).unlink(), "has no preview yet"),

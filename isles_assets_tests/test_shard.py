@@ -123,7 +123,8 @@ def test_a_record_is_not_taken_for_that_of_a_shard_with_other_clinical_values(sm
     assert shard(folder, CTP_NCCT).read_bytes() == shard(other, CTP_NCCT).read_bytes()
     assert shard(folder, DEFAULT).stat().st_size == shard(other, DEFAULT).stat().st_size
     shard(other, DEFAULT).rename(shard(folder, DEFAULT))
-    assert shard_state(folder, subject).reason == "has a file of config `default` that is not the one recorded"
+    reason = f"has a shard that is not the one recorded: shards/default/{SUBJECT}.parquet"
+    assert shard_state(folder, subject).reason == reason
 
 
 def build_often(tree: Path, folder: DataFolder, subject: ManifestRow, start: float) -> int:

@@ -176,11 +176,11 @@ class Product(ABC):
         They are read in full for size and SHA-256, but for those of the configs that are `trusted`.
         """
         for name, path in self.places(folder, sidecar).items():
-            known = sidecar.files[name]
+            known, place = sidecar.files[name], path.relative_to(folder.root)
             if not path.exists():
-                return f"has no file of config `{name}`"
+                return f"has no {place}"
             if name not in trusted and (path.stat().st_size, sha256_of(path)) != (known.size, known.sha256):
-                return f"has a file of config `{name}` that is not the one recorded"
+                return f"has a {self.name} that is not the one recorded: {place}"
         return ""
 
     def room_for(self, row: ManifestRow) -> int:
