@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pytest
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi
 
 from isles_assets.hub import verification
 from isles_assets.hub.huggingface import STAGING, HuggingFaceHub
@@ -93,21 +93,22 @@ def local(tmp_path):
 
 @pytest.fixture(params=["LFS", "LFS in parts", "LFS, a Hub that believes", "Xet"])
 def hub(request, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", SECRET)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", request.param != "Xet")
     parts = {"multipart_above": 1000, "part_size": 700} if request.param == "LFS in parts" else {}
-    with HubServer(
+    server = HubServer(
         tmp_path / "hub server",
         tokens={SECRET: Token("ada", orgs={"toys": "write"})},
         believes=request.param == "LFS, a Hub that believes",
-        xet=tmp_path / "xet" if request.param == "Xet" else None,
+        xet=request.param == "Xet",
         **parts,
-    ) as server:
+    )
+    with server, server.clients(tmp_path / "home"):
+        monkeypatch.setenv("HF_TOKEN", SECRET)
         yield server
         assert server.strays == []
 
 
 by_lfs = pytest.mark.parametrize("hub", ["LFS"], indirect=True)
+both_ways = pytest.mark.parametrize("hub", ["LFS", "Xet"], indirect=True)
 
 
 @pytest.fixture
@@ -169,17 +170,17 @@ def test_what_is_sent_again_after_a_break_is_digested_again(hub, target, publica
     assert broken.hits == 2
 
 
-@by_lfs
+@both_ways
 def test_nothing_is_freed_that_does_not_come_back(hub, target, publication, folder):
     """A store that spoils what it has taken."""
-    hub.fail(method="PUT", how=damage(100), times=100)
+    hub.fail(path="/transfer/|/v2/shards", how=damage(100), times=100)
     target.prepare_staging()
     with pytest.raises(Refusal, match="comes back from the Hub with other bytes than it states"):
         stage_and_free(target, SHARD, folder, lambda sidecar: [], publication.sidecars)
     assert all(place_of(publication, file.path).exists() for file in publication.files if file.path != CARD)
 
 
-@by_lfs
+@both_ways
 def test_what_was_staged_before_is_read_back_before_it_is_freed(hub, target, publication, folder):
     target.prepare_staging()
     target.stage([file for file in publication.files if file.path != CARD])
@@ -205,7 +206,7 @@ def test_a_file_is_digested_as_it_is_read_also_again_from_where_reading_began(tm
             file.read(1)
 
 
-@by_lfs
+@both_ways
 def test_a_blob_that_the_store_damaged_is_found_where_it_is_read_back(hub, target, publication):
     target.publish(publication)
     hub.damage(REPO, PATH, at=100)
@@ -236,7 +237,7 @@ def test_publishing_mends_a_damaged_blob_only_once_its_object_is_gone(hub, targe
     assert remote_matches_local(target, publication, subjects=TOY.subjects) == []
 
 
-@by_lfs
+@both_ways
 def test_a_check_is_of_the_revision_that_it_found(hub, target, publication):
     target.publish(publication)
     pinned = target.pinned()

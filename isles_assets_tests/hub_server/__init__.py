@@ -7,12 +7,13 @@
         assert hub.ref_moves("lab/data") == [...]
 
 It serves datasets only. Large files travel by the LFS transfers `basic` and `multipart` or, if it is told to have Xet
-storage, into a folder that `hf_xet` takes for a store: these cannot be read back. What the clients send and read was
-taken from huggingface_hub 2.4 and is noted where it is served, as file: function of that package. Wordings and statuses
-that no client depends on are the Hub's own where they are known.
+storage, by Xet's own protocol, both ways, with `hf_xet` 1.8. What the clients send and read was taken from
+huggingface_hub 2.4 and is noted where it is served, as file: function of that package. Wordings and statuses that no
+client depends on are the Hub's own where they are known.
 
-The modules: `store` is the state (repositories, commits, refs, large objects), `tokens` who may do what, `faults` what
-can go wrong, `http` requests and answers on the socket, `api` the routes, `server` the whole.
+The modules: `store` is the state (repositories, commits, refs, large objects), `cas` that of Xet storage, `tokens` who
+may do what, `faults` what can go wrong, `http` requests and answers on the socket, `api` and `xet` the routes, `server`
+the whole.
 """
 
 from isles_assets_tests.hub_server.faults import (
@@ -20,6 +21,7 @@ from isles_assets_tests.hub_server.faults import (
     cut_request_body,
     cut_response,
     damage,
+    damage_response,
     delay,
     expire_token,
     hold,
@@ -40,6 +42,7 @@ __all__ = [
     "cut_request_body",
     "cut_response",
     "damage",
+    "damage_response",
     "delay",
     "expire_token",
     "hold",

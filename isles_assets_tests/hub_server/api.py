@@ -10,6 +10,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
@@ -289,7 +290,7 @@ def tree(hub: "HubServer", call: Call, repo_id: str, revision: str, folder: str 
         names = {name.split("/")[0] for name in inside}
     paths = [prefix + name for name in sorted(names)]
     size = min(hub.tree_page, 50) if expand else hub.tree_page
-    return _page(hub, call, [_entry(commit, path, expand=expand) for path in paths], size)
+    return _page(hub, call, [_entry(hub, commit, path, expand=expand) for path in paths], size)
 
 
 @route("POST", f"{API}/paths-info/(?P<revision>[^/]+)")
@@ -301,16 +302,18 @@ def paths_info(hub: "HubServer", call: Call, repo_id: str, revision: str) -> Res
     paths = [value.strip("/") for name, value in form if name == "paths"]
     if len(paths) > 1000:
         raise RefusedError(413, "too many parameters")  # _commit_api.py: FETCH_LFS_BATCH_SIZE
-    return answer([_entry(commit, path, expand=expand) for path in paths if commit.entry(path) is not None])
+    return answer([_entry(hub, commit, path, expand=expand) for path in paths if commit.entry(path) is not None])
 
 
-def _entry(commit: Commit, path: str, *, expand: bool) -> dict[str, Any]:
+def _entry(hub: "HubServer", commit: Commit, path: str, *, expand: bool) -> dict[str, Any]:
     """What hf_api.py: RepoFile and RepoFolder read."""
     match commit.entry(path):
         case File() as file:
             entry: dict[str, Any] = {"type": "file", "path": path, "oid": file.blob_id, "size": file.size}
             if file.is_lfs:
                 entry["lfs"] = {"oid": file.sha256, "size": file.size, "pointerSize": len(file.pointer)}
+                if (xet_hash := hub.cas.xet_hash(file.sha256)) is not None:
+                    entry["xetHash"] = xet_hash
         case oid:
             entry = {"type": "directory", "path": path, "oid": oid, "size": 0}
     if expand:
@@ -461,7 +464,7 @@ def _accept(hub: "HubServer", call: Call, going: Upload, arrived: list[Any]) -> 
     except WrongBytesError as wrong:
         raise RefusedError(400, f"BadDigest: {wrong}") from None
     going.repo.objects.add(going.sha256)
-    call.stored = going.sha256
+    call.stored = [going.sha256]
 
 
 @route("POST", rf"/datasets/{REPO}\.git/info/lfs/objects/verify")
@@ -471,15 +474,6 @@ def lfs_verify(hub: "HubServer", call: Call, repo_id: str) -> Response:
     if what["oid"] not in repo.objects:
         raise RefusedError(404, f"object {what['oid']} is not in the storage")
     return answer({})
-
-
-@route("GET", f"{API}/xet-write-token/(?P<revision>[^/]+)")
-def xet_write_token(hub: "HubServer", call: Call, repo_id: str, revision: str) -> Response:
-    """utils/_xet.py: what hf_xet asks for before it writes chunks; `local://` is a store in a folder."""
-    writable(hub, call, repo_id)
-    if hub.xet is None:
-        raise RefusedError(404, "this server has no Xet storage")
-    return answer({"accessToken": "xet", "exp": 4_000_000_000, "casUrl": f"local://{hub.xet}"})
 
 
 @route("GET", f"{API}/lfs-files")
@@ -508,6 +502,7 @@ def delete_lfs_files(hub: "HubServer", call: Call, repo_id: str) -> Response:
     with hub.store.lock:
         for oid in gone:
             repo.objects.remove(oid)
+            hub.cas.forget(oid)
             hub.store.objects.path(oid).unlink()
         for oid, commit in repo.commits.items():
             left = {path: file for path, file in commit.files.items() if not (file.is_lfs and file.sha256 in gone)}
@@ -553,9 +548,6 @@ def _apply(hub: "HubServer", repo: Repo, files: dict[str, File], key: str, value
         case "file":
             files[path] = File.inline(base64.b64decode(value["content"]))
         case "lfsFile":
-            if hub.xet is not None and "size" in value:  # the object is where this server does not look
-                files[path] = File(value["size"], value["oid"])
-                return
             if value["oid"] not in repo.objects:
                 raise RefusedError(
                     400,
@@ -583,7 +575,9 @@ def resolve(hub: "HubServer", call: Call, repo_id: str, revision: str, path: str
     """A file, or the range of it that is asked for.
 
     file_download.py: get_hf_file_metadata reads `X-Repo-Commit`, `X-Linked-Etag` or `ETag`, and `X-Linked-Size` or
-    `Content-Length` of the answer to HEAD. The Hub redirects large files to a CDN; this server gives them itself.
+    `Content-Length` of the answer to HEAD. The Hub redirects large files to a store with a signed address, and so does
+    this server with Xet storage; without, it gives them itself. A client that has hf_xet reads by the hash and the
+    link to a token instead (utils/_xet.py: parse_xet_file_data_from_response).
     """
     repo = readable(hub, call, repo_id)
     commit = at(repo, revision)
@@ -593,20 +587,31 @@ def resolve(hub: "HubServer", call: Call, repo_id: str, revision: str, path: str
         raise RefusedError(404, f"{path} does not exist on {revision}", "EntryNotFound", headers)
     etag = file.sha256 if file.is_lfs else file.blob_id
     headers |= {"ETag": f'"{etag}"', "Content-Type": "application/octet-stream"}
-    if file.is_lfs:
-        headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(file.size)}
-    start, length, status = 0, file.size, 200
-    if (wanted := _range(call.record.range, file.size)) is not None:
+    if file.content is not None:
+        return piece(call, file.content, file.size, headers)
+    headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(file.size)}
+    if not hub.xet:
+        return piece(call, hub.store.objects.path(file.sha256), file.size, headers)
+    if (xet_hash := hub.cas.xet_hash(file.sha256)) is not None:
+        refresh = f"{hub.endpoint}/api/datasets/{repo_id}/xet-read-token/{commit.oid}"
+        headers |= {"X-Xet-Hash": xet_hash, "Link": f'<{refresh}>; rel="xet-auth"'}
+    address = hub.store_address(hub.cas.sign(f"/xet-store/objects/{file.sha256}"))
+    return Response(302, f"Found. Redirecting to {address}".encode(), headers | {"Location": address})
+
+
+def piece(call: Call, content: bytes | Path, size: int, headers: Mapping[str, str]) -> Response:
+    """The answer with the content, or with the range of it that the request asks for."""
+    start, length, status, extra = 0, size, 200, dict(headers)
+    if (wanted := byte_range(call.record.range, size)) is not None:
         start, length, status = wanted.start, len(wanted), 206
         if not length:
-            raise RefusedError(416, "Range Not Satisfiable", headers={"Content-Range": f"bytes */{file.size}"})
-        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{file.size}"
-    if file.content is not None:
-        return Response(status, file.content[start : start + length], headers)
-    return Response(status, (hub.store.objects.path(file.sha256), start, length), headers)
+            raise RefusedError(416, "Range Not Satisfiable", headers={"Content-Range": f"bytes */{size}"})
+        extra["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
+    body = content[start : start + length] if isinstance(content, bytes) else (content, start, length)
+    return Response(status, body, extra)
 
 
-def _range(header: str | None, size: int) -> range | None:
+def byte_range(header: str | None, size: int) -> range | None:
     """The bytes that a `Range` header asks for; an empty range if there are none."""
     match = re.fullmatch(r"bytes=(\d*)-(\d*)", header.replace(" ", "")) if header else None
     if match is None or not (match[1] or match[2]):

@@ -141,13 +141,23 @@ class hold(How):  # noqa: N801
 
 @dataclass(frozen=True)
 class damage(How):  # noqa: N801
-    """Flip the byte at `at` of the large object this request has stored, so that it is not what it was any more."""
+    """Flip the byte at `at` of each large object this request has stored, so that it is not what it was any more."""
 
     at: int = 0
 
     def after(self, hub: "HubServer", call: Call, response: Response) -> None:
-        if call.stored is not None:
-            hub.store.objects.flip(call.stored, self.at)
+        for sha256 in call.stored:
+            hub.flip(sha256, self.at)
+
+
+@dataclass(frozen=True)
+class damage_response(How):  # noqa: N801
+    """Do the work, but flip the byte at `at` of the answer's body on its way; what is stored stays as it is."""
+
+    at: int = 0
+
+    def after(self, hub: "HubServer", call: Call, response: Response) -> None:
+        response.flipped = self.at
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import json
 import re
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
@@ -53,6 +53,7 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
     reset: bool = False
+    flipped: int | None = None
 
     @property
     def length(self) -> int:
@@ -171,7 +172,7 @@ class Call:
     headers: Mapping[str, str]
     body: Body
     record: Record
-    stored: str | None = None  # the large object it has put into the store
+    stored: Collection[str] = ()  # the large objects it has put into the store
 
     @property
     def path(self) -> str:
@@ -227,6 +228,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         for piece in response.pieces():
+            if response.flipped is not None and 0 <= (at := response.flipped - record.bytes_out) < len(piece):
+                piece = piece[:at] + bytes([piece[at] ^ 0xFF]) + piece[at + 1 :]
             if response.cut is not None:
                 piece = piece[: max(response.cut - record.bytes_out, 0)]
             record.bytes_out += len(piece)

@@ -12,8 +12,11 @@ from typing import Self
 from unittest import mock
 
 from huggingface_hub import close_session, constants
+from huggingface_hub.utils._xet import abort_xet_session
 
+import isles_assets_tests.hub_server.xet  # noqa: F401 - it adds its routes to those of `api`
 from isles_assets_tests.hub_server import api
+from isles_assets_tests.hub_server.cas import Cas
 from isles_assets_tests.hub_server.faults import Fault, How, hold
 from isles_assets_tests.hub_server.http import Call, DroppedError, Listener, Record, RefusedError, Response, refusal
 from isles_assets_tests.hub_server.store import Commit, File, RefMove, Repo, Store
@@ -24,9 +27,9 @@ class HubServer:
     """A Hub on 127.0.0.1, from entering the context to leaving it; its large objects are in the folder `root`.
 
     `tokens` and the sizes may be changed at any time. With `believes`, it takes any bytes for the object that they are
-    announced as. With `xet` it has Xet storage, whose chunks the clients write to that folder themselves. Leaving the
-    context raises if the server itself was wrong somewhere (a request it could not understand), so that no test passes
-    on an accident.
+    announced as. With `xet` it has Xet storage, which clients with `hf_xet` then use both ways. Leaving the context
+    raises if the server itself was wrong somewhere (a request it could not understand), so that no test passes on an
+    accident.
     """
 
     def __init__(
@@ -39,11 +42,11 @@ class HubServer:
         regular_up_to: int = 10_000_000,
         tree_page: int = 1000,
         believes: bool = False,
-        xet: Path | None = None,
+        xet: bool = False,
         port: int = 0,
     ) -> None:
         self.store = Store(root, believes=believes)
-        self.xet = xet
+        self.xet, self.cas = xet, Cas(root, self.store.objects)
         self.tokens = dict(tokens or {})
         self.multipart_above, self.part_size = multipart_above, part_size
         self.regular_up_to = regular_up_to
@@ -78,12 +81,17 @@ class HubServer:
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self._listener.server_port}"
 
+    def store_address(self, path: str) -> str:
+        """The path at the store behind Xet storage: at another host, which is not sent the Hub's tokens."""
+        return f"http://localhost:{self._listener.server_port}{path}"
+
     def environment(self, home: Path, token: str | None = None) -> dict[str, str]:
         """The environment of a process whose clients know this Hub and nothing else.
 
         * `HF_ENDPOINT` is read when `huggingface_hub.constants` and `datasets.config` are imported.
         * `HF_HUB_DISABLE_XET`: with `hf_xet` installed the client uploads to Xet storage whatever the server says
           (_commit_api.py: _upload_files); only this variable, or file objects instead of paths, make it use LFS.
+        * `HF_XET_CLIENT_RETRY_BASE_DELAY`: or hf_xet waits for up to six minutes before it gives up.
         * `HF_UPDATE_DOWNLOAD_COUNTS`: `load_dataset` tells s3.amazonaws.com of every load (load.py:
           increase_load_count).
         * `HF_HUB_DISABLE_TELEMETRY`: or the first call asks the Hub for `/api/agent-harnesses`
@@ -94,11 +102,12 @@ class HubServer:
         kept.update(dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), self.endpoint))
         return {
             **kept,
-            "NO_PROXY": "127.0.0.1",
-            "no_proxy": "127.0.0.1",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
             "HF_ENDPOINT": self.endpoint,
             "HF_HOME": str(home),
-            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_XET": "0" if self.xet else "1",
+            **self._xet_environment(home),
             "HF_UPDATE_DOWNLOAD_COUNTS": "0",
             "HF_HUB_DISABLE_TELEMETRY": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -115,6 +124,7 @@ class HubServer:
         """
         wanted = self.environment(home)
         kept = {name: value for name, value in wanted.items() if not name.startswith("HF_")}
+        kept |= self._xet_environment(home)
         with ExitStack() as stack:
             stack.enter_context(mock.patch.dict(os.environ, kept, clear=True))
             for name, value in {
@@ -123,13 +133,19 @@ class HubServer:
                 "HF_URL_HOSTS": constants.HF_URL_HOSTS | {"127.0.0.1"},
                 "HF_HUB_CACHE": str(home / "hub"),
                 "HF_TOKEN_PATH": str(home / "token"),
-                "HF_HUB_DISABLE_XET": True,
+                "HF_HUB_DISABLE_XET": not self.xet,
                 "HF_HUB_DISABLE_TELEMETRY": True,
             }.items():
                 stack.enter_context(mock.patch.object(constants, name, value))
-            stack.callback(close_session)
-            close_session()  # the next one reads the proxies of the environment
+            for forget in (close_session, abort_xet_session):  # the next one reads the environment
+                stack.callback(forget)
+                forget()
             yield
+
+    @staticmethod
+    def _xet_environment(home: Path) -> dict[str, str]:
+        """What hf_xet reads itself, when its session begins."""
+        return {"HF_XET_CACHE": str(home / "xet"), "HF_XET_CLIENT_RETRY_BASE_DELAY": "10ms"}
 
     # What goes wrong
 
@@ -145,7 +161,14 @@ class HubServer:
 
     def damage(self, repo: str, path: str, *, revision: str = "main", at: int = 0) -> None:
         """Flip a byte of a large file in storage; what is known of it (size, SHA-256) stays as it was."""
-        self.store.objects.flip(self._commit(repo, revision).files[path].sha256, at)
+        self.flip(self._commit(repo, revision).files[path].sha256, at)
+
+    def flip(self, sha256: str, at: int) -> None:
+        """Flip a byte of a large object, however it is read."""
+        if self.cas.xet_hash(sha256) is None:
+            self.store.objects.flip(sha256, at)
+        else:
+            self.cas.flip(sha256, at)
 
     # What is there
 
