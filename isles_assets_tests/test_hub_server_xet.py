@@ -9,8 +9,10 @@ from pathlib import Path
 import httpx2
 import numpy as np
 import pytest
+from hf_xet import XetFileInfo
 from huggingface_hub import CommitOperationAdd, HfApi, HfFileSystem
 from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils._xet import get_xet_session
 
 from isles_assets_tests.hub_server import (
     HubServer,
@@ -133,6 +135,19 @@ def test_what_was_sent_is_not_sent_again(hub, api, published, file):
     commit(api, file)
     assert sum(record.bytes_in for record in asked(hub, "/xet-store/uploads/")) - before < len(BYTES)
     assert download(api) == BYTES + b"more"
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 1), (140_000, 141_000), (1, 299_999), (299_999, None)])
+def test_ranges_are_made_of_the_chunks_that_hold_them(hub, api, published, start, end):
+    (described,) = api.get_paths_info(REPO, [PATH], repo_type="dataset")
+    group = get_xet_session().new_download_stream_group(
+        token_refresh_url=f"{hub.endpoint}/api/datasets/{REPO}/xet-read-token/main",
+        token_refresh_headers={"Authorization": "Bearer writer"},
+    )
+    with group:
+        stream = group.download_stream(XetFileInfo(described.xet_hash, described.size), start=start, end=end)
+        assert b"".join(stream) == BYTES[start:end]
+    assert sum(record.bytes_out for record in asked(hub, "/xet-store/xorbs/")) < (end or 300_000) - start + 2 * 131_072
 
 
 def test_ranges_are_read_behind_a_redirect_that_carries_the_right_to_read(hub, api, published):

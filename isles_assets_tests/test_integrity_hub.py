@@ -219,6 +219,16 @@ def test_a_blob_that_the_store_damaged_is_found_where_it_is_read_back(hub, targe
     assert "delete the file's object for good" in str(finding.mend)
 
 
+@pytest.mark.parametrize("hub", ["Xet"], indirect=True)
+def test_a_release_goes_and_comes_by_xet(hub, target, publication):
+    target.publish(publication)
+    assert remote_matches_local(target, publication, subjects=TOY.subjects) == []
+    paths = [record.path for record in hub.requests]
+    assert "/v2/shards" in paths and not any("/transfer/" in path for path in paths)
+    assert any(path.startswith("/xet-store/uploads/") for path in paths)
+    assert any(path.startswith(("/xet-store/objects/", "/xet-store/xorbs/")) for path in paths)
+
+
 @by_lfs
 def test_publishing_mends_a_damaged_blob_only_once_its_object_is_gone(hub, target, publication):
     """As the finding says it."""
