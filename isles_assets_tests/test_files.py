@@ -185,6 +185,17 @@ def test_leftover_folder_is_swept_with_what_is_in_it(tmp_path, writing):
     assert not list(tmp_path.iterdir())
 
 
+def test_leftover_link_is_swept_and_not_what_it_leads_to(tmp_path, writing):
+    writing.kill()
+    writing.wait()
+    (leftover,) = tmp_path.iterdir()
+    leftover.unlink()
+    (tmp_path / "folder").mkdir()
+    leftover.symlink_to("folder")
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
 def test_sweeping_a_folder_that_is_not_there_does_nothing(tmp_path):
     sweep(tmp_path / "nothing")
     assert not list(tmp_path.iterdir())

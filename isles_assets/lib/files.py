@@ -1,13 +1,14 @@
 """Files that appear whole or not at all, their digests, and what shows that they have changed."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ DATA_DIR = "ISLES_DATA_DIR"
 
 _ABANDONED = 24 * 60 * 60
 """Seconds without a change after which a temporary file of another machine is taken for a leftover."""
+
+_ASKED_EVERY, _SAID_EVERY = 0.05, 60.0
+"""Seconds after which a process that waits for a lock looks again, and says again that it waits."""
 
 _INT64 = 2**63
 
@@ -107,6 +111,50 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_tree(folder: Path) -> None:
+    """See that all that is in `folder` is on the disk: the bytes of every file, and every name.
+
+    Files that are on the disk already cost little: one journal entry of the file system covers them all.
+    """
+    for path, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            with Path(path, name).open("rb") as file:
+                sync(file)
+        sync_folder(Path(path))
+
+
+def make_folder(folder: Path) -> None:
+    """Make `folder` with those above it, if they are not there, and their names durable."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock `path`, a file that stays, which one process or thread has at a time, and none that is dead.
+
+    `waiting` is called as soon as another one has it, and then once a minute.
+    """
+    with path.open("ab") as file:
+        said = -_SAID_EVERY
+        while not _lock(file):
+            if time.monotonic() - said >= _SAID_EVERY:
+                waiting()
+                said = time.monotonic()
+            time.sleep(_ASKED_EVERY)
+        yield
+
+
+def _lock(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def sweep(folder: Path) -> None:
     """Remove the temporary files and folders that killed processes left in `folder`.
 
@@ -117,7 +165,7 @@ def sweep(folder: Path) -> None:
         owner = re.search(r"-(\d+)\.tmp$", leftover.name)
         if not owner or not _is_leftover(leftover, int(owner[1])):
             continue
-        if leftover.is_dir():
+        if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
@@ -155,6 +203,9 @@ def explained(path: Path, setting: str = DATA_DIR, *, headline: str = "Nothing w
         errno.EROFS: ("the file system is read-only", f"set {setting} to a folder that can be written to"),
         errno.EACCES: ("writing is not permitted", f"set {setting} to a folder that can be written to"),
         errno.EPERM: ("writing is not permitted", f"set {setting} to a folder that can be written to"),
+        errno.ENOLCK: ("its file system has no locks", f"set {setting} to a folder of another one"),
+        errno.ENOTSUP: ("its file system has no locks", f"set {setting} to a folder of another one"),
+        errno.ENOSYS: ("its file system has no locks", f"set {setting} to a folder of another one"),
         errno.ENOTDIR: ("a file stands where a folder is needed", f"set {setting} to a folder"),
         errno.EEXIST: ("a file stands where a folder is needed", f"set {setting} to a folder"),
     }
@@ -168,17 +219,15 @@ def explained(path: Path, setting: str = DATA_DIR, *, headline: str = "Nothing w
 
 def _concerns(error: OSError, path: Path) -> bool:
     """Whether `error` is about writing `path`, not about some file that is read on the way."""
-    if not isinstance(error.filename, str):
-        return True
-    named = Path(error.filename)
-    return named.is_relative_to(path.parent) or path.is_relative_to(named)
+    named = [Path(name) for name in (error.filename, error.filename2) if isinstance(name, str)]
+    return not named or any(name.is_relative_to(path.parent) or path.is_relative_to(name) for name in named)
 
 
 def _is_leftover(temporary: Path, owner: int) -> bool:
     if temporary.name.endswith(_owner_suffix(owner)):
         return not _alive(owner)
     try:
-        return time.time() - temporary.stat().st_mtime > _ABANDONED
+        return time.time() - temporary.lstat().st_mtime > _ABANDONED
     except FileNotFoundError:  # its owner has just finished it
         return False
 
