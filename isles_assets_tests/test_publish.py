@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from isles_assets.hub.huggingface import HuggingFaceHub, tag_of
 from isles_assets.hub.local import LocalHub
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.verification import card_valid, remote_matches_local
+from isles_assets.lib.files import free_space
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.products.building import STAGED_TOGETHER, build_subjects, state_of
 from isles_assets.products.config import CARD
@@ -498,6 +500,27 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(data, tmp_pat
         list(build_subjects(SHARD, build, [replace(row, volumes=huge)], workers=1, say=print))
     assert "3000 TB are needed" in str(refusal.value).replace("3e+03", "3000")
     assert not build.folder.root.exists()
+
+
+def test_shards_that_a_publication_still_holds_are_no_room_for_those_that_replace_them(data, tmp_path):
+    folder = DataFolder(tmp_path / "data", MANY)
+    rows = list(read_manifest(data).values())[:3]
+    paths = [SHARD.path(folder, SHARD.configs[0], row.subject) for row in rows]
+    paths[0].parent.mkdir(parents=True)
+    size = free_space(tmp_path) // 2
+    large = [
+        replace(row, volumes={c: replace(entry, size=size // len(row.volumes)) for c, entry in row.volumes.items()})
+        for row in rows
+    ]
+    for path in paths:
+        with path.open("wb") as file:
+            file.truncate(size)  # takes no room itself
+    rebuild = partial(build_subjects, SHARD, Build(tmp_path, folder, {}), large, workers=1, say=print)
+    assert all(isinstance(outcome.result, Refusal) for outcome in rebuild())  # there is room, but no tree
+    for path in paths:
+        path.with_suffix(".published").hardlink_to(path)
+    with pytest.raises(Refusal, match="are needed"):
+        list(rebuild())
 
 
 PUBLICATION = """

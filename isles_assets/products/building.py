@@ -205,12 +205,15 @@ def read_sidecars(product: Product, folder: DataFolder) -> list[Sidecar]:
 def _check_room(product: Product, folder: DataFolder, batches: Sequence[Sequence[ManifestRow]], workers: int) -> None:
     """Raise `Refusal` unless the files of any one batch, each as large as its sources, fit beside what is there.
 
-    Those that take the place of others need room for both until they are complete, in each worker at a time.
+    Those that take the place of others need room for both until they are complete, in each worker at a time; and for
+    good if the others have further links, by which a local target still publishes them.
     """
     needed = 0
     for batch in batches:
         sizes = {row.subject: product.room_for(row) for row in batch}
-        replaced = {row.subject: _size_now(product, folder, row.subject) for row in batch if sizes[row.subject]}
+        replaced = {
+            row.subject: _freed_by_replacing(product, folder, row.subject) for row in batch if sizes[row.subject]
+        }
         growth = sum(sizes.values()) - sum(replaced.values())
         needed = max(needed, growth + sum(sorted(replaced.values())[-workers:]))
     if problem := lack_of_room(folder.root, needed):
@@ -218,6 +221,7 @@ def _check_room(product: Product, folder: DataFolder, batches: Sequence[Sequence
         raise Refusal.of(f"No {product.name} was made.", problem, mend, path=folder.root)
 
 
-def _size_now(product: Product, folder: DataFolder, subject: str) -> int:
+def _freed_by_replacing(product: Product, folder: DataFolder, subject: str) -> int:
     paths = (product.path(folder, config, subject) for config in product.configs)
-    return sum(path.stat().st_size for path in paths if path.exists())
+    there = [path.stat() for path in paths if path.exists()]
+    return sum(status.st_size for status in there if status.st_nlink == 1)
