@@ -6,10 +6,12 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
@@ -275,3 +277,27 @@ def test_readme_shows_no_command_that_is_not_tested_here():
     for command in shown:
         words = [word for word in command.split() if re.fullmatch(r"[a-z_.]+", word)]
         assert all(f'"{word}"' in tested or word in ("test", "ui", "lint", "setup") for word in words), command
+
+
+def revisions(storage: Path) -> dict[str, list[str]]:
+    """What Alembic says of each database."""
+    found = {}
+    for path in storage.rglob("*.db"):
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            found[path.name] = [str(row[0]) for row in database.execute("SELECT version_num FROM alembic_version")]
+    return found
+
+
+def test_after_setup_commands_that_start_at_once_all_succeed(bare):
+    code, output = run(bare, "make", "setup", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.ready")
+    assert code == 0, output
+    storage = bare / ".dagster" / "storage"
+    made = revisions(storage)
+    assert set(made) == {"runs.db", "index.db", "schedules.db"}
+    command = ("dagster", "asset", "materialize", "-m", TOY_MODULE, "--select", "archive_listing")
+    with ThreadPoolExecutor(3) as executor:
+        results = list(executor.map(lambda data: run_toy(bare, *command, ISLES_DATA_DIR=data), "abc"))
+    assert [code for code, _ in results] == [0] * 3, results
+    after = revisions(storage)
+    assert made.items() <= after.items()
+    assert len(after) == 6 and all(len(heads) == 1 for heads in after.values())
