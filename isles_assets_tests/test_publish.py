@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from isles_assets.hub.changes import compare
-from isles_assets.hub.huggingface import HuggingFaceHub, tag_of
+from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.hub.local import LocalHub
+from isles_assets.hub.ownership import tag_of
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.verification import card_valid, remote_matches_local
 from isles_assets.lib.files import free_space
@@ -191,7 +192,7 @@ def test_one_changed_subject_sends_one_subject(hub, target, data, whole, small, 
 
 
 def test_stale_files_go_in_the_same_commit_and_files_of_others_stay(hub, target, small):
-    hub.put_commit(
+    there = hub.put_commit(
         REPO,
         {
             "data/train-00000-of-00149.parquet": b"old layout",
@@ -201,7 +202,7 @@ def test_stale_files_go_in_the_same_commit_and_files_of_others_stay(hub, target,
         },
     )
     moves = moves_of_main(hub)
-    published = target.publish(small)
+    published = replace(target, take_over=there).publish(small)
     assert moves_of_main(hub) == moves + 1
     assert published.changes.by_kind()["removed"] == ["sub-stroke0018", "sub-stroke0160", "train-00000-of-00149"]
     assert set(hub.files(REPO)) - {".gitattributes"} == {file.path for file in small.files} | {"notes/mine.md"}
@@ -268,7 +269,9 @@ def test_a_second_publisher_is_not_overwritten(hub, target, small):
     assert base["theirs"] in str(refusal.value)
     assert hub.head(REPO) == base["theirs"]
     assert moves_of_main(hub) == 1
-    target.publish(small)
+    with pytest.raises(Refusal, match="not ours: data/train/theirs"):
+        target.publish(small)
+    replace(target, take_over=base["theirs"]).publish(small)
     assert is_there(hub, small)
 
 
@@ -315,12 +318,12 @@ def test_a_token_without_the_right_is_found_before_anything_is_sent(hub, target,
 
 
 def test_a_fine_grained_token_for_the_repo_is_enough(hub, target, small):
-    hub.put_commit(REPO, {"x.md": b"x"})
+    hub.put_commit(REPO, {})
     hub.tokens[SECRET] = Token(
         "ada", role="fineGrained", orgs={"hugging-science": "write"}, scopes={REPO: {"repo.write", "repo.content.read"}}
     )
     target.publish(small)
-    assert (CARD in hub.files(REPO)) and ("x.md" in hub.files(REPO))
+    assert is_there(hub, small)
 
 
 def test_no_token_is_a_clear_refusal(hub, target, small, monkeypatch, tmp_path):

@@ -20,7 +20,8 @@ import pytest
 
 from isles_assets.cli.restore import main
 from isles_assets.hub import reading
-from isles_assets.hub.huggingface import HuggingFaceHub, tag_of
+from isles_assets.hub.huggingface import HuggingFaceHub
+from isles_assets.hub.ownership import tag_of
 from isles_assets.lib.files import sha256_of
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.parquet import write_row

@@ -10,6 +10,7 @@ from isles_assets.graph.assets import subject_manifest
 from isles_assets.graph.automation import when_complete
 from isles_assets.graph.reporting import faults_not_retried, refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
+from isles_assets.lib.findings import summarize
 from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.products.building import note_again
 from isles_assets.products.dataset import Dataset
@@ -22,7 +23,14 @@ class PublishConfig(dg.Config):
     """How to publish."""
 
     dry_run: bool = Field(False, description="Do all but the publishing, and say what would be published.")
-    private: bool = Field(False, description="If the repo has to be made, make it private: a rehearsal.")
+    private: bool = Field(
+        False, description="Make the repo private if it has to be made, and refuse a public one: a rehearsal."
+    )
+    take_over: str = Field(
+        "",
+        description="The commit at which `main` holds somebody else's files, in full: publish in their place. That "
+        "commit is tagged first, and job rollback can return to it.",
+    )
     allow_synthetic: bool = Field(False, description="Publish a synthetic sample to the Hub, marked as such.")
 
 
@@ -49,7 +57,7 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
         """
         with refusals_reported(), faults_not_retried():
             setup = settings.setup(dataset)
-            target = setup.target(private=config.private, say=context.log.info)
+            target = setup.target(private=config.private, take_over=config.take_over, say=context.log.info)
             publication = publication_of(dataset, setup.tree, setup.folder, setup.repo)
             if setup.publishes_to_hub:
                 keep_sample_from_hub(setup.repo, publication.sidecars, allowed=config.allow_synthetic)
@@ -57,6 +65,9 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
             context.log.info(f"Found {len(publication.subjects)} subjects")
             metadata = reporting.of_publication(publication)
             if config.dry_run:
+                if others := target.in_the_way(publication):
+                    metadata |= reporting.of_others(others)
+                    context.log.warning("\n  ".join(["In the way of publishing:", *summarize(others)]))
                 context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
                 context.log.info("Dry run complete. Dataset built but not pushed.")
                 return

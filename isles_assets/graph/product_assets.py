@@ -35,7 +35,10 @@ class BuildConfig(dg.Config):
         description="For a disk that cannot hold all shards: stage each ten subjects on the Hub, where no reader of "
         "`main` sees them, and remove them here. Needs hub_target huggingface.",
     )
-    private: bool = Field(default=False, description="With free_disk: if the repo has to be made, make it private.")
+    private: bool = Field(
+        default=False, description="With free_disk: make the repo private if it has to be made; refuse a public one."
+    )
+    take_over: str = Field(default="", description="With free_disk: as of hub_dataset.")
     allow_synthetic: bool = Field(default=False, description="With free_disk: stage a synthetic sample.")
 
 
@@ -84,7 +87,13 @@ def _build(
             keep_sample_from_hub(setup.repo, rows, allowed=config.allow_synthetic)
             if findings := judge.of_no_subject:
                 raise Refusal("Nothing was staged.", findings, how(findings))
-            stage = setup.stage(product, judge.stopping_at_hub, private=config.private, say=context.log.info)
+            stage = setup.stage(
+                product,
+                judge.stopping_at_hub,
+                private=config.private,
+                take_over=config.take_over,
+                say=context.log.info,
+            )
     schemas = {each.name: annotated_schema(each) for each in product.configs}
     build = Build(setup.tree, setup.folder, schemas, decode=config.decode or not product.may_skip_decoding)
     materialize_each(

@@ -200,6 +200,11 @@ def of_publication(publication: Publication) -> Metadata:
     }
 
 
+def of_others(others: Sequence[Finding]) -> Metadata:
+    """What publishing would have to replace that is somebody else's, or why that is not known."""
+    return {"in the way": "\n".join(finding.problem for finding in others)}
+
+
 def of_published(published: Published, location: str) -> Metadata:
     """Where it is published, how to load it, and what changed since the revision before."""
     load = f'load_dataset("{location}", split="train", streaming=True)'
@@ -211,6 +216,8 @@ def of_published(published: Published, location: str) -> Metadata:
     }
     if published.tag:
         shown["tag"] = published.tag
+    if published.before:
+        shown["taken over"] = published.before
     if published.changes is not None:
         rows = [(kind, len(names), escaped(name_some(names))) for kind, names in published.changes.by_kind().items()]
         shown["changes"] = dg.MetadataValue.md(markdown_table(("subjects and files", "number", "which"), rows))

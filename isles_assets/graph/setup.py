@@ -79,12 +79,9 @@ class Setup:
         """Whether what is published can be seen by others."""
         return TARGETS[self.hub_target].is_public
 
-    def target(self, *, private: bool = False, say: Callable[[str], None] = _LOG.info) -> Target:
-        """Where `hub_dataset` publishes; a repo that has to be made is `private` or not, `say` is told the progress.
-
-        Raises `Refusal` for a repo that cannot be.
-        """
-        return TARGETS[self.hub_target].at(Destination(self.dataset, self.folder, self.repo, private, say))
+    def target(self, *, private: bool = False, take_over: str = "", say: Callable[[str], None] = _LOG.info) -> Target:
+        """Where `hub_dataset` publishes, as a `Destination` says it. Raises `Refusal` for a repo that cannot be."""
+        return TARGETS[self.hub_target].at(Destination(self.dataset, self.folder, self.repo, private, say, take_over))
 
     def stage(
         self,
@@ -92,13 +89,14 @@ class Setup:
         stopping: Callable[[Sidecar], Sequence[Finding]],
         *,
         private: bool,
+        take_over: str,
         say: Callable[[str], None],
     ) -> Stage:
         """What hands finished files of `product` to the target and frees their disk, unless something is `stopping` it.
 
         Raises `Refusal` where the target cannot take them.
         """
-        staging = self.target(private=private, say=say).staging
+        staging = self.target(private=private, take_over=take_over, say=say).staging
         if staging is None:
             problem = f"needs a Hub to put the {product.plural} on"
             mend = f"set ISLES_HUB_TARGET={HubTarget.huggingface}"

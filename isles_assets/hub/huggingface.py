@@ -4,24 +4,35 @@ The token is the one that `huggingface_hub` finds by itself (`HF_TOKEN` or a log
 are retried by the client alone.
 """
 
+import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session
 from huggingface_hub.utils._runtime import is_xet_available
 
 from isles_assets.hub.changes import RETURNS_OTHERS, STORE, StoredFile, compare, differences
+from isles_assets.hub.ownership import (
+    Found,
+    Others,
+    description_of,
+    own_revisions,
+    paths_of_others,
+    tag_of,
+    without,
+)
 from isles_assets.hub.reading import HubCommit, digest_of
 from isles_assets.hub.repo import check_repo_id, denials_explained, status_of, writing
 from isles_assets.hub.sending import send
 from isles_assets.hub.target import Destination, Published, Target
-from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.findings import Finding, Refusal, name_some
 from isles_assets.lib.progress import Progress
 from isles_assets.products.config import CARD
 from isles_assets.products.dataset import Dataset
@@ -35,14 +46,18 @@ STAGING = "staging"
 _TYPE = "dataset"
 _GROUP = 10
 """Files that are uploaded together: what a break can cost, and how often progress is told."""
+_NOT_PUBLISHED = "Not published."
+_NOTHING_SENT = "Nothing was sent to the Hub."
+_SOMEBODY_ELSES = "Nothing was sent to the Hub: the repo holds somebody else's files."
 _NOT_STAGED = "Staging failed; nothing was freed."
 
 
 @dataclass(frozen=True)
 class HuggingFaceHub(Target):
-    """The repo of `dataset` at `endpoint` (None: `HF_ENDPOINT`), made `private` or not if need be; `say` is told.
+    """The repo of `dataset` at `endpoint` (None: `HF_ENDPOINT`), to be `private` if that is set; `say` is told.
 
-    `revision` is what is read of it; `main` is what is written.
+    `revision` is what is read of it; `main` is what is written. Somebody else's files are replaced only if `take_over`
+    is the commit that they are at.
     """
 
     is_public = True
@@ -51,6 +66,7 @@ class HuggingFaceHub(Target):
     repo: str
     dataset: Dataset
     private: bool = False
+    take_over: str = ""
     endpoint: str | None = None
     revision: str = MAIN
     say: Callable[[str], None] = field(default=logging.getLogger(__name__).info, repr=False)
@@ -60,7 +76,8 @@ class HuggingFaceHub(Target):
 
     @classmethod
     def at(cls, destination: Destination) -> "HuggingFaceHub":
-        return cls(destination.repo, destination.dataset, destination.private, say=destination.say)
+        given = destination
+        return cls(given.repo, given.dataset, given.private, given.take_over, say=given.say)
 
     @property
     def _api(self) -> HfApi:
@@ -73,35 +90,58 @@ class HuggingFaceHub(Target):
     def publish(self, publication: Publication) -> Published:
         """Move `main` once, from the revision that is there to one that holds `publication`, and tag it.
 
-        Files that the Hub has are not sent again, also after a break. Raises `Refusal` if the token may not write,
-        if somebody else moved `main` meanwhile, or if the published files are not the local ones. What the client
-        raises for a Hub that does not answer is passed on; publishing again resumes.
+        Files that the Hub has are not sent again, also after a break. Raises `Refusal` if the token may not write, if
+        the repo is somebody else's or public though it should not be, if somebody else moved `main` meanwhile, or if
+        the published files are not the local ones. What the client raises for a Hub that does not answer is passed on;
+        publishing again resumes.
         """
         with writing(self._api, self.repo):
-            self._api.create_repo(self.repo, repo_type=_TYPE, private=self.private, exist_ok=True)
-            base = revision = self._head()
-            changes = compare(publication, self.files_at(base))
+            found = self._found()
+            self._is_tagged(publication, found)  # or it is refused before anything is sent
+            before = self._take_over(publication, found)
+            revision, changes = found.head, compare(publication, found.files)
             if changes:
-                copies = self._copies([file for file in changes.files if file.content is None])
+                copies = self._copies([file for file in changes.files if file.content is None], found, _NOT_PUBLISHED)
                 here = [file for file in changes.files if file.content is not None]
-                additions = self._upload(here, MAIN, "Not published.")
+                additions = self._upload(here, MAIN, _NOT_PUBLISHED)
                 deletions = [CommitOperationDelete(path) for path in changes.removed]
                 release = self.dataset.release
-                message = f"{release.label} {release.version}: {len(publication.subjects)} subjects"
+                title = f"{release.label} {release.version}: {len(publication.subjects)} subjects"
                 operations: list[Operation] = [*additions, *copies, *deletions]
-                revision = self._commit(operations, message, base, lambda stored: not compare(publication, stored))
-            if wrong := differences(publication, self.files_at(revision)):
+                revision = self._commit(
+                    operations,
+                    title,
+                    found.head,
+                    lambda stored: not compare(publication, stored),
+                    description_of(publication),
+                )
+            stored = self.files_at(revision) if changes else found.files
+            if wrong := differences(publication, stored):
                 raise Refusal(f"Revision {revision} of {self.repo} is not what was to be published.", wrong)
-            tag = tag_of(publication)
-            self._api.create_tag(self.repo, tag=tag, revision=revision, repo_type=_TYPE, exist_ok=True)
-            if self._has_staging():
-                self._api.delete_branch(self.repo, branch=STAGING, repo_type=_TYPE)
-            return Published(self._url(revision), revision, bool(changes), changes, tag)
+            tag = self._tag(publication, found, revision)
+            now = self._found_at(revision, stored)
+            self._is_tagged(publication, now)  # or somebody else has given it meanwhile
+            self._remove_staging(now)
+            return Published(self._url(revision), revision, bool(changes), changes, tag, before)
+
+    def in_the_way(self, publication: Publication) -> Sequence[Finding]:
+        with denials_explained(self.repo):
+            try:
+                info = self._api.repo_info(self.repo, repo_type=_TYPE)
+                others = self._others(self._found_at(str(info.sha)), publication)
+            except RepositoryNotFoundError:  # or it may not be seen without a token
+                return []
+            except (httpx2.TransportError, OfflineModeIsEnabled) as error:
+                problem, mend = f"cannot be asked what is there: {error}", "look again when it answers"
+                return [Finding(problem, mend, path=self.repo)]
+        return [others.finding] if others else []
 
     def prepare_staging(self) -> None:
         """Make the repo and its staging branch, where they are not there. Raises `Refusal` as `publish` does."""
         with writing(self._api, self.repo):
-            self._api.create_repo(self.repo, repo_type=_TYPE, private=self.private, exist_ok=True)
+            found = self._found()
+            if others := self._others(found, None):
+                others.check(self.take_over, _SOMEBODY_ELSES)
             self._api.create_branch(self.repo, branch=STAGING, repo_type=_TYPE, exist_ok=True)
 
     def stage(self, files: Sequence[PublicationFile]) -> None:
@@ -109,25 +149,35 @@ class HuggingFaceHub(Target):
 
         On return the Hub has them: it states the sizes and digests that they have here, those that were sent were seen
         to have them while they were, and of each ten one was read back from there. What is staged already is not sent
-        again.
+        again, nor what is not here because it was freed before; that is copied to the branch from where it is.
         """
         with denials_explained(self.repo):
+            if STAGING not in self._refs()[1]:  # another machine has published all that was there, and removed it
+                self._api.create_branch(self.repo, branch=STAGING, repo_type=_TYPE, exist_ok=True)
             if missing := self._unstaged(files):
-                additions = self._upload(missing, STAGING, _NOT_STAGED)
-                self._commit_to_staging(additions, files)
+                freed = [file for file in missing if file.content is None]
+                copies = self._copies(freed, self._found_at(self._head()), _NOT_STAGED) if freed else []
+                here = [file for file in missing if file.content is not None]
+                self._commit_to_staging([*self._upload(here, STAGING, _NOT_STAGED), *copies], files)
                 if lost := self._unstaged(files):
                     mend = "materialize it again"
                     findings = [Finding("is not what was sent", mend, path=file.path) for file in lost]
                     raise Refusal(_NOT_STAGED, findings)
             self._read_back([group[0] for group in _groups(files)])
 
-    def _commit_to_staging(self, additions: Sequence[CommitOperationAdd], files: Sequence[PublicationFile]) -> None:
-        message = f"Stage {len(additions)} shards"
+    def _commit_to_staging(self, operations: Sequence[Operation], files: Sequence[PublicationFile]) -> None:
+        """Commit on top of what is there by then: machines that stage at the same time have files of their own."""
+        message = f"Stage {len(operations)} shards"
         try:
-            self._api.create_commit(self.repo, additions, commit_message=message, repo_type=_TYPE, revision=STAGING)
+            self._api.create_commit(self.repo, operations, commit_message=message, repo_type=_TYPE, revision=STAGING)
         except Exception:
             if self._unstaged(files):  # else the answer was lost, but the commit took effect
                 raise
+
+    def _unstaged(self, files: Sequence[PublicationFile]) -> list[PublicationFile]:
+        """Those of `files` that the staging branch does not hold as they are."""
+        staged = self.files_at(STAGING)
+        return [file for file in files if file.path not in staged or not staged[file.path].holds(file)]
 
     def _read_back(self, files: Sequence[PublicationFile]) -> None:
         """Raise `Refusal` unless the bytes of `files` come back from the staging branch."""
@@ -135,33 +185,130 @@ class HuggingFaceHub(Target):
         if wrong := [file for file in files if digest_of(staged.file(file.path, file.size)) != file.sha256]:
             raise Refusal(_NOT_STAGED, [Finding(RETURNS_OTHERS, STORE, path=file.path) for file in wrong])
 
-    def _copies(self, files: Sequence[PublicationFile]) -> list[CommitOperationCopy]:
-        """Operations that bring freed shards from the staging branch. Raises `Refusal` naming any that is not there."""
-        if not files:
-            return []
-        if lost := self._unstaged(files):
+    def _copies(self, files: Sequence[PublicationFile], found: Found, refused: str) -> list[CommitOperationCopy]:
+        """Operations that bring freed `files` from wherever in the repo they are: `main`, staging, what we published.
+
+        Raises `Refusal` with the headline `refused`, naming those that are nowhere.
+        """
+        copies: list[CommitOperationCopy] = []
+        left, staging = list(files), found.branches.get(STAGING)
+        for commit in itertools.chain([found.head, *([staging] if staging else [])], self._own_revisions(found)):
+            if not left:
+                return copies
+            there = found.files if commit == found.head else self.files_at(commit)
+            held = {file.path for file in left if file.path in there and there[file.path].holds(file)}
+            copies += [CommitOperationCopy(path, path, src_revision=commit) for path in sorted(held)]
+            left = [file for file in left if file.path not in held]
+        if left:
             mend = "remove its record in shards/records and materialize it again"
-            findings = [Finding("is neither on this disk nor staged on the Hub", mend, path=file.path) for file in lost]
-            raise Refusal("Not published.", findings)
-        return [CommitOperationCopy(file.path, file.path, src_revision=STAGING) for file in files]
+            problem = "is neither on this disk nor staged on the Hub, and in no publication there"
+            raise Refusal(refused, [Finding(problem, mend, path=file.path) for file in left])
+        return copies
 
-    def _unstaged(self, files: Sequence[PublicationFile]) -> list[PublicationFile]:
-        """Those of `files` that the staging branch, if there is one, does not hold as they are."""
-        staged = self.files_at(STAGING) if self._has_staging() else {}
-        return [file for file in files if file.path not in staged or not staged[file.path].holds(file)]
+    def _remove_staging(self, found: Found) -> None:
+        """Remove the staging branch once `main`, or what was there before, holds every data file that it holds.
 
-    def _has_staging(self) -> bool:
+        What is left was staged by another machine, which has freed it: there is no other copy.
+        """
+        if STAGING not in found.branches:
+            return
+        commit = found.branches[STAGING]
+        left = {path: file for path, file in self.files_at(commit).items() if self.dataset.is_data(path)}
+        held = (self.files_at(each) for each in itertools.chain(self._own_revisions(found), found.taken_over))
+        for files in itertools.chain([found.files], held):
+            left = without(left, files)
+            if not left:
+                break
+        if left:
+            some = name_some(sorted(left), 3)
+            self.say(f"The branch {STAGING} stays: {len(left)} of its files are in no publication: {some}")
+        elif self._refs()[1].get(STAGING) == commit:  # else something was staged while we looked
+            self._api.delete_branch(self.repo, branch=STAGING, repo_type=_TYPE)
+
+    def _found(self) -> Found:
+        """The repo as it is, made if it is not there. Raises `Refusal` if it should be private and is not."""
+        try:
+            info = self._api.repo_info(self.repo, repo_type=_TYPE)
+        except RepositoryNotFoundError as error:
+            if status_of(error) != 404:
+                raise
+            private = self.private or None  # None: as the namespace has it
+            self._api.create_repo(self.repo, repo_type=_TYPE, private=private, exist_ok=True)
+            info = self._api.repo_info(self.repo, repo_type=_TYPE)
+        if self.private and not info.private:
+            problem, mend = "is public, and `private` is set", "leave `private` out, or make it private on the Hub"
+            raise Refusal.of(_NOTHING_SENT, problem, mend, path=self.repo)
+        return self._found_at(str(info.sha))
+
+    def _found_at(self, head: str, files: Mapping[str, StoredFile] | None = None) -> Found:
+        tags, branches = self._refs()
+        return Found(head, self.files_at(head) if files is None else files, tags, branches)
+
+    def _refs(self) -> tuple[dict[str, str], dict[str, str]]:
+        """The commits of tags and of branches, by name."""
         refs = self._api.list_repo_refs(self.repo, repo_type=_TYPE)
-        return any(branch.name == STAGING for branch in refs.branches)
+        return {tag.name: tag.target_commit for tag in refs.tags}, {b.name: b.target_commit for b in refs.branches}
+
+    def _own_revisions(self, found: Found) -> Iterator[str]:
+        return own_revisions(self._api, self.repo, found)
+
+    def _others(self, found: Found, publication: Publication | None) -> Others | None:
+        """What of the repo is somebody else's; None if nothing is."""
+        ours = (found.files if each == found.head else self.files_at(each) for each in self._own_revisions(found))
+        paths = paths_of_others(self.dataset, found, publication, ours)
+        return Others(self.repo, found.head, paths) if paths else None
+
+    def _take_over(self, publication: Publication, found: Found) -> str | None:
+        """Tag what is somebody else's, so that it can be replaced; the tag, None if nothing is. Raises `Refusal`."""
+        others = self._others(found, publication)
+        if others is None:
+            return None
+        others.check(self.take_over, _SOMEBODY_ELSES)
+        tag = found.tag_before()
+        self._api.create_tag(self.repo, tag=tag, revision=found.head, repo_type=_TYPE, exist_ok=True)
+        if (commit := self._refs()[0].get(tag)) != found.head:
+            problem, mend = f"the tag {tag} is at {commit} by now, and not at {found.head}", "publish again"
+            raise Refusal.of(_NOT_PUBLISHED, problem, mend, path=self.repo)
+        return tag
+
+    def _is_tagged(self, publication: Publication, found: Found) -> bool:
+        """Whether the tag of `publication` is at a revision that holds it.
+
+        If objects were deleted from the Hub for good it is at one that holds what is left of it, and is to be given
+        anew. Raises `Refusal` if it is at anything else.
+        """
+        tag = tag_of(publication)
+        if tag not in found.tags:
+            return False
+        commit = found.tags[tag]
+        there = compare(publication, found.files if commit == found.head else self.files_at(commit))
+        if there.changed or there.removed or CARD in (file.path for file in there.added):
+            problem = f"has the tag {tag} of this publication at {commit}, which holds something else"
+            mend = "look at who has put it there; delete the tag on the Hub, and publish again"
+            raise Refusal.of(_NOT_PUBLISHED, problem, mend, path=self.repo)
+        return not there.added
+
+    def _tag(self, publication: Publication, found: Found, revision: str) -> str:
+        """Tag `revision`, which holds `publication`, unless another one is that does; the tag."""
+        tag = tag_of(publication)
+        if not self._is_tagged(publication, found):
+            if tag in found.tags:
+                self._api.delete_tag(self.repo, tag=tag, repo_type=_TYPE)
+            self._api.create_tag(self.repo, tag=tag, revision=revision, repo_type=_TYPE, exist_ok=True)
+        return tag
 
     def roll_back(self, to: str) -> Published:
         """Move `main` once, to a new commit that holds what the tag or commit `to` holds. Sends no data.
 
-        Raises `Refusal` if there is no such revision, or if somebody else moved `main` meanwhile.
+        What somebody else had there before this dataset took its place is restored just so. Raises `Refusal` if there
+        is no such revision, if it holds no dataset, or if somebody else moved `main` meanwhile.
         """
         with writing(self._api, self.repo):
             base = revision = self._head()
             wanted, there = self._ours(self.files_at(to)), self._ours(self.files_at(base))
+            if not any(self.dataset.is_data(path) for path in wanted):
+                problem, mend = f"{to} holds no dataset", "name a revision that does, by the tag of a publication"
+                raise Refusal.of("Not rolled back.", problem, mend, path=self.repo)
             copies = [CommitOperationCopy(p, p, src_revision=to) for p, file in wanted.items() if there.get(p) != file]
             deletions = [CommitOperationDelete(path) for path in there if path not in wanted]
             if copies or deletions:
@@ -254,11 +401,18 @@ class HuggingFaceHub(Target):
         message: str,
         base: str,
         is_done: Callable[[Mapping[str, StoredFile]], bool],
+        description: str = "",
     ) -> str:
         """Commit on top of `base`; the new commit. An answer may be lost although the commit took effect."""
         try:
             commit = self._api.create_commit(
-                self.repo, operations, commit_message=message, repo_type=_TYPE, parent_commit=base, revision=MAIN
+                self.repo,
+                operations,
+                commit_message=message,
+                commit_description=description,
+                repo_type=_TYPE,
+                parent_commit=base,
+                revision=MAIN,
             )
             return str(commit.oid)
         except Exception as error:
@@ -268,7 +422,7 @@ class HuggingFaceHub(Target):
             if is_done(self.files_at(head)):
                 return head
             problem = f"`main` moved from {base} to {head} while this was under way"
-            mend = "look at what was committed there; publish again to replace it"
+            mend = "look at what was committed there, and run again: if it would be lost by that, it is named first"
             raise Refusal.of("Not published: somebody else did.", problem, mend, path=self.repo) from error
 
     def _ours(self, stored: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
@@ -276,11 +430,6 @@ class HuggingFaceHub(Target):
 
     def _url(self, revision: str) -> str:
         return f"{self._api.endpoint}/datasets/{self.repo}/tree/{revision}"
-
-
-def tag_of(publication: Publication) -> str:
-    """The tag of a publication: release and digest, so that equal content has one tag."""
-    return f"{publication.dataset.release.version}-{publication.digest[:12]}"
 
 
 def _groups(files: Sequence[PublicationFile]) -> list[Sequence[PublicationFile]]:

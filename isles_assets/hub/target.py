@@ -7,6 +7,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from isles_assets.hub.changes import Changes, StoredFile
 from isles_assets.hub.reading import Revision, open_revision
+from isles_assets.lib.findings import Finding
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import PublicationFile
 from isles_assets.publication.publication import Publication
@@ -15,24 +16,32 @@ from isles_assets.tables.folder import DataFolder
 
 @dataclass(frozen=True)
 class Destination:
-    """Where to publish: the `repo`, made `private` or not if it has to be; `say` is told the progress."""
+    """Where to publish: the `repo`, which is made, and has to be, `private` if that is set; `say` is told the progress.
+
+    `take_over` is the commit that somebody else's files are at which may be replaced; empty: none may.
+    """
 
     dataset: Dataset
     folder: DataFolder
     repo: str
     private: bool
     say: Callable[[str], None]
+    take_over: str = ""
 
 
 @dataclass(frozen=True)
 class Published:
-    """The outcome; `changed` is False where the target held this already, `changes` and `tag` None without history."""
+    """The outcome; `changed` is False where the target held this already, `changes` and `tag` None without history.
+
+    `before` is the tag of what somebody else had there, if this took its place.
+    """
 
     url: str
     revision: str
     changed: bool
     changes: Changes | None = None
     tag: str | None = None
+    before: str | None = None
 
 
 @runtime_checkable
@@ -78,6 +87,10 @@ class Target(ABC):
 
         A file that is one of `known`, the same on the same disk and as it was noted, need not be read for its digest.
         """
+
+    def in_the_way(self, publication: Publication) -> Sequence[Finding]:
+        """What publishing would have to replace that is somebody else's, or why that is not known. Sends nothing."""
+        return []
 
     def pinned(self) -> Self:
         """The target as it is now: what is read of it is all of one revision, also if there is a new one meanwhile."""

@@ -175,6 +175,8 @@ def build_subjects(
         yield Outcome(subject, sidecar, written=False)
     _check_room(product, folder, batches, workers)
     say(f"{len(rows) - len(work)} subjects are up to date, {len(work)} to do")
+    if stage and (half_freed := [s for s in known.values() if s.freed and product.places(folder, s)]):
+        stage(half_freed)  # a run was killed while it freed them
     here = [sidecar for sidecar in known.values() if not sidecar.freed]  # also without work, they may be staged
     progress = Progress("subjects", len(work), say)
     for batch in batches:

@@ -8,6 +8,9 @@ from isles_assets.products.config import CARD, Config
 from isles_assets.products.product import Product
 from isles_assets.release.release import Release
 
+_READ_BY_LOAD_DATASET = (".huggingface.yaml", "dataset_infos.json")
+"""What the library reads beside the card, and would believe."""
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -33,6 +36,12 @@ class Dataset:
         return (CARD, *(path for product in self.products for path in product.other_files), *joined)
 
     def is_ours(self, path: str) -> bool:
-        """Whether a file of the repo is this dataset's, of this layout or an earlier one."""
-        folders = tuple(f"{config.folder}/" for config in self.configs)
-        return path in self.common_files or (path.startswith(folders) and path.endswith(".parquet"))
+        """Whether a file of the repo stands where this dataset's go, or beside them where `load_dataset` would read it.
+
+        So do those of an earlier layout, and those that somebody else has put there.
+        """
+        return path in self.common_files or path in _READ_BY_LOAD_DATASET or self.is_data(path)
+
+    def is_data(self, path: str) -> bool:
+        """Whether a file of the repo lies below the folder of a config."""
+        return path.startswith(tuple(f"{config.folder}/" for config in self.configs))

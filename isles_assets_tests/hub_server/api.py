@@ -134,7 +134,8 @@ def create_repo(hub: "HubServer", call: Call) -> Response:
         if repo_id in hub.store.repos:
             message = "You already created this dataset repo"
             return answer({"error": message, **url}, 409, {"X-Error-Message": message})
-        hub.store.create(repo_id, private=what.get("visibility") == "private", author=token.user)
+        visibility = what.get("visibility", hub.default_visibility)
+        hub.store.create(repo_id, private=visibility == "private", author=token.user)
     return answer(url)
 
 

@@ -51,6 +51,7 @@ class HubServer:
         self.multipart_above, self.part_size = multipart_above, part_size
         self.regular_up_to = regular_up_to
         self.tree_page = tree_page
+        self.default_visibility = "public"  # of a repository that is made without a word about it
         self.requests: list[Record] = []
         self.stopping = threading.Event()
         self._faults: list[Fault] = []
