@@ -297,6 +297,15 @@ def test_a_lost_answer_to_the_commit_to_staging_is_looked_up(hub, target, folder
     assert contents(hub) == of(whole)
 
 
+def test_a_commit_to_staging_that_another_machine_overtook_is_made_again(hub, target, folder, whole):
+    target.prepare_staging()
+    overtaken = hub.fail(method="POST", path=f"/commit/{STAGING}", times=2, how=status(412))
+    stage(target, folder, sidecars_of(whole))
+    assert overtaken.hits == 2 and len(uploads(hub)) == len(set(uploads(hub))) == len(of(whole)) - 1
+    assert target.publish(recorded_publication(DATASET, folder, REPO)).changed
+    assert contents(hub) == of(whole)
+
+
 def test_freed_shards_are_found_in_what_was_published_before(hub, target, folder, whole, part):
     """Forward again after a rollback: on neither `main` nor staging."""
     first = target.publish(part)

@@ -46,6 +46,9 @@ STAGING = "staging"
 _TYPE = "dataset"
 _GROUP = 10
 """Files that are uploaded together: what a break can cost, and how often progress is told."""
+_OVERTAKEN = 412
+"""What the Hub answers to a commit if there was another one while it was made."""
+_TRIES = 5
 _NOT_PUBLISHED = "Not published."
 _NOTHING_SENT = "Nothing was sent to the Hub."
 _SOMEBODY_ELSES = "Nothing was sent to the Hub: the repo holds somebody else's files."
@@ -168,11 +171,17 @@ class HuggingFaceHub(Target):
     def _commit_to_staging(self, operations: Sequence[Operation], files: Sequence[PublicationFile]) -> None:
         """Commit on top of what is there by then: machines that stage at the same time have files of their own."""
         message = f"Stage {len(operations)} shards"
-        try:
-            self._api.create_commit(self.repo, operations, commit_message=message, repo_type=_TYPE, revision=STAGING)
-        except Exception:
-            if self._unstaged(files):  # else the answer was lost, but the commit took effect
-                raise
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                self._api.create_commit(
+                    self.repo, operations, commit_message=message, repo_type=_TYPE, revision=STAGING
+                )
+                return
+            except Exception as error:
+                if not self._unstaged(files):  # the answer was lost, but the commit took effect
+                    return
+                if status_of(error) != _OVERTAKEN or not tries_left:
+                    raise
 
     def _unstaged(self, files: Sequence[PublicationFile]) -> list[PublicationFile]:
         """Those of `files` that the staging branch does not hold as they are."""
