@@ -1,32 +1,37 @@
-"""Building a shard: time and memory against reading and hashing the same files."""
+"""Building and fully verifying a shard: time and memory against decompressing the same files, and its parts."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.baselines import CAT, cat_to_sha256sum, copy_synced, hash_in_python
+from benchmarks.baselines import ISAL, copy_synced, decompress_by_isal, hash_in_python
+from benchmarks.decoding import decode, decode_and_digest
 from benchmarks.material import LARGE, Material, Subject
 from benchmarks.measure import Comparison, Sample, compare, in_child
 from benchmarks.products import build_shard
 
-PACKED = "`build_shard`, packed only"
 DECODED = "`build_shard`, each volume decoded on its way (the default)"
-HASHED = "SHA-256 of the files by Python's `hashlib`, for information"
-COPIED = "plain copy of the files and `fsync`, for information"
+INSPECTED = "a part of it: decompressing, header, voxels, text"
+DIGESTED = "the same, and SHA-256 and CRC-32 of the files as they are read"
+HASHED = "a part of it: one SHA-256, such as that of the shard as it is read back"
+COPIED = "a part of it: writing as many bytes, and `fsync`"
+PACKED = "`build_shard`, packed without decoding"
 
 
 def measure(material: Material, rounds: int) -> Iterator[Comparison]:
-    """Each subject at release scale, packed and decoded."""
+    """Each subject at release scale."""
     schemas = material.schemas()
     for name in LARGE:
         subject = material.subject(name)
         files = list(subject.files.values())
         contenders: dict[str, Callable[[], Sample]] = {
-            CAT: partial(cat_to_sha256sum, files),
-            PACKED: partial(_build, material, subject, schemas, False),
+            ISAL: partial(in_child, decompress_by_isal, files),
             DECODED: partial(_build, material, subject, schemas, True),
+            INSPECTED: partial(in_child, decode, subject.files),
+            DIGESTED: partial(in_child, decode_and_digest, subject.files),
             HASHED: partial(in_child, hash_in_python, files),
             COPIED: partial(_copy, material, files),
+            PACKED: partial(_build, material, subject, schemas, False),
         }
         yield compare(name, subject.size, contenders, rounds)
 

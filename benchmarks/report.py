@@ -4,15 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from benchmarks import building, decoding, extracting, graph, growth, previewing, publishing, reading, rerun, writing
-from benchmarks.baselines import CAT, GZIP
+from benchmarks.baselines import CAT, GZIP, ISAL
 from benchmarks.measure import Comparison, Spread
 from benchmarks.products import DECODED
 from benchmarks.results import Results
 from isles_assets.lib.markdown import markdown_table
 from isles_assets.lib.progress import readable_bytes
 
-BUILD_AT_MOST = 1.5
-MEMORY_AT_MOST = 100e6
+BUILD_AT_MOST = 1.6
+MEMORY_AT_MOST = 20e6
 DECODE_AT_MOST = 0.5
 PREVIEWS_AT_MOST = 30
 PREVIEW_MEMORY_AT_MOST = 1.5e9
@@ -110,20 +110,20 @@ def _extracting(comparisons: Comparisons) -> Iterator[str]:
 def _building(comparisons: Comparisons) -> Iterator[str]:
     ours = (building.PACKED, building.DECODED)
     yield f"""`build_shard` is `isles_assets.products.building.build_subject` of a shard, which is all of a
-        partition's work: every source is read once, hashed and written, the finished file hashed on the way, synced,
-        and read back for another hash of every value. The baseline, {CAT}, reads and hashes once and writes nothing.
-        For a machine where `sha256sum` is slow, the line of `hashlib` shows what one hash costs, and the line of the
-        copy what the disk takes for as many bytes; no promise refers to either."""
+        partition's work in one process: every source is read once, digested, decompressed, looked at and written; the
+        finished file is synced and read back for its SHA-256 and the CRC-32 of every value. So each byte passes two
+        SHA-256. The baseline is {ISAL}: without it no volume is known to be sound. The parts are measured one by one;
+        some of them overlap in `build_shard`, as the disk writes while the next bytes are read."""
     yield "![Building a shard](images/benchmark-building.png)"
     yield markdown_table(
-        ("subject", "volumes", "way", "time", "ratio to `cat`", "peak memory"),
+        ("subject", "volumes", "way", "time", "ratio to ISA-L", "peak memory"),
         [
             (
                 comparison.of,
                 readable_bytes(comparison.size),
                 name,
                 _seconds(comparison.seconds(name)),
-                _times(comparison.ratio(name, CAT)),
+                _times(comparison.ratio(name, ISAL)),
                 readable_bytes(comparison.peak(name).median) if name in ours else None,
             )
             for comparison in comparisons
@@ -133,9 +133,9 @@ def _building(comparisons: Comparisons) -> Iterator[str]:
 
 
 def _of_building(comparisons: Comparisons) -> Iterator[Promise]:
-    ratios = {comparison.of: comparison.ratio(building.PACKED, CAT) for comparison in comparisons}
+    ratios = {comparison.of: comparison.ratio(building.DECODED, ISAL) for comparison in comparisons}
     yield Promise(
-        f"building a shard (read, hash every source, hash the shard, write) against {CAT}",
+        f"building and fully verifying a shard against {ISAL}",
         f"<= {BUILD_AT_MOST} x",
         ", ".join(f"{subject} {_times(ratio)}" for subject, ratio in ratios.items()),
         all(ratio.median <= BUILD_AT_MOST for ratio in ratios.values()),
