@@ -151,6 +151,26 @@ def replace(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
+def spoil_unseen(path: Path) -> None:
+    """Other bytes, the same size and time."""
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[9] ^= 1  # the operating system in the gzip header: the file decodes as before
+    replace(path, bytes(content))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def flip(path: Path, at: int | None = None, bit: int = 0) -> None:
+    """Flip a bit in the file itself, so in all its links, and keep its times; in the middle, if not at a place."""
+    status = path.stat()
+    at = status.st_size // 2 if at is None else at
+    with path.open("r+b") as file:
+        file.seek(at)
+        (byte,) = file.read(1)
+        file.seek(at)
+        file.write(bytes([byte ^ 1 << bit]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 def contents(root: Path) -> dict[str, str]:
     """Digest of every file below `root`, links followed, temporary ones too; of a record without statuses of files."""
     return {

@@ -24,6 +24,7 @@ from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.listing import take_listing, write_listing
 from isles_assets_tests.isles24 import SMALL
 from isles_assets_tests.project import OF_TABLES, Project
+from isles_assets_tests.project import flip as flip_in
 from isles_assets_tests.toy import TOY
 
 pytestmark = pytest.mark.slow
@@ -147,12 +148,7 @@ def flip(folder: Path, kind: str, chance: random.Random) -> Flip | None:
     outer = [*range(min(ENDS, status.st_size)), *range(max(0, status.st_size - ENDS), status.st_size)]
     position = chance.choice([chance.randrange(status.st_size), chance.choice(outer)])
     bit = chance.randrange(8)
-    with path.open("r+b") as file:
-        file.seek(position)
-        byte = file.read(1)[0]
-        file.seek(position)
-        file.write(bytes([byte ^ 1 << bit]))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    flip_in(path, position, bit)
     everything = [other for other in folder.rglob("*") if other.is_file() and not other.is_symlink()]
     links = [other.relative_to(folder) for other in everything if other.stat().st_ino == status.st_ino]
     ends = Counter(end for other in everything for end in ends_of(other.relative_to(folder)))

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,6 +40,7 @@ from isles_assets_tests.hub_server import (
     lose_response,
     status,
 )
+from isles_assets_tests.hub_server.clients import printed, script
 from isles_assets_tests.processes import END_AT_ONCE
 
 REPO = "lab/data"
@@ -112,26 +111,14 @@ def asked(hub, method, part):
     return [record for record in hub.requests if record.method == method and part in record.path]
 
 
+def result(process):
+    """What a process has printed last, as JSON."""
+    return json.loads(printed(process)[-1])
+
+
 def sent(hub):
     """The bytes of large files that clients have sent."""
     return sum(record.bytes_in for record in asked(hub, "PUT", "/transfer/"))
-
-
-def script(hub, home, code, *, token="writer"):
-    """A process that runs `code` with clients that know this server only."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        env=hub.environment(home, token),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def result(process):
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    return json.loads(out.splitlines()[-1])
 
 
 # The sequence of a publication

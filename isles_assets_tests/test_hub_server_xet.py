@@ -1,8 +1,6 @@
 """Xet storage of the tests' Hub: hf_xet itself uploads to it and reads from it, and meets its faults."""
 
 import random
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -26,6 +24,7 @@ from isles_assets_tests.hub_server import (
     lose_response,
     status,
 )
+from isles_assets_tests.hub_server.clients import printed, script
 
 REPO = "lab/data"
 TOKENS = {
@@ -79,23 +78,6 @@ def asked(hub, part):
     return [record for record in hub.requests if part in record.path]
 
 
-def script(hub, home, code, *arguments):
-    """A process that runs `code` with clients that know this server only."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        env=hub.environment(home, "writer"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def result(process):
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    return out.splitlines()
-
-
 DOWNLOAD = f"""
 import hashlib, sys
 from huggingface_hub import hf_hub_download
@@ -123,7 +105,7 @@ def test_a_folder_goes_up_once_for_all_that_repeats_in_it_and_comes_back_in_anot
     assert Counter(record.status for record in asked(hub, "/v1/xorb-grants/")) == {201: 1}
 
     known = [hub.files(REPO)[name][1] for name in contents]
-    assert result(script(hub, tmp_path / "other home", DOWNLOAD, *contents)) == known
+    assert printed(script(hub, tmp_path / "other home", DOWNLOAD, *contents)) == known
     assert asked(hub, "/v2/reconstructions/") and asked(hub, "/xet-store/xorbs/")
     assert not asked(hub, "/xet-store/objects/")
     assert {record.token for record in asked(hub, "/xet-store/")} == {None}
@@ -189,7 +171,7 @@ def test_processes_may_upload_at_once(hub, tmp_path, file):
     held.wait(3)
     held.release()
     for process in processes:
-        result(process)
+        printed(process)
     assert {name: hub.content(REPO, name) for name in files} == files
 
 
@@ -202,7 +184,7 @@ def test_killed_in_an_upload_nothing_of_it_is_there_and_the_next_goes_through(hu
     moment.release()
     hub.quiet()
     assert hub.stored_bytes() == 0 and PATH not in hub.files(REPO)
-    result(script(hub, tmp_path / "home", UPLOADS, PATH, file))
+    printed(script(hub, tmp_path / "home", UPLOADS, PATH, file))
     assert hub.content(REPO, PATH) == BYTES
 
 

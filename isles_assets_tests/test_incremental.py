@@ -1,7 +1,6 @@
 """Only what has changed is done again, and Dagster's UI says truly what is stale."""
 
 import dataclasses
-import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -18,7 +17,7 @@ from isles_assets.tables.listing import read_listing
 from isles_assets.tables.manifest import read_manifest, read_previous_manifest, survey
 from isles_assets_tests.isles24 import BY_COLUMN, CONFIGS, PREVIEW, SHARD, SMALL, VOLUMES
 from isles_assets_tests.processes import python
-from isles_assets_tests.project import OF_TABLES, PARTITIONED, Project, failure, replace
+from isles_assets_tests.project import OF_TABLES, PARTITIONED, Project, failure, replace, spoil_unseen
 
 pytestmark = pytest.mark.slow
 
@@ -60,14 +59,6 @@ def written(project: Project, asset: str = "subject_shard") -> dict[str, int]:
 def rewritten(project: Project, before: dict[str, int], asset: str = "subject_shard") -> set[str]:
     now = written(project, asset)
     return {name.removesuffix(".parquet") for name, inode in now.items() if before.get(name) != inode}
-
-
-def spoil_unseen(path: Path) -> None:
-    """Other bytes, the same size and time."""
-    status, content = path.stat(), bytearray(path.read_bytes())
-    content[9] ^= 1  # the operating system in the gzip header: the file decodes as before
-    replace(path, bytes(content))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def stale(project: Project) -> dict[str, str]:

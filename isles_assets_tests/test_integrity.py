@@ -21,7 +21,7 @@ from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import read_manifest
 from isles_assets_tests.isles24 import BY_COLUMN, SMALL
 from isles_assets_tests.materials import image_of
-from isles_assets_tests.project import OF_TABLES, PARTITIONED, Project, failure, replace
+from isles_assets_tests.project import OF_TABLES, PARTITIONED, Project, failure, flip, replace
 from isles_assets_tests.toy import TOY
 
 TRUNCATED, FLIPPED, LABELLED = SMALL.subjects[1], SMALL.subjects[2], SMALL.subjects[3]
@@ -96,17 +96,6 @@ def test_what_changed_with_its_times_kept_makes_exactly_its_partitions_red(small
     assert small_built_copy.materialize("hub_dataset").success
 
 
-def flip(path: Path, at: int) -> None:
-    """Flip a bit in the file itself, so in all its links, and keep its times."""
-    status = path.stat()
-    with path.open("r+b") as file:
-        file.seek(at)
-        (byte,) = file.read(1)
-        file.seek(at)
-        file.write(bytes([byte ^ 1]))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
 @pytest.fixture
 def own(toy_built_copy: Project) -> Project:
     """A project whose shards are files of its own, not links of those that other tests have."""
@@ -128,7 +117,7 @@ def state(folder: DataFolder, subject: str, tree: Path | None = None):
 def test_a_bit_flipped_in_a_shard_with_its_times_kept_is_found_without_reading_the_others(own, toy_tree):
     subject, other = TOY.subjects[:2]
     path = shard_of(own.folder, subject)
-    flip(path, path.stat().st_size // 2)
+    flip(path)
     place = path.relative_to(own.folder.root)
     assert state(own.folder, subject).reason == f"has a shard that is not the one recorded: {place}"
     assert state(own.folder, other).sidecar
@@ -142,7 +131,7 @@ def test_a_bit_flipped_through_the_published_link_is_found_by_publishing_again(o
     assert own.materialize("hub_dataset").success
     published = own.folder.hub / own.setup.repo / SHARD.configs[0].path(subject)
     assert published.samefile(shard_of(own.folder, subject))
-    flip(published, published.stat().st_size // 2)
+    flip(published)
     result = own.materialize("hub_dataset")
     assert not result.success
     assert subject in failure(result, "hub_dataset")
@@ -155,7 +144,7 @@ def test_what_a_disk_lost_without_a_trace_is_found_by_verify_and_then_by_all(own
     subject = TOY.subjects[0]
     assert own.materialize("hub_dataset").success
     path, record = shard_of(own.folder, subject), SHARD.sidecar_path(own.folder, subject)
-    flip(path, path.stat().st_size // 2)
+    flip(path)
     sidecar = read_sidecar(record)
     assert sidecar is not None
     # A disk changes no status when it loses a bit; here what was noted follows the status instead.

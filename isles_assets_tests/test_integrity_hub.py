@@ -32,7 +32,7 @@ from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.hub_server import HubServer, Token, cut_request_body, damage
 from isles_assets_tests.isles24 import ISLES24
 from isles_assets_tests.materials import volume, write_volume
-from isles_assets_tests.project import MEMORY, Project, failure
+from isles_assets_tests.project import MEMORY, Project, failure, flip
 from isles_assets_tests.project import replace as overwrite
 from isles_assets_tests.toy import DATASET, PERFUSION, SHARD, TOY, folder_at
 
@@ -40,17 +40,6 @@ REPO = TOY.repo
 SECRET = "hf_SecretThatMustNotShow"
 SUBJECT, OTHER = TOY.subjects[1], TOY.subjects[2]
 PATH, OTHER_PATH = (SHARD.configs[0].path(subject) for subject in (SUBJECT, OTHER))
-
-
-def flip(path: Path) -> None:
-    """Turn one bit over in place, with the times kept."""
-    status = path.stat()
-    with path.open("r+b") as file:
-        file.seek(status.st_size // 2)
-        byte = file.read(1)[0]
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte ^ 1]))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def file_at(publication: Publication, path: str) -> PublicationFile:

@@ -31,7 +31,7 @@ from isles_assets.tables.manifest import read_manifest
 from isles_assets_tests.archives import LZMA2, hollow, pack
 from isles_assets_tests.isles24 import ISLES24, SMALL
 from isles_assets_tests.materials import edited_zip, image_of, write_volume
-from isles_assets_tests.project import OF_TABLES, Project, failure, replace
+from isles_assets_tests.project import OF_TABLES, Project, failure, replace, spoil_unseen
 from isles_assets_tests.toy import CLINIC, MASK, PERFUSION, T1, TOY, folder_at
 from isles_assets_tests.zenodo_server import FAST, Cut, Deposit, Status, Trickle, ZenodoServer, record_of
 
@@ -317,14 +317,6 @@ def given(toy_tree, toy_sample_tree):
     return toy_tree
 
 
-def flip(path):
-    """Another byte in a gzip header, the same size and time: the volume decodes as before."""
-    content, status = bytearray(path.read_bytes()), path.stat()
-    content[9] ^= 1
-    replace(path, bytes(content))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
 def save_again(path):
     """A workbook that says the same in other bytes."""
     replace(path, edited_zip(path.read_bytes(), "xl/workbook.xml", lambda text: text + " "))
@@ -338,7 +330,7 @@ def rewrite(path):
 @pytest.mark.parametrize(
     ("damage", "path", "found"),
     [
-        (flip, PERFUSION.path(SUBJECT), ["bytes_of_archive"]),
+        (spoil_unseen, PERFUSION.path(SUBJECT), ["bytes_of_archive"]),
         (rewrite, MASK.path(SUBJECT), ["as_listed", "bytes_of_archive"]),
         (save_again, CLINIC.path(SUBJECT), ["as_listed", "workbooks_of_archive"]),
     ],
@@ -384,7 +376,7 @@ def test_a_file_of_the_tree_that_was_extracted_is_damaged_if_it_is_not_the_archi
         of_archive = metadata(project, "archive_listing")["origin"]
         assert project.materialize("archive_listing", "raw_tree").success  # also now that the tree is there
         assert metadata(project, "archive_listing")["origin"] == of_archive
-        flip(project.folder.tree / PERFUSION.path(SUBJECT))
+        spoil_unseen(project.folder.tree / PERFUSION.path(SUBJECT))
         result = project.materialize("subject_shard", partitions=TOY.subjects)
         words = failure(result, "subject_shard")
         assert project.partition_states()[SUBJECT] == "FAILED"

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from isles_assets.hub.changes import PUBLISH, StoredFile, differences, spoiled
+from isles_assets.hub.changes import PUBLISH, StoredFile, compare, spoiled
 from isles_assets.hub.repo import check_repo_id
 from isles_assets.hub.target import Destination, Published, Target
 from isles_assets.lib.files import (
@@ -105,7 +105,7 @@ class LocalHub(Target):
         publication = self._after_clearing(publication)
         revision, current = publication.digest[:40], self._current
         there = current and current.name.startswith(revision)
-        if current and there and not differences(publication, _stored_in(current, publication)):
+        if current and there and not compare(publication, _stored_in(current, publication)):
             sync_folder(self.folder.parent)  # whoever put the link there may have been killed before that
             return Published(str(self.folder), revision, changed=False)
         kept = self._revisions / revision

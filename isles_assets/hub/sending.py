@@ -16,6 +16,7 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd
 
 from isles_assets.hub.changes import spoiled
+from isles_assets.lib.files import status_of
 from isles_assets.lib.findings import Refusal
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import PublicationFile
@@ -38,15 +39,7 @@ class DigestingFile(io.BufferedIOBase):
     @property
     def sha256(self) -> str | None:
         """The digest of the whole file; None while it was not read to its end."""
-        return self._digest.hexdigest() if self._position == self._size else None
-
-    @property
-    def _size(self) -> int:
-        position = self._file.tell()
-        try:
-            return self._file.seek(0, io.SEEK_END)
-        finally:
-            self._file.seek(position)
+        return self._digest.hexdigest() if self._position == status_of(self._file).size else None
 
     def readable(self) -> bool:
         return True

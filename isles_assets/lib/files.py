@@ -139,7 +139,7 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     """
     with path.open("ab") as file:
         said = -_SAID_EVERY
-        while not _lock(file):
+        while not lock(file):
             if time.monotonic() - said >= _SAID_EVERY:
                 waiting()
                 said = time.monotonic()
@@ -147,7 +147,8 @@ def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
         yield
 
 
-def _lock(file: IO[bytes]) -> bool:
+def lock(file: IO[bytes]) -> bool:
+    """Lock `file` for this process until it is closed; whether no other process has it locked."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -112,11 +112,10 @@ def write_row(
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value lies in a file: `size` bytes from `offset` on; its page begins with `before`, which ends there."""
+    """Where a value lies in a file: `size` bytes from `offset` on."""
 
     offset: int
     size: int
-    before: bytes
 
 
 def read_footer(file: BinaryIO) -> pq.FileMetaData:
@@ -145,8 +144,8 @@ def read_footer(file: BinaryIO) -> pq.FileMetaData:
 def value_places(footer: pq.FileMetaData, sizes: Mapping[str, int]) -> dict[str, Place]:
     """Where binary values lie in a file that `write_row` wrote and that ends with `footer`, by column.
 
-    `sizes` says which columns (`a.b` inside a struct) and how many bytes each holds. No value is read: whether a page
-    begins with its place's `before` is to be seen in the file. Raises `ValueError` if the footer says otherwise.
+    `sizes` says which columns (`a.b` inside a struct) and how many bytes each holds. No value is read. Raises
+    `ValueError` if the footer says otherwise.
     """
     columns = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
     return {name: _place(footer, name, columns.get(name), size) for name, size in sizes.items()}
@@ -156,9 +155,9 @@ def _place(footer: pq.FileMetaData, name: str, column: int | None, size: int) ->
     """The value is what the chunk's only page ends with, after what `write_row` puts before one of `size` bytes."""
     if column is not None and footer.num_row_groups == 1 and 0 <= size <= LARGEST_VALUE:
         chunk, most = footer.row_group(0).column(column), footer.schema.column(column).max_definition_level
-        before = _page_start(size, _LENGTH.pack(size), most if most else None)
-        if chunk.total_compressed_size == len(before) + size:
-            return Place(chunk.data_page_offset + len(before), size, before)
+        before = len(_page_start(size, _LENGTH.pack(size), most if most else None))
+        if chunk.total_compressed_size == before + size:
+            return Place(chunk.data_page_offset + before, size)
     raise ValueError(_other_size(name, size))
 
 

@@ -33,7 +33,7 @@ def publication_of(dataset: Dataset, root: Path, folder: DataFolder, repo: str) 
     """
     evidence = Evidence(root, folder, fresh_tree=True)
     broken = stopping(evidence) or found(partial(_out_of_date, evidence))
-    made, reasons, unfit = _made(dataset, evidence, root)
+    made, reasons, unfit = _made(dataset, evidence)
     if broken:
         reasons.insert(0, f"{len(broken)} problems in the release and its tables")
     if reasons:
@@ -48,7 +48,7 @@ def recorded_publication(dataset: Dataset, folder: DataFolder, repo: str) -> Pub
     Raises `Refusal` if a product of any subject is missing or stale.
     """
     evidence = Evidence(Path(), folder)
-    made, reasons, unfit = _made(dataset, evidence, None)
+    made, reasons, unfit = _made(dataset, evidence)
     if reasons:
         raise Refusal(f"{'; '.join(reasons)}.", unfit)
     return assemble(dataset, folder, repo, made, judge_recorded(evidence))
@@ -99,15 +99,13 @@ def _out_of_date(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("has other clinical values than in subject_manifest", mend, subject=subject)
 
 
-def _made(
-    dataset: Dataset, evidence: Evidence, tree: Path | None
-) -> tuple[dict[str, dict[str, Sidecar]], list[str], list[Finding]]:
+def _made(dataset: Dataset, evidence: Evidence) -> tuple[dict[str, dict[str, Sidecar]], list[str], list[Finding]]:
     """What is up to date, by product and subject, a phrase for each product of which not all is, and the findings."""
     manifest = evidence.manifest if evidence.folder.manifest.exists() else {}
     rows = {subject: manifest.get(subject) for subject in dataset.release.subjects}
+    there, tree = [row for row in rows.values() if row], evidence.root if evidence.fresh_tree else None
     made, reasons, findings = {}, [], []
     for product in dataset.products:
-        there = [row for row in rows.values() if row]
         known = states_of(product, evidence.folder, there, tree, workers=available_cores())
         states = {subject: known.get(subject) or State(None, "is not in the manifest") for subject in rows}
         made[product.name] = {subject: state.sidecar for subject, state in states.items() if state.sidecar}

@@ -3,7 +3,6 @@
 import logging
 import os
 import shutil
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from isles_assets.lib.files import explained, sweep, temporary_beside
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.workers import each_in_processes
+from isles_assets.reading.nifti import DigestingReader
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Content, Grid, Volume
 from isles_assets.sample import peculiar
@@ -48,7 +48,6 @@ _ENCODINGS = {
     Content.MASK: UINT8, Content.LABELS: UINT8,
 }  # fmt: skip
 _LESION = "lesion_mask"
-_READ_AT_ONCE = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -163,11 +162,9 @@ def _write_subject(order: _Order) -> tuple[str, list[Member]]:
 
 def _listed(root: Path, path: str) -> Member:
     """What the header of an archive would say of the file at `path`, as it was written."""
-    crc, status = 0, (root / path).stat()
-    with (root / path).open("rb") as file:
-        while piece := file.read(_READ_AT_ONCE):
-            crc = zlib.crc32(piece, crc)
-    return Member(path, status.st_size, crc, status.st_mtime_ns, None)
+    with DigestingReader(root / path) as file:
+        file.drain()
+    return Member(path, file.size, file.crc32, file.status.mtime_ns, None)
 
 
 def _open(path: Path) -> Nifti1Image:

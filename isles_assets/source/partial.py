@@ -6,7 +6,6 @@ a digest cannot be stored, and keeps what agrees with these: a power failure may
 had not put on the disk yet, and costs that much and not the whole.
 """
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from typing import Annotated, BinaryIO
 
 import pydantic
 
-from isles_assets.lib.files import explained, sync_folder, written_whole
+from isles_assets.lib.files import explained, lock, sync_folder, written_whole
 from isles_assets.lib.progress import ByteProgress, readable_bytes
 from isles_assets.release.zenodo_record import ZenodoRecord
 from isles_assets.source.patience import not_downloaded
@@ -77,11 +76,8 @@ class Partial:
         with explained(part, headline="The release was not downloaded; what has arrived is kept."):
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("a+b", buffering=0) as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError as error:
-                    problem, mend = "another process is downloading it", "wait for it, or end it"
-                    raise not_downloaded(problem, mend, path=part) from error
+                if not lock(file):
+                    raise not_downloaded("another process is downloading it", "wait for it, or end it", path=part)
                 if path.exists():  # and then what is open here may be that file
                     raise not_downloaded("another process has just completed it", "run again", path=path)
                 opened = cls(path, record, file, say, noted_every)

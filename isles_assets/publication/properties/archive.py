@@ -5,14 +5,12 @@ from pathlib import PurePosixPath
 
 from isles_assets.lib.findings import Finding
 from isles_assets.publication.evidence import Evidence
-from isles_assets.publication.properties.words import ANOTHER, OF_BYTES
+from isles_assets.publication.properties.words import ANOTHER, NOTHING_TO_DO, OF_BYTES
 from isles_assets.publication.property import enforced
 from isles_assets.reading.names import judge_names
 from isles_assets.reading.tree import Inventory, TreeFile
 from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
-
-_NOTHING_TO_DO = "nothing has to be done: it is not published"
 
 
 def _files_told(evidence: Evidence) -> str:
@@ -63,12 +61,12 @@ def _extra(release: Release, listed: Inventory) -> Iterator[Finding]:
     together: dict[str, list[str]] = {}
     for path in sorted(listed.keys() - {*release.expected_paths()}):
         if path in known:
-            yield Problem.LISTED_EXTRA.finding(f"is {known[path]}", _NOTHING_TO_DO, path=path)
+            yield Problem.LISTED_EXTRA.finding(f"is {known[path]}", NOTHING_TO_DO, path=path)
         else:
             together.setdefault(release.subject_of(path) or str(PurePosixPath(path).parent), []).append(path)
     for first, *others in together.values():
         more = f", as are {len(others)} more files beside it" if others else ""
-        yield Problem.LISTED_EXTRA.finding(f"is not part of the release{more}", _NOTHING_TO_DO, path=first)
+        yield Problem.LISTED_EXTRA.finding(f"is not part of the release{more}", NOTHING_TO_DO, path=first)
 
 
 @enforced("raw_tree", on_card=False, tells=_files_told)

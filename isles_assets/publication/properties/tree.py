@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from isles_assets.lib.findings import MOST_SHOWN, Finding, Mend, Rename
 from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.publication.evidence import Evidence
-from isles_assets.publication.properties.words import ANOTHER, RESTORE
+from isles_assets.publication.properties.words import ANOTHER, NOTHING_TO_DO, RESTORE
 from isles_assets.publication.property import enforced
 from isles_assets.reading.names import Foreign, Misnamed, Names, plain
 from isles_assets.reading.tree import Fault, Inventory
@@ -18,7 +18,6 @@ from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
 
 _COMPARE = "compare the two, and move the one that is not the release's out of the tree"
-_NOTHING_TO_DO = "nothing has to be done: it is not published"
 _ITSELF = f"replace it by the file itself, or {RESTORE}"
 _OF_FILES = {
     Fault.BROKEN_LINK: _ITSELF,
@@ -260,7 +259,7 @@ def _what(one: Foreign, expected: Container[str]) -> str:
 
 
 def _note(release: Release, path: str, problem: str) -> Finding:
-    return Problem.FOREIGN_FILE.finding(problem, _NOTHING_TO_DO, path=path, subject=_subject_of(release, path))
+    return Problem.FOREIGN_FILE.finding(problem, NOTHING_TO_DO, path=path, subject=_subject_of(release, path))
 
 
 def _subject_of(release: Release, path: str) -> str:

@@ -1,0 +1,25 @@
+"""Clients in processes of their own that know one server only."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from isles_assets_tests.hub_server.server import HubServer
+
+
+def script(hub: HubServer, home: Path, code: str, *arguments: object, token: str = "writer") -> "subprocess.Popen[str]":
+    """A process that runs `code` with clients that know `hub` only."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=hub.environment(home, token),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def printed(process: "subprocess.Popen[str]") -> list[str]:
+    """The lines that a process has printed, which has succeeded."""
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    return out.splitlines()
