@@ -9,6 +9,7 @@ from isles_assets.graph.hub_asset import hub_asset
 from isles_assets.graph.jobs import build_job, rollback, verify
 from isles_assets.graph.product_assets import product_asset
 from isles_assets.graph.settings import DefinitionSettings, Settings
+from isles_assets.lib.secrets import kept_out_of_logs
 from isles_assets.products.dataset import Dataset
 from isles_assets.release.default import RELEASE
 from isles_assets.release.release import Release
@@ -46,4 +47,5 @@ def build_defs(release: Release, settings: Settings) -> dg.Definitions:
     )
 
 
+kept_out_of_logs()
 defs = build_defs(RELEASE, Settings())

@@ -277,7 +277,9 @@ def test_a_second_publisher_is_not_overwritten(hub, target, small):
 
 def test_a_token_that_expires_on_the_way_is_named_and_nothing_is_published(hub, target, small):
     hub.fail(method="POST", path=r"/lfs/objects/batch", after=1, how=expire_token(SECRET))
-    with pytest.raises(Refusal, match="stopped accepting the token") as refusal:
+    with pytest.raises(
+        Refusal, match=r"answers 401: Invalid credentials.*set HF_TOKEN.*wrong, revoked or expired"
+    ) as refusal:
         target.publish(small)
     assert SECRET not in str(refusal.value)
     assert moves_of_main(hub) == 0
@@ -293,8 +295,6 @@ def test_a_token_that_expires_on_the_way_is_named_and_nothing_is_published(hub, 
             Token("ada", role="read", orgs={"hugging-science": "write"}),
             "lacks the right `repo.write` on hugging-science",
         ),
-        (Token("ada", orgs={"hugging-science": "read"}), "role `read` in hugging-science"),
-        (Token("ada"), "no member of hugging-science"),
         (Token("ada", orgs={"hugging-science": "write"}, expired=True), "wrong, revoked or expired"),
         (
             Token(
@@ -306,7 +306,7 @@ def test_a_token_that_expires_on_the_way_is_named_and_nothing_is_published(hub, 
             "fine-grained token lacks the right `repo.write` on hugging-science",
         ),
     ],
-    ids=["read token", "read role", "no member", "expired", "fine-grained"],
+    ids=["read token", "expired", "fine-grained"],
 )
 def test_a_token_without_the_right_is_found_before_anything_is_sent(hub, target, small, token, problem):
     hub.tokens[SECRET] = token

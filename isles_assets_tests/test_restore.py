@@ -285,7 +285,7 @@ def test_a_token_that_expires_on_the_way_is_said_and_never_shown(hub, tmp_path, 
     hub.fail(**RESOLVE, after=25, how=expire_token(SECRET))
     code, said = restore(REPO, tmp_path / "tree")
     assert code == 1
-    assert "the Hub does not accept the token (401)" in said and "hf auth login" in said
+    assert "answers 401: Invalid credentials in Authorization header" in said and "hf auth login" in said
     assert SECRET not in said
     assert {request.token for request in hub.requests} == {SECRET}
 
@@ -710,7 +710,7 @@ def test_a_token_is_used_if_there_is_one_and_a_bad_one_is_said(hub, tmp_path, re
     monkeypatch.setenv("HF_TOKEN", "hf_AnotherSecret")
     code, said = restore(REPO, tmp_path / "other")
     assert code == 1
-    assert "the Hub does not accept the token (401)" in said
+    assert "answers 401: Invalid credentials in Authorization header" in said
     assert "hf_AnotherSecret" not in said
 
 

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from isles_assets.lib.secrets import kept_out_of_logs
+
 COMMANDS = {
     "restore": "write a published dataset back as the release's own files",
     "sample": "write a synthetic tree in the layout of the release",
@@ -19,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the subcommand that `arguments` (None: the command line's) begin with; its exit code, 2 without one."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in COMMANDS:
+        kept_out_of_logs()
         return int(import_module(f"isles_assets.cli.{name}").main(rest))
     usage = "\n".join(["usage: isles24 COMMAND ...", "", *(f"  {key:<9} {does}" for key, does in COMMANDS.items())])
     asked = name in ("-h", "--help")

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 from isles_assets.graph.commands import render
 from isles_assets.graph.setup import Setup
 from isles_assets.hub.target import Published
-from isles_assets.lib.findings import Finding, Refusal, name_some
+from isles_assets.lib.findings import Finding, MayPass, Refusal, name_some
 from isles_assets.lib.markdown import escaped, markdown_table
+from isles_assets.lib.secrets import clean
 from isles_assets.lib.shown import Link, Markdown, Shown, shown_size
 from isles_assets.publication.publication import Publication
 from isles_assets.publication.waivers import Judgement
@@ -35,12 +36,19 @@ _PREVIEW_ROWS = 10
 
 @contextmanager
 def refusals_reported() -> Iterator[None]:
-    """Let a `Refusal` fail the step with its words, and its findings as a table, and no retry."""
+    """Let a `Refusal` fail the step with its words, and its findings as a table, and no retry unless it may pass.
+
+    Dagster stores what is raised, with all that it was raised from: no secret of an address is in that.
+    """
     try:
         yield
     except Refusal as refusal:
+        clean(refusal)
         words, findings = refusal.text(render), of_findings(refusal.findings)
-        raise dg.Failure(words, metadata=findings, allow_retries=False) from refusal
+        raise dg.Failure(words, metadata=findings, allow_retries=isinstance(refusal, MayPass)) from refusal
+    except Exception as error:
+        clean(error)
+        raise
 
 
 _FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)

@@ -15,10 +15,11 @@ import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import build_hf_headers, get_session
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 from huggingface_hub.utils._runtime import is_xet_available
 
 from isles_assets.hub.changes import RETURNS_OTHERS, STORE, StoredFile, compare, differences
+from isles_assets.hub.denials import denials_explained
 from isles_assets.hub.ownership import (
     Found,
     Others,
@@ -29,11 +30,12 @@ from isles_assets.hub.ownership import (
     without,
 )
 from isles_assets.hub.reading import HubCommit, digest_of
-from isles_assets.hub.repo import check_repo_id, denials_explained, status_of, writing
+from isles_assets.hub.repo import check_repo_id, status_of, writing
 from isles_assets.hub.sending import send
 from isles_assets.hub.target import Destination, Published, Target
 from isles_assets.lib.findings import Finding, Refusal, name_some
 from isles_assets.lib.progress import Progress
+from isles_assets.lib.secrets import without_secrets
 from isles_assets.products.config import CARD
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import PublicationFile
@@ -402,7 +404,11 @@ class HuggingFaceHub(Target):
     def _has_xet(self) -> bool:
         """Whether the Hub stores by Xet. The client takes that for granted and fails at a Hub that does not."""
         url = f"{self._api.endpoint}/api/{_TYPE}s/{self.repo}/xet-write-token/{MAIN}"
-        return bool(get_session().get(url, headers=build_hf_headers()).status_code != 404)
+        response = http_backoff("GET", url, headers=build_hf_headers())
+        if response.status_code == 404:
+            return False
+        hf_raise_for_status(response)  # a denial, in the Hub's words: of one that `hf_xet` meets they are lost
+        return True
 
     def _commit(
         self,
@@ -438,7 +444,7 @@ class HuggingFaceHub(Target):
         return {path: file for path, file in stored.items() if self.dataset.is_ours(path)}
 
     def _url(self, revision: str) -> str:
-        return f"{self._api.endpoint}/datasets/{self.repo}/tree/{revision}"
+        return without_secrets(f"{self._api.endpoint}/datasets/{self.repo}/tree/{revision}")
 
 
 def _groups(files: Sequence[PublicationFile]) -> list[Sequence[PublicationFile]]:

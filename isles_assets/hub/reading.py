@@ -19,8 +19,10 @@ from huggingface_hub import HfApi, constants, errors, hf_hub_url
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
-from isles_assets.hub.repo import DENIED, check_repo_id, status_of
+from isles_assets.hub.denials import DENIED, check_token, denial_of
+from isles_assets.hub.repo import check_repo_id
 from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.secrets import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -186,6 +188,7 @@ def open_revision(location: str, revision: str | None = None, endpoint: str | No
         mend = "name a repo of the Hub as <owner>/<name>, or a folder laid out as one"
         raise Refusal.of("There is no such dataset.", problem, mend, path=location) from None
     api, revision = HfApi(endpoint=endpoint, library_name=_LIBRARY), revision or constants.DEFAULT_REVISION
+    check_token("The dataset could not be read.")
     with _explained(location, revision):
         info = api.dataset_info(location, revision=revision, expand=["sha"], timeout=constants.HF_HUB_ETAG_TIMEOUT)
     return HubCommit(api, location, str(info.sha))
@@ -238,10 +241,11 @@ def _explained(what: str, revision: str = "") -> Iterator[None]:
     try:
         yield
     except (OSError, httpx2.HTTPError) as error:
-        raise _refusal(error, what, revision) from error
+        raise _refusal(error, what, revision) from None  # it names addresses, which may be signed
 
 
 def _refusal(error: Exception, what: str, revision: str) -> Refusal:
+    denial = denial_of(error)
     log_in = "use `hf auth login` or HF_TOKEN with a token that may read it"
     match error:
         case errors.RevisionNotFoundError():
@@ -256,14 +260,20 @@ def _refusal(error: Exception, what: str, revision: str) -> Refusal:
             mend = f"check its name; if private, {log_in}"
         case errors.OfflineModeIsEnabled():
             problem, mend = "cannot be read while HF_HUB_OFFLINE is set", "unset it, or name a folder"
-        case errors.HfHubHTTPError() if status_of(error) in DENIED:
-            problem, mend = f"the Hub does not accept the token ({status_of(error)})", f"{log_in}, or none"
         case errors.HfHubHTTPError():
-            problem, mend = f"the Hub answers {status_of(error)}", "run again later, which resumes"
+            problem, mend = str(denial), "run again later, which resumes"
+            if denial and denial.by_store and denial.status in DENIED:
+                mend = "run again, which resumes, with new addresses; if it recurs, see the proxies on the way there"
+            elif denial and denial.is_of_token:
+                mend = f"{log_in}, or none"
+            elif denial and not denial.may_pass:
+                mend = "do as it says, or ask the Hub"
         case _:
             problem, mend = f"the Hub cannot be reached: {_said(error)}", "check the network; run again, which resumes"
+    if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN and denial and denial.status in (*DENIED, 404) and not denial.by_store:
+        mend = f"unset HF_HUB_DISABLE_IMPLICIT_TOKEN, which keeps the client from sending a token; {mend}"
     return Unavailable.of("The dataset could not be read.", problem, mend, path=what)
 
 
 def _said(error: Exception) -> str:
-    return str(error) or type(error).__name__
+    return without_secrets(str(error)) or type(error).__name__

@@ -1,17 +1,21 @@
 """Names of dataset repos, and who may write to them."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils._validators import validate_repo_id
 
+from isles_assets.hub.denials import check_token, denial_of, denials_explained
 from isles_assets.lib.findings import Refusal
 
-DENIED = (401, 403)
-_WRITING_ROLES = ("admin", "write", "contributor")
+log = logging.getLogger(__name__)
+
+_KNOWN_ENTITIES = ("user", "org", "model", "dataset", "space")
+"""Kinds of entities of a token's scopes that are what they are called: a namespace or a repo."""
 
 
 def check_repo_id(repo: str) -> None:
@@ -28,40 +32,31 @@ def check_repo_id(repo: str) -> None:
 
 @contextmanager
 def writing(api: HfApi, repo: str) -> Iterator[None]:
-    """Write to `repo` inside the block. Raises `Refusal` unless the client's token may, or while `denials_explained`.
+    """Write to `repo` inside the block. Raises `Refusal` if the client's token cannot, or while `denials_explained`.
 
-    It says which right on which namespace is missing. The Hub is asked who the token is of, and sent no more for that.
+    Only what is certain is refused here: the Hub is asked who the token is of, and sent no more for that. What the
+    answer does not tell, such as a role in a resource group, the Hub decides.
     """
-    namespace = repo.partition("/")[0]
-    try:
-        problem = _missing_right(api.whoami(), namespace, repo)
-    except LocalTokenNotFoundError:
-        problem = "there is no token"
-    except HfHubHTTPError as error:
-        if status_of(error) not in DENIED:
-            raise
-        problem = "the Hub does not accept the token: it is wrong, revoked or expired"
-    if problem:
-        mend = f"set HF_TOKEN to a token with write access to the repos of {namespace}"
-        raise Refusal.of("Nothing was sent to the Hub.", problem, mend, path=repo)
+    headline, namespace = "Nothing was sent to the Hub.", repo.partition("/")[0]
+    check_token(headline, is_needed=True)
+    with denials_explained(repo, headline):
+        if problem := _missing_right(_who(api), namespace, repo):
+            mend = f"set HF_TOKEN to a token with write access to the repos of {namespace}"
+            raise Refusal.of(headline, problem, mend, path=repo)
     with denials_explained(repo):
         yield
 
 
-@contextmanager
-def denials_explained(repo: str) -> Iterator[None]:
-    """Turn the Hub's refusal of the token in the middle of the work into a `Refusal`; nothing sent is lost."""
+def _who(api: HfApi) -> Mapping[str, Any]:
+    """Whose token it is and what it may do; empty if the Hub does not say now, which it need not to be written to."""
     try:
-        yield
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if status_of(cause) in DENIED:
-                problem = f"the Hub stopped accepting the token ({status_of(cause)})"
-                mend = f"set HF_TOKEN to a token with write access to {repo}; publish again, which resumes"
-                raise Refusal.of("Not published.", problem, mend, path=repo) from error
-            cause = cause.__cause__
-        raise
+        return api.whoami()
+    except HfHubHTTPError as error:
+        denial = denial_of(error)
+        if denial is None or not denial.may_pass:
+            raise
+        log.warning("Not known beforehand whether the token may write: %s", denial)
+        return {}
 
 
 def status_of(error: BaseException) -> int | None:
@@ -71,19 +66,26 @@ def status_of(error: BaseException) -> int | None:
 
 
 def _missing_right(who: Mapping[str, Any], namespace: str, repo: str) -> str:
-    """What the token lacks to write to `repo`; empty if nothing that can be seen."""
-    user = who["name"]
-    roles = {org["name"]: org.get("roleInOrg") for org in who.get("orgs", [])}
-    if namespace != user and namespace not in roles:
-        return f"{user} is no member of {namespace}"
-    if namespace != user and roles[namespace] is not None and roles[namespace] not in _WRITING_ROLES:
-        return f"{user} has the role `{roles[namespace]}` in {namespace}, which may not write"
+    """Which right to write to `repo` the token has not for sure; empty if it may have all.
+
+    A member of an organization may have other rights in a resource group than by the role there, and an answer need not
+    name all organizations. A token's scopes are all named, an entity more than once if it was added so.
+    """
     token = who.get("auth", {}).get("accessToken", {})
     if token.get("role") == "read":
         return f"the token may only read: it lacks the right `repo.write` on {namespace}"
-    if token.get("role") == "fineGrained":
-        scopes = token.get("fineGrained", {}).get("scoped", [])
-        granted = {scope["entity"].get("name"): scope.get("permissions", []) for scope in scopes}
-        if not any("repo.write" in granted.get(entity, []) for entity in (namespace, repo)):
+    if token.get("role") == "fineGrained" and "fineGrained" in token:
+        rights = token["fineGrained"]
+        scopes = [scope for scope in rights.get("scoped", []) if "repo.write" in scope.get("permissions", [])]
+        if "repo.write" not in rights.get("global", []) and not any(_may_cover(s, namespace, repo) for s in scopes):
             return f"the fine-grained token lacks the right `repo.write` on {namespace}"
     return ""
+
+
+def _may_cover(scope: Mapping[str, Any], namespace: str, repo: str) -> bool:
+    """Whether the entity of `scope` is `repo` or its namespace, or one that may hold it, as a resource group may."""
+    entity = scope.get("entity", {})
+    name = entity.get("name")
+    if name is None or entity.get("type") not in _KNOWN_ENTITIES:
+        return True
+    return name.lower() in (namespace.lower(), repo.lower())

@@ -130,6 +130,10 @@ class Refusal(Exception):  # noqa: N818 - it is no accident but an answer
         return self.text()
 
 
+class MayPass(Refusal):
+    """A refusal for a reason that may be gone at another time: the work may be tried again as it is."""
+
+
 def _visible(text: str) -> str:
     """`text` with escapes for what cannot be seen or moves the cursor: it may hold names and text from files."""
     return "".join(

@@ -9,6 +9,7 @@ from pathlib import Path
 import requests
 
 from isles_assets.lib.progress import ByteProgress
+from isles_assets.lib.secrets import without_secrets
 from isles_assets.release.zenodo_record import ZenodoRecord
 from isles_assets.source.partial import Partial
 from isles_assets.source.patience import LEAST_PROGRESS, LONG, PassingError, Patience, not_downloaded, patiently
@@ -112,7 +113,7 @@ class _Arrival:
         self._zenodo.check_now(self._record)
         if not self._partial.size:
             return not_downloaded(f"is not the file that Zenodo's record describes: {how}", _MEND, path=self.url)
-        return _ChangedError(f"{self.url} has changed on the server: {how}")
+        return _ChangedError(without_secrets(f"{self.url} has changed on the server: {how}"))
 
     def _range(self, response: requests.Response) -> tuple[int, int]:
         """First byte and size of the whole that a partial answer states."""

@@ -3,16 +3,21 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TypeVar
 
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import readable_time
+from isles_assets.lib.secrets import without_secrets
 
 Result = TypeVar("Result")
 
 NOT_DOWNLOADED = "The release was not downloaded."
-not_downloaded = partial(Refusal.of, NOT_DOWNLOADED)
+
+
+def not_downloaded(problem: str, mend: str, *, path: object) -> Refusal:
+    """The refusal for one reason, at the address or file `path`; no secret of an address is told."""
+    return Refusal.of(NOT_DOWNLOADED, without_secrets(problem), mend, path=without_secrets(str(path)))
+
 
 LEAST_PROGRESS = 1 << 16
 """Bytes that a connection must bring to count as alive, and an attempt to count as progress."""
@@ -80,7 +85,7 @@ def patiently(
                 if error.pause is not None:
                     problem += f", and the server asks to wait for {readable_time(error.pause)}"
                 mend = "run again later: what has arrived is kept" if reached() else "run again later"
-                raise not_downloaded(problem, mend, path=url) from error
-            say(f"{url}: {error}; going on in {readable_time(rest)}")
+                raise not_downloaded(problem, mend, path=url) from None
+            say(without_secrets(f"{url}: {error}; going on in {readable_time(rest)}"))
             time.sleep(rest)
             pause = min(2 * pause, patience.longest)

@@ -20,6 +20,7 @@ import urllib3
 
 from isles_assets import __version__
 from isles_assets.lib.findings import Refusal, name_some
+from isles_assets.lib.secrets import without_secrets
 from isles_assets.release.zenodo_record import ZenodoRecord, record_url
 from isles_assets.source.patience import SHORT, PassingError, Patience, not_downloaded, patiently
 
@@ -78,7 +79,8 @@ class Zenodo:
     def __post_init__(self) -> None:
         parts = urlsplit(self.endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            problem, mend = f"is {self.endpoint!r}", f"set it to one like {ENDPOINT}"
+            told = "is no address of a web server" if "@" in self.endpoint else f"is {self.endpoint!r}"
+            problem, mend = told, f"set it to one like {ENDPOINT}"
             raise Refusal.of("The settings cannot be used.", problem, mend, path="ISLES_ZENODO_ENDPOINT")
 
     def content_url(self, record: str, key: str) -> str:
@@ -148,6 +150,7 @@ def get(
     """The answer to a GET, if it is a good one; with `stream` its body is still to be read, inside the block.
 
     Raises `PassingError`, from inside the block as well, for what may go better at another time, else `Refusal`.
+    Neither is raised from what the client has raised, for that names addresses, with their secrets.
     """
     asked = {"User-Agent": f"isles-assets/{__version__}", "Accept-Encoding": "identity", **headers}
     try:
@@ -158,13 +161,13 @@ def get(
                 raise _not_ok(url, response)
             yield response
     except (requests.exceptions.InvalidURL, requests.exceptions.TooManyRedirects) as error:
-        raise not_downloaded(str(error), "see ISLES_ZENODO_ENDPOINT and proxies", path=url) from error
+        raise not_downloaded(str(error), "see ISLES_ZENODO_ENDPOINT and proxies", path=url) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         reason = _innermost(error)
         if isinstance(reason, ssl.SSLCertVerificationError):
             mend = "see REQUESTS_CA_BUNDLE, and who answers there"
-            raise not_downloaded(reason.verify_message, mend, path=url) from error
-        raise PassingError(_words(reason)) from error
+            raise not_downloaded(reason.verify_message, mend, path=url) from None
+        raise PassingError(without_secrets(_words(reason))) from None
 
 
 def _not_ok(url: str, response: requests.Response) -> PassingError | Refusal:

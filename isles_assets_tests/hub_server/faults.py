@@ -66,13 +66,19 @@ class Fault:
 
 @dataclass(frozen=True)
 class status(How):  # noqa: N801 - reads as a word of the call: how=status(503)
-    """Answer with this status, before any work; the body of the request is read and forgotten."""
+    """Answer with this status, before any work; the body of the request is read and forgotten.
+
+    With a `body` that is the answer, in the type of the headers, as that of a store or proxy, instead of the message.
+    """
 
     code: int
     headers: Mapping[str, str] = field(default_factory=dict)
     message: str = "made to fail"
+    body: bytes | None = None
 
     def before(self, hub: "HubServer", call: Call, fault: Fault) -> Response:
+        if self.body is not None:
+            return Response(self.code, self.body, dict(self.headers))
         return refusal(self.code, self.message, headers=self.headers)
 
 

@@ -1,0 +1,180 @@
+"""What a server says when it says no: who it was, in which words, and what can be done about it.
+
+A token is blamed only where it is at fault. To the client all of these are one: a token that is refused, storage that
+is used up, an address of a store that has expired.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx2
+from huggingface_hub import constants, get_token
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+from isles_assets.lib.findings import MayPass, Refusal
+from isles_assets.lib.secrets import without_secrets
+
+DENIED = (401, 403)
+_PASSING = frozenset({408, 409, 412, 423, 425, 429})
+"""Statuses of a client's fault that may be gone at another time."""
+
+_LONGEST = 500
+_OF_THE_HUB = re.compile(r"/api/|\.git/info/lfs/|/resolve/")
+"""What paths at the Hub hold, wherever it lies; those of its stores do not."""
+
+_STORAGE = re.compile(r"storage|quota|billing|payment|subscri|upgrade|your plan|credits", re.IGNORECASE)
+_RIGHTS = re.compile(
+    r"token|credential|authori[sz]|authenticat|password|username|permission|rights?\b|role\b|scope|forbidden"
+    r"|write access|not allowed|create_pr|repository not found",
+    re.IGNORECASE,
+)
+_OTHERWISE = re.compile(r"disabled|suspended|blocked|banned|rate.?limit|gated", re.IGNORECASE)
+_OF_FILES = re.compile("Encountered error for file with OID [^:]*: `(.*?)`?$", re.MULTILINE)
+"""What huggingface_hub says where an answer on several files has an error for one of them."""
+
+_ELEMENT = re.compile(r"<(Code|Message)>([^<]*)</")
+
+
+@dataclass(frozen=True)
+class Denial:
+    """An answer of `status` by `who`, with the words that it `said`, which are empty if it said none.
+
+    There is no status in what is said of one file of several.
+    """
+
+    status: int | None
+    who: str
+    said: str
+    by_store: bool
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (f"{self.who} answers {self.status or ''}".strip(), self.said) if part)
+
+    @property
+    def is_of_storage(self) -> bool:
+        """Whether room or payment is what is missing."""
+        return not self.by_store and (self.status in (402, 507) or bool(_STORAGE.search(self.said)))
+
+    @property
+    def is_of_token(self) -> bool:
+        """Whether another token may help: the Hub refuses this one, or does not say why it refuses."""
+        if self.by_store or self.status not in (*DENIED, None) or self.is_of_storage or _OTHERWISE.search(self.said):
+            return False
+        return self.status == 401 or not self.said or bool(_RIGHTS.search(self.said))
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether the same may go better at another time; by a store, because the Hub then gives new addresses."""
+        if self.status is None:
+            return False
+        return self.by_store or self.status in _PASSING or not 400 <= self.status < 500
+
+
+def denial_of(error: BaseException) -> Denial | None:
+    """What the server has answered that `error` is about, or was raised from; None if it is about no answer."""
+    each: BaseException | None = error
+    while each is not None:
+        if isinstance(each, HfHubHTTPError | httpx2.HTTPStatusError) and each.response is not None:
+            return _denial(each.response)
+        if isinstance(each, ValueError) and (words := _OF_FILES.findall(str(each))):
+            return Denial(None, "the Hub", without_secrets("; ".join(dict.fromkeys(words)))[:_LONGEST], by_store=False)
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    return None
+
+
+def words_of(response: httpx2.Response) -> str:
+    """What a server says of an error, in one line and without secrets: in its JSON or XML, a header, or as text."""
+    try:
+        text = response.read().decode(errors="replace").strip()
+    except (httpx2.HTTPError, httpx2.StreamError):
+        text = ""
+    said = _in_json(text) or ": ".join(match[2] for match in _ELEMENT.finditer(text))
+    if not said:
+        said = response.headers.get("X-Error-Message", "")
+    if not said and "html" not in response.headers.get("Content-Type", "").lower() and text[:1] not in ("<", "{"):
+        said = text
+    return without_secrets(" ".join(said.split()))[:_LONGEST]
+
+
+@contextmanager
+def denials_explained(repo: str, headline: str = "Not published.") -> Iterator[None]:
+    """Turn what the client raises for a server's no to work on `repo` into a `Refusal`; nothing sent is lost.
+
+    It is one that may pass where a store says no, for the Hub gives new addresses of it. What is no answer, or may
+    pass, such as a network or server that fails, is raised as it is. No address with a signature is in either.
+    """
+    try:
+        yield
+    except Refusal:
+        raise
+    except Exception as error:
+        refusal = _refusal(error, repo, headline)
+        if refusal is None:
+            raise
+        raise refusal from None
+
+
+def check_token(headline: str, *, is_needed: bool = False) -> None:
+    """Raise `Refusal` if the token, if there is one, cannot be sent, or will not be although it `is_needed`."""
+    if is_needed and constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        problem = "keeps the client from sending the token"
+        raise Refusal.of(headline, problem, "unset it", path="HF_HUB_DISABLE_IMPLICIT_TOKEN")
+    token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
+    if token is not None and not all("!" <= each <= "~" for each in token):
+        problem = "the token holds a character that no token has: one that is no ASCII, or a space"
+        mend = "copy it anew from the Hub's settings into HF_TOKEN, or use `hf auth login`"
+        raise Refusal.of(headline, problem, mend, path="HF_TOKEN")
+
+
+def _refusal(error: Exception, repo: str, headline: str) -> Refusal | None:
+    """What to raise instead of `error`; None if it is to be raised as it is."""
+    if isinstance(error, OfflineModeIsEnabled):
+        return Refusal.of(headline, "keeps the client from the network", "unset it", path="HF_HUB_OFFLINE")
+    if isinstance(error, LocalTokenNotFoundError):
+        return Refusal.of(headline, "there is no token", f"set HF_TOKEN to one that may write to {repo}", path=repo)
+    denial = denial_of(error)
+    if denial is None or (denial.may_pass and denial.status not in DENIED):
+        return None
+    if denial.may_pass:
+        mend = "publish again, which resumes, with new addresses; if it recurs, see the proxies on the way there"
+        return MayPass.of(headline, f"{denial}", mend, path=repo)
+    return Refusal.of(headline, f"{denial}", _mend(denial, repo, error), path=repo)
+
+
+def _mend(denial: Denial, repo: str, error: Exception) -> str:
+    again = "publish again, which resumes"
+    if isinstance(error, GatedRepoError):
+        return f"ask for access on the repo's page, as the user that the token is of; {again}"
+    if denial.is_of_storage:
+        return f"have the storage of {repo.partition('/')[0]} enlarged, or make room in it; {again}"
+    if denial.is_of_token:
+        why = "it is wrong, revoked or expired" if denial.status == 401 else "it may lack a right"
+        return f"set HF_TOKEN to a token with write access to {repo}, for this one is refused: {why}; {again}"
+    return f"do as it says, or ask the Hub; {again}"
+
+
+def _denial(response: httpx2.Response) -> Denial:
+    request = response.request
+    body = response.headers.get("Content-Type", "").lower()
+    by_store = "xml" in body or not _OF_THE_HUB.search(request.url.path)
+    said = words_of(response)
+    place = request.url.host if request.url.port is None else f"{request.url.host}:{request.url.port}"
+    return Denial(response.status_code, f"the {'store' if by_store else 'Hub'} at {place}", said, by_store)
+
+
+def _in_json(text: str) -> str:
+    """The words in `text` if that is JSON as the Hub, or a store, answers in; else empty."""
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return ""
+    if not isinstance(content, dict):
+        return ""
+    errors = content.get("errors")
+    said = [content.get("error"), content.get("error_description"), content.get("message")]
+    said += [each.get("message") for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
+    texts = [str(part) for each in said for part in (each if isinstance(each, list) else [each]) if part]
+    return "; ".join(dict.fromkeys(texts))

@@ -1,0 +1,280 @@
+"""A Hub that says no, with the real client: its own words, who said them, and no token blamed that is not at fault."""
+
+import json
+
+import pytest
+from huggingface_hub import constants
+
+from isles_assets.hub.huggingface import HuggingFaceHub
+from isles_assets.hub.reading import Unavailable, open_revision
+from isles_assets.lib.findings import MayPass, Refusal
+from isles_assets.products.dataset import Dataset
+from isles_assets.publication.guard import recorded_publication
+from isles_assets_tests.hub_server import HubServer, Token, status
+from isles_assets_tests.toy import TOY
+
+REPO = "toys/isles24-stroke"
+DATASET = Dataset.of(TOY)
+SECRET = "hf_SecretThatMustNotShow"
+SIGNED = "X-Amz-Signature=5ecret51gnature"
+
+BATCH = {"method": "POST", "path": "/lfs/objects/batch"}
+UPLOAD = {"method": "PUT", "path": "/transfer/"}
+COMMIT = {"method": "POST", "path": "/commit/"}
+PREUPLOAD = {"method": "POST", "path": "/preupload/"}
+WRITE_TOKEN = {"method": "GET", "path": "/xet-write-token/"}
+WHO = {"method": "GET", "path": "/api/whoami-v2"}
+
+FULL = "Private repository storage limit reached, please upgrade your plan"
+TRIPPED = "Your storage patterns tripped our internal systems! Please contact us at website@huggingface.co"
+NO_RIGHT = "Forbidden: you must use a write token to upload to a repository."
+DISABLED = "Access to this resource is disabled."
+EXPIRED = (
+    b'<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message>'
+    b"<Expires>2026-11-30T12:00:00Z</Expires></Error>"
+)
+XML = {"Content-Type": "application/xml"}
+
+BLAMES_TOKEN = "set HF_TOKEN to a token with write access"
+STORAGE = "have the storage of toys enlarged, or make room in it"
+ASK = "do as it says, or ask the Hub"
+
+
+@pytest.fixture(params=["LFS", "Xet"])
+def hub(request, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", request.param != "Xet")
+    xet = tmp_path / "xet" if request.param == "Xet" else None
+    token = Token("ada", orgs={"toys": "write"})
+    with HubServer(tmp_path / "hub server", tokens={SECRET: token}, xet=xet) as server:
+        yield server
+        assert server.strays == []
+
+
+by_lfs = pytest.mark.parametrize("hub", ["LFS"], indirect=True)
+by_xet = pytest.mark.parametrize("hub", ["Xet"], indirect=True)
+
+
+@pytest.fixture
+def target(hub):
+    return HuggingFaceHub(REPO, DATASET, endpoint=hub.endpoint)
+
+
+@pytest.fixture(scope="module")
+def publication(toy_built):
+    return recorded_publication(DATASET, toy_built.folder, REPO)
+
+
+def refused(target, publication) -> Refusal:
+    with pytest.raises(Refusal) as refusal:
+        target.publish(publication)
+    assert SECRET not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+    assert refusal.value.__context__ is None or refusal.value.__suppress_context__
+    return refusal.value
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "mend"),
+    [
+        (403, FULL, STORAGE),
+        (403, TRIPPED, STORAGE),
+        (402, "Payment required", STORAGE),
+        (403, NO_RIGHT, BLAMES_TOKEN),
+        (403, "", BLAMES_TOKEN),
+        (401, "Invalid credentials in Authorization header", BLAMES_TOKEN),
+        (403, DISABLED, ASK),
+        (413, "the commit is too large", ASK),
+    ],
+)
+@pytest.mark.parametrize("place", [PREUPLOAD, BATCH, COMMIT, WRITE_TOKEN], ids=["preupload", "batch", "commit", "xet"])
+def test_the_hubs_own_words_are_given_and_the_token_is_blamed_only_if_at_fault(
+    hub, target, publication, place, code, words, mend
+):
+    fault = hub.fail(**place, times=100, how=status(code, message=words))
+    if (place is BATCH and hub.xet) or (place is WRITE_TOKEN and not hub.xet):
+        pytest.skip("not asked")
+    told = str(refused(target, publication))
+    assert f"the Hub at {hub.endpoint.removeprefix('http://')} answers {code}{words and ': '}{words} -> " in told
+    assert mend in told
+    assert (BLAMES_TOKEN in told) == (mend is BLAMES_TOKEN)
+    assert fault.hits == 1, "what is certain not to pass is not tried again"
+
+
+@by_lfs
+def test_an_error_of_one_file_in_an_answer_that_is_well_is_given_in_its_words(hub, target, publication):
+    oid = publication.files[0].sha256
+    error = {"objects": [{"oid": oid, "size": 1, "error": {"code": 403, "message": FULL}}]}
+    hub.fail(**BATCH, how=status(200, {"Content-Type": "application/json"}, body=json.dumps(error).encode()))
+    told = str(refused(target, publication))
+    assert FULL in told and STORAGE in told and BLAMES_TOKEN not in told
+
+
+@by_lfs
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_store_that_refuses_an_address_says_nothing_of_the_token_and_may_be_tried_again(
+    hub, target, publication, code
+):
+    fault = hub.fail(**UPLOAD, times=100, how=status(code, XML, body=EXPIRED))
+    refusal = refused(target, publication)
+    assert isinstance(refusal, MayPass)
+    assert "the store at 127.0.0.1" in str(refusal) and "AccessDenied: Request has expired" in str(refusal)
+    assert "publish again, which resumes" in str(refusal) and "HF_TOKEN" not in str(refusal)
+    fault.times = fault.hits
+    assert target.publish(publication).changed
+
+
+@by_lfs
+def test_what_may_pass_is_no_refusal(hub, target, publication):
+    hub.fail(**UPLOAD, times=100, how=status(400, XML, body=EXPIRED))
+    with pytest.raises(RuntimeError, match="Error while uploading"):
+        target.publish(publication)
+
+
+@by_lfs
+@pytest.mark.parametrize(
+    ("code", "answers"),
+    [(401, "Invalid credentials in Authorization header"), (403, "this address is blocked for a while")],
+)
+def test_a_hub_that_does_not_say_who_the_token_is_of_is_quoted(hub, target, publication, code, answers):
+    hub.fail(**WHO, how=status(code, message=answers))
+    told = str(refused(target, publication))
+    assert answers in told and "Nothing was sent to the Hub." in told
+    assert (BLAMES_TOKEN in told) == (code == 401)
+    assert [record.path for record in hub.requests] == ["/api/whoami-v2"]
+
+
+@by_lfs
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_hub_that_does_not_say_now_who_the_token_is_of_can_be_written_to(hub, target, publication, code):
+    hub.fail(**WHO, how=status(code))
+    assert target.publish(publication).changed
+
+
+def answer_with(hub: HubServer, monkeypatch, token: Token, **said) -> None:
+    """Let the Hub say other things of `token` than what it may do, as it does where rights are by a resource group."""
+    told = token.whoami()
+    for name, value in said.items():
+        (told if name == "orgs" else told["auth"]["accessToken"])[name] = value
+    monkeypatch.setattr(token, "whoami", lambda: told)
+    hub.tokens[SECRET] = token
+
+
+def scope(name: str | None, *permissions: str, kind: str = "org") -> dict[str, object]:
+    return {"entity": {"type": kind, "name": name}, "permissions": [*permissions]}
+
+
+def fine_grained(*scopes: dict[str, object], everywhere: tuple[str, ...] = ()) -> dict[str, object]:
+    return {"role": "fineGrained", "fineGrained": {"global": [*everywhere], "scoped": [*scopes]}}
+
+
+@by_lfs
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"orgs": [{"name": "toys", "roleInOrg": "no_access"}]},
+        {"orgs": [{"name": "toys", "roleInOrg": "read"}]},
+        {"orgs": [{"name": "toys"}]},
+        {"orgs": []},
+        fine_grained(scope("toys", "repo.write"), scope("toys", "repo.content.read")),
+        fine_grained(scope("Toys", "repo.write")),
+        fine_grained(scope(REPO, "repo.write", kind="dataset"), scope(REPO, "discussion.write", kind="dataset")),
+        fine_grained(scope("a group", "repo.write", kind="resourceGroup")),
+        fine_grained(scope(None, "repo.write")),
+        fine_grained(everywhere=("repo.write",)),
+        {"role": "fineGrained"},
+        {"role": None},
+    ],
+)
+def test_a_writer_who_may_write_is_never_refused_beforehand(hub, target, publication, monkeypatch, said):
+    answer_with(hub, monkeypatch, Token("ada", orgs={"toys": "write"}), **said)
+    assert target.publish(publication).changed
+
+
+@by_lfs
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"role": "read"},
+        fine_grained(scope("toys", "repo.content.read"), scope("toys", "discussion.write")),
+        fine_grained(scope("others", "repo.write"), scope("toys/another", "repo.write", kind="dataset")),
+        fine_grained(),
+    ],
+)
+def test_what_is_certain_is_refused_before_anything_is_sent(hub, target, publication, monkeypatch, said):
+    answer_with(hub, monkeypatch, Token("ada", orgs={"toys": "write"}), **said)
+    told = str(refused(target, publication))
+    assert "lacks the right `repo.write` on toys" in told and BLAMES_TOKEN in told
+    assert [record.path for record in hub.requests] == ["/api/whoami-v2"]
+
+
+@by_lfs
+@pytest.mark.parametrize("token", [Token("ada"), Token("ada", orgs={"toys": "read"})], ids=["stranger", "reader"])
+def test_what_is_not_certain_the_hub_itself_refuses_before_any_file_is_sent(hub, target, publication, token):
+    hub.tokens[SECRET] = token
+    told = str(refused(target, publication))
+    assert "the Hub at 127.0.0.1" in told and BLAMES_TOKEN in told
+    assert {record.method for record in hub.requests} <= {"GET", "HEAD", "POST"} and not hub.store.repos
+
+
+@by_lfs
+@pytest.mark.parametrize("name", ["HF_HUB_OFFLINE", "HF_HUB_DISABLE_IMPLICIT_TOKEN"])
+def test_a_client_that_is_told_to_send_nothing_is_told_apart(hub, target, publication, monkeypatch, name):
+    monkeypatch.setattr(constants, name, True)
+    refusal = refused(target, publication)
+    assert f"{name}: keeps the client from" in str(refusal) and "unset it" in str(refusal)
+    assert hub.requests == []
+
+
+@by_lfs
+@pytest.mark.parametrize("token", ["hf_Sécret", "hf_Sec ret", "hf_Secret\x07"])
+def test_a_token_that_cannot_be_sent_is_not_shown(hub, target, publication, monkeypatch, token):
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(Refusal) as not_read:
+        open_revision(REPO, endpoint=hub.endpoint)
+    for told in (str(refused(target, publication)), str(not_read.value)):
+        assert "HF_TOKEN: the token holds a character that no token has" in told
+        assert "cret" not in told
+    assert hub.requests == []
+
+
+@by_lfs
+def test_a_gated_repo_is_called_so(hub, target, publication):
+    gated = status(403, {"X-Error-Code": "GatedRepo"}, message="Access to dataset toys/isles24-stroke is restricted")
+    hub.fail(**PREUPLOAD, how=gated)
+    told = str(refused(target, publication))
+    assert "is restricted -> ask for access on the repo's page" in told
+    hub.fail(path="/api/datasets/", times=100, how=gated)
+    with pytest.raises(Unavailable, match="is given to those who asked for access"):
+        open_revision(REPO, endpoint=hub.endpoint)
+
+
+@by_lfs
+def test_a_store_behind_a_redirect_is_named_when_it_refuses_and_its_signature_is_not(hub, target, publication):
+    target.publish(publication)
+    file = next(file for file in publication.files if file.path.endswith(".parquet"))
+    revision = open_revision(REPO, endpoint=hub.endpoint)
+    to = {"Location": f"{hub.endpoint.replace('127.0.0.1', 'localhost')}/bucket/0e?{SIGNED}&Expires=1"}
+    hub.fail(path="/resolve/", times=100, how=status(302, to))
+    hub.fail(path="/bucket/", times=100, how=status(403, XML, body=EXPIRED))
+    with pytest.raises(Unavailable) as refusal:
+        list(revision.file(file.path, file.size).read(0, file.size))
+    told = str(refusal.value)
+    assert "the store at localhost" in told and "answers 403: AccessDenied: Request has expired" in told
+    assert "run again, which resumes" in told and "token" not in told
+    assert refusal.value.__cause__ is None and refusal.value.__suppress_context__
+    assert SIGNED not in told
+
+
+@by_lfs
+def test_reading_quotes_the_hub_and_names_the_variable_that_keeps_the_token(hub, target, publication, monkeypatch):
+    target.publish(publication)
+    hub.store.repos[REPO].private = True
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    with pytest.raises(Unavailable, match="unset HF_HUB_DISABLE_IMPLICIT_TOKEN, which keeps the client from"):
+        open_revision(REPO, endpoint=hub.endpoint)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", False)
+    assert open_revision(REPO, endpoint=hub.endpoint)
+    hub.fail(path="/api/datasets/", how=status(403, message=DISABLED))
+    with pytest.raises(Unavailable, match=f"answers 403: {DISABLED}"):
+        open_revision(REPO, endpoint=hub.endpoint)
