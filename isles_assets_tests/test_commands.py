@@ -48,7 +48,9 @@ def checkout(made_once):
 def run_demo(folder: Path) -> None:
     check_out(folder)
     (folder / ".env").write_text("ISLES_RAW_ROOT=/nowhere/of/the/user\nISLES_SOURCE=zenodo\n")
-    code, output = run(folder, "make", "--no-print-directory", "demo", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.ready")
+    code, output = run(
+        folder, "make", "--no-print-directory", "demo", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.ready"
+    )
     assert code == 0, output
     (folder / ".env").unlink()
     (folder / "demo.txt").write_text(output)

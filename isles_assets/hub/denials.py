@@ -14,6 +14,7 @@ import httpx2
 from huggingface_hub import constants, get_token
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
+from isles_assets.hub.xet import answer_in, asked_again
 from isles_assets.lib.findings import MayPass, Refusal
 from isles_assets.lib.secrets import without_secrets
 
@@ -42,13 +43,15 @@ _ELEMENT = re.compile(r"<(Code|Message)>([^<]*)</")
 class Denial:
     """An answer of `status` by `who`, with the words that it `said`, which are empty if it said none.
 
-    There is no status in what is said of one file of several.
+    There is no status in what is said of one file of several. A Xet store is not one of those whose addresses the Hub
+    signs: it was asked with a token for it that the Hub `has_granted`.
     """
 
     status: int | None
     who: str
     said: str
     by_store: bool
+    has_granted: bool = False
 
     def __str__(self) -> str:
         return ": ".join(part for part in (f"{self.who} answers {self.status or ''}".strip(), self.said) if part)
@@ -61,7 +64,9 @@ class Denial:
     @property
     def is_of_token(self) -> bool:
         """Whether another token may help: the Hub refuses this one, or does not say why it refuses."""
-        if self.by_store or self.status not in (*DENIED, None) or self.is_of_storage or _OTHERWISE.search(self.said):
+        if self.by_store or self.has_granted:
+            return False
+        if self.status not in (*DENIED, None) or self.is_of_storage or _OTHERWISE.search(self.said):
             return False
         return self.status == 401 or not self.said or bool(_RIGHTS.search(self.said))
 
@@ -100,18 +105,20 @@ def words_of(response: httpx2.Response) -> str:
 
 
 @contextmanager
-def denials_explained(repo: str, headline: str = "Not published.") -> Iterator[None]:
+def denials_explained(repo: str, headline: str = "Not published.", endpoint: str | None = None) -> Iterator[None]:
     """Turn what the client raises for a server's no to work on `repo` into a `Refusal`; nothing sent is lost.
 
     It is one that may pass where a store says no, for the Hub gives new addresses of it. What is no answer, or may
-    pass, such as a network or server that fails, is raised as it is. No address with a signature is in either.
+    pass, such as a network or server that fails, is raised as it is.
+
+    Where `hf_xet` hides the words, the Hub at `endpoint` (None: `HF_ENDPOINT`) and the store are asked for them.
     """
     try:
         yield
     except Refusal:
         raise
     except Exception as error:
-        refusal = _refusal(error, repo, headline)
+        refusal = _refusal(error, repo, headline, endpoint or constants.ENDPOINT)
         if refusal is None:
             raise
         raise refusal from None
@@ -129,13 +136,13 @@ def check_token(headline: str, *, is_needed: bool = False) -> None:
         raise Refusal.of(headline, problem, mend, path="HF_TOKEN")
 
 
-def _refusal(error: Exception, repo: str, headline: str) -> Refusal | None:
+def _refusal(error: Exception, repo: str, headline: str, endpoint: str) -> Refusal | None:
     """What to raise instead of `error`; None if it is to be raised as it is."""
     if isinstance(error, OfflineModeIsEnabled):
         return Refusal.of(headline, "keeps the client from the network", "unset it", path="HF_HUB_OFFLINE")
     if isinstance(error, LocalTokenNotFoundError):
         return Refusal.of(headline, "there is no token", f"set HF_TOKEN to one that may write to {repo}", path=repo)
-    denial = denial_of(error)
+    denial = denial_of(error) or _denial_by_xet(error, f"{endpoint}/api/datasets/{repo}/xet-write-token/main")
     if denial is None or (denial.may_pass and denial.status not in DENIED):
         return None
     if denial.may_pass:
@@ -156,13 +163,33 @@ def _mend(denial: Denial, repo: str, error: Exception) -> str:
     return f"do as it says, or ask the Hub; {again}"
 
 
+def _denial_by_xet(error: Exception, token_url: str) -> Denial | None:
+    """What was answered to `hf_xet`, whose own words are not about it; None if nothing was, or it may pass."""
+    answer = answer_in(error)
+    if answer is None or not 400 <= answer[0] < 500 or answer[0] in _PASSING:
+        return None
+    status, url = answer
+    by_hub = "/xet-write-token/" in url
+    try:
+        response = asked_again(url, status, token_url)
+    except HfHubHTTPError as refused:
+        return _denial(refused.response)
+    said = "" if response is None else words_of(response)
+    who = f"the {'Hub' if by_hub else 'Xet store'} at {_place(httpx2.URL(url))}"
+    return Denial(status, who, said, by_store=False, has_granted=not by_hub)
+
+
+def _place(url: httpx2.URL) -> str:
+    return url.host if url.port is None else f"{url.host}:{url.port}"
+
+
 def _denial(response: httpx2.Response) -> Denial:
     request = response.request
     body = response.headers.get("Content-Type", "").lower()
     by_store = "xml" in body or not _OF_THE_HUB.search(request.url.path)
     said = words_of(response)
-    place = request.url.host if request.url.port is None else f"{request.url.host}:{request.url.port}"
-    return Denial(response.status_code, f"the {'store' if by_store else 'Hub'} at {place}", said, by_store)
+    who = f"the {'store' if by_store else 'Hub'} at {_place(request.url)}"
+    return Denial(response.status_code, who, said, by_store)
 
 
 def _in_json(text: str) -> str:

@@ -33,6 +33,7 @@ from isles_assets.hub.reading import HubCommit, digest_of
 from isles_assets.hub.repo import check_repo_id, status_of, writing
 from isles_assets.hub.sending import send
 from isles_assets.hub.target import Destination, Published, Target
+from isles_assets.hub.xet import check_cache
 from isles_assets.lib.findings import Finding, Refusal, name_some
 from isles_assets.lib.progress import Progress
 from isles_assets.lib.secrets import without_secrets
@@ -156,7 +157,7 @@ class HuggingFaceHub(Target):
         to have them while they were, and of each ten one was read back from there. What is staged already is not sent
         again, nor what is not here because it was freed before; that is copied to the branch from where it is.
         """
-        with denials_explained(self.repo):
+        with denials_explained(self.repo, endpoint=self._api.endpoint):
             if STAGING not in self._refs()[1]:  # another machine has published all that was there, and removed it
                 self._api.create_branch(self.repo, branch=STAGING, repo_type=_TYPE, exist_ok=True)
             if missing := self._unstaged(files):
@@ -394,6 +395,8 @@ class HuggingFaceHub(Target):
 
         additions: list[CommitOperationAdd] = []
         by_lfs = not (is_xet_available() and self._has_xet())
+        if not by_lfs:
+            check_cache(sum(file.size for file in files))
         progress = Progress("files", len(files), self.say)
         for group in _groups(files):
             additions += send(group, self.dataset, upload, refused, by_lfs=by_lfs)

@@ -39,11 +39,11 @@ def writing(api: HfApi, repo: str) -> Iterator[None]:
     """
     headline, namespace = "Nothing was sent to the Hub.", repo.partition("/")[0]
     check_token(headline, is_needed=True)
-    with denials_explained(repo, headline):
+    with denials_explained(repo, headline, api.endpoint):
         if problem := _missing_right(_who(api), namespace, repo):
             mend = f"set HF_TOKEN to a token with write access to the repos of {namespace}"
             raise Refusal.of(headline, problem, mend, path=repo)
-    with denials_explained(repo):
+    with denials_explained(repo, endpoint=api.endpoint):
         yield
 
 

@@ -1,0 +1,79 @@
+"""Xet, as `hf_xet` speaks it: what it raises where somebody says no, and the folder that it needs on this disk.
+
+It raises builtins whose text has the status and the address. The words of the answer are in none of them, so the one
+who said no is asked again, once.
+"""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+from isles_assets.lib.files import lack_of_room
+from isles_assets.lib.findings import Refusal
+
+_ANSWER = re.compile(r"HTTP status (?:client|server) error \((\d{3})[^)]*\), domain: ([^\s,]+)")
+_SECONDS = 20.0
+_LEAST = 16_000_000
+_OF_WHAT_IS_SENT = 200
+"""What the list of the chunks of a file takes is less than this part of the file: 1/1,365, in up to three copies."""
+
+
+def answer_in(error: BaseException) -> tuple[int, str] | None:
+    """The status of the answer that `hf_xet` met, and the address that it came from; None if this is about none."""
+    if not isinstance(error, OSError | RuntimeError) or isinstance(error, HfHubHTTPError):
+        return None
+    answer = _ANSWER.search(str(error))
+    return (int(answer[1]), answer[2]) if answer else None
+
+
+def asked_again(url: str, status: int, token_url: str) -> httpx2.Response | None:
+    """The answer of `url`, if it is `status` again; or of the Hub, where the right to write is got, at `token_url`.
+
+    Raises `HfHubHTTPError` if it is the Hub that says no now. Sends no data: what is denied, is so before any is read.
+    """
+    session = get_session()
+    try:
+        granted = session.get(token_url, headers=build_hf_headers(), timeout=_SECONDS)
+        hf_raise_for_status(granted)
+        if "/xet-write-token/" in url:
+            return None
+        said: dict[str, Any] = granted.json()
+        if httpx2.URL(str(said["casUrl"])).host != httpx2.URL(url).host:
+            return None
+        headers = {"Authorization": f"Bearer {said['accessToken']}"}
+        answer = session.post(url, headers=headers, content=b"", timeout=_SECONDS)
+    except (httpx2.TransportError, ValueError, KeyError):
+        return None
+    return answer if answer.status_code == status else None
+
+
+def check_cache(size: int) -> None:
+    """Raise `Refusal` unless there is a folder for what `hf_xet` notes while it sends `size` bytes."""
+    folder, headline = _cache(), "Nothing was sent to the Hub."
+    mend = "set HF_XET_CACHE, or HF_HOME, to a folder that can be written to and has room"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 16))
+            file.flush()
+    except OSError as error:
+        problem = f"Xet keeps its notes there, and it cannot be written to: {error.strerror}"
+        raise Refusal.of(headline, problem, mend, path=folder) from None
+    if problem := lack_of_room(folder, max(_LEAST, size // _OF_WHAT_IS_SENT)):
+        raise Refusal.of(headline, f"Xet keeps its notes there: it {problem}", mend, path=folder)
+
+
+def _cache() -> Path:
+    """Where `hf_xet` keeps what it notes: it reads the variables when it begins."""
+    if cache := os.environ.get("HF_XET_CACHE"):
+        return Path(cache)
+    if home := os.environ.get("HF_HOME"):
+        return Path(home, "xet")
+    return Path(constants.HF_XET_CACHE)
