@@ -1,16 +1,22 @@
 """A Hub that says no, with the real client: its own words, who said them, and no token blamed that is not at fault."""
 
 import json
+import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
 from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.hub.reading import Unavailable, open_revision
+from isles_assets.hub.verification import loads
 from isles_assets.lib.findings import MayPass, Refusal
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication.guard import recorded_publication
+from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.hub_server import HubServer, Token, status
+from isles_assets_tests.hub_server.clients import printed, script
 from isles_assets_tests.toy import TOY
 
 REPO = "toys/isles24-stroke"
@@ -23,6 +29,7 @@ UPLOAD = {"method": "PUT", "path": "/transfer/"}
 COMMIT = {"method": "POST", "path": "/commit/"}
 PREUPLOAD = {"method": "POST", "path": "/preupload/"}
 WRITE_TOKEN = {"method": "GET", "path": "/xet-write-token/"}
+GRANT = {"path": "/v1/xorb-grants/"}
 WHO = {"method": "GET", "path": "/api/whoami-v2"}
 
 FULL = "Private repository storage limit reached, please upgrade your plan"
@@ -38,15 +45,15 @@ XML = {"Content-Type": "application/xml"}
 BLAMES_TOKEN = "set HF_TOKEN to a token with write access"
 STORAGE = "have the storage of toys enlarged, or make room in it"
 ASK = "do as it says, or ask the Hub"
+ASK_HUB = "ask the Hub why"
 
 
 @pytest.fixture(params=["LFS", "Xet"])
 def hub(request, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", SECRET)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", request.param != "Xet")
-    xet = tmp_path / "xet" if request.param == "Xet" else None
-    token = Token("ada", orgs={"toys": "write"})
-    with HubServer(tmp_path / "hub server", tokens={SECRET: token}, xet=xet) as server:
+    tokens = {SECRET: Token("ada", orgs={"toys": "write"})}
+    server = HubServer(tmp_path / "hub server", tokens=tokens, xet=request.param == "Xet")
+    with server, server.clients(tmp_path / "home"):
+        monkeypatch.setenv("HF_TOKEN", SECRET)
         yield server
         assert server.strays == []
 
@@ -99,6 +106,59 @@ def test_the_hubs_own_words_are_given_and_the_token_is_blamed_only_if_at_fault(
     assert mend in told
     assert (BLAMES_TOKEN in told) == (mend is BLAMES_TOKEN)
     assert fault.hits == 1, "what is certain not to pass is not tried again"
+
+
+@by_xet
+@pytest.mark.parametrize("path", ["/v1/xorb-grants/", "/v1/xorb-commits/", "/v2/shards"])
+@pytest.mark.parametrize(
+    ("code", "words", "mend"),
+    [(403, FULL, STORAGE), (402, "Payment required", STORAGE), (401, "The token has expired", ASK), (403, "", ASK_HUB)],
+)
+def test_the_words_of_a_xet_store_are_asked_for_once_and_no_token_is_blamed(
+    hub, target, publication, path, code, words, mend
+):
+    fault = hub.fail(path=path, times=100, how=status(code, message=words))
+    told = str(refused(target, publication))
+    address = hub.endpoint.removeprefix("http://")
+    assert f"the Xet store at {address} answers {code}{words and ': '}{words} -> {mend}" in told
+    assert "HF_TOKEN" not in told and fault.hits == 2
+    fault.times = fault.hits
+    assert target.publish(publication).changed
+
+
+@pytest.mark.parametrize("place", [PREUPLOAD, BATCH, COMMIT, WRITE_TOKEN, GRANT], ids=lambda place: place["path"])
+def test_staging_is_denied_in_the_same_words(hub, target, publication, place):
+    if (place is BATCH and hub.xet) or (place in (WRITE_TOKEN, GRANT) and not hub.xet):
+        pytest.skip("not asked")
+    target.prepare_staging()
+    hub.fail(**place, times=100, how=status(403, message=FULL))
+    with pytest.raises(Refusal) as refusal:
+        target.stage([file for file in publication.files if isinstance(file.content, Path)])
+    assert FULL in str(refusal.value) and STORAGE in str(refusal.value) and "HF_TOKEN" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("how", [{"Retry-After": "1"}, {"RateLimit": '"api";r=0;t=1'}], ids=["seconds", "window"])
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_commit_is_tried_again_when_the_hub_says(hub, target, publication, code, how):
+    said: list[str] = []
+    fault = hub.fail(**COMMIT, times=1, how=status(code, how, message="too many requests"))
+    assert replace(target, say=said.append).publish(publication).changed
+    assert [words for words in said if "too many requests. Waiting 1 s, as it asks" in words]
+    assert fault.hits == 1
+    first, second = (record.time for record in hub.requests if "/commit/" in record.path)
+    assert second - first >= 1
+
+
+@by_lfs
+def test_who_asks_to_wait_is_told_with_how_long(hub, target, publication):
+    fault = hub.fail(path="/refs", times=100, how=status(429, {"Retry-After": "20"}, message="too many requests"))
+    refusal = refused(target, publication)
+    assert isinstance(refusal, MayPass) and refusal.pause == 20
+    assert "answers 429: too many requests; it asks to wait 20 s -> publish again then, which resumes" in str(refusal)
+    fault.how = status(429, {"Retry-After": "7200"})
+    refusal = refused(target, publication)
+    assert not isinstance(refusal, MayPass) and "it asks to wait 2 h 0 min" in str(refusal)
+    assert fault.hits == 2
 
 
 @by_lfs
@@ -264,6 +324,41 @@ def test_a_store_behind_a_redirect_is_named_when_it_refuses_and_its_signature_is
     assert "run again, which resumes" in told and "token" not in told
     assert refusal.value.__cause__ is None and refusal.value.__suppress_context__
     assert SIGNED not in told
+
+
+CHECKED = f"import sys; from {__name__} import print_findings as run; run(*sys.argv[1:])"
+
+
+def print_findings(endpoint: str, data: str) -> None:
+    """What the check `loads` says, one finding a line; `datasets` asks the Hub that it knew when it was imported."""
+    target = HuggingFaceHub(REPO, DATASET, endpoint=endpoint)
+    publication = recorded_publication(DATASET, DataFolder(Path(data), TOY), REPO)
+    sys.stdout.writelines(f"{finding}\n" for finding in loads(target, publication))
+
+
+@by_lfs
+def test_a_check_quotes_who_says_no_and_no_signature(hub, target, publication, toy_built, tmp_path):
+    target.publish(publication)
+    to = {"Location": f"{hub.endpoint.replace('127.0.0.1', 'localhost')}/bucket/0e?{SIGNED}&Expires=1"}
+    hub.fail(path="/resolve/.*parquet", times=100, how=status(302, to))
+    hub.fail(path="/bucket/", times=100, how=status(403, XML, body=EXPIRED))
+    problems = printed(script(hub, tmp_path / "home", CHECKED, hub.endpoint, toy_built.folder.root))
+    assert len(problems) == len(DATASET.configs)
+    for told in problems:
+        assert "the store at localhost" in told and "answers 403: AccessDenied: Request has expired" in told
+        assert "token" not in told and SIGNED not in told
+
+
+@by_lfs
+def test_a_card_that_may_not_be_read_is_not_called_missing(hub, target, publication):
+    with pytest.raises(Refusal, match=r"holds no README.md -> publish"):
+        target.card()
+    target.publish(publication)
+    fault = hub.fail(path="/resolve/.*README", times=100, how=status(403, message=DISABLED))
+    with pytest.raises(Refusal, match=f"answers 403: {DISABLED} -> do as it says"):
+        target.card()
+    fault.times = fault.hits
+    assert target.card()
 
 
 @by_lfs

@@ -318,6 +318,7 @@ Some moments pass unseen with some subjects, so all 149 are needed.
 """
 
 OLD = SUBJECT_IDS[:60]
+TRIES = 10
 
 
 @pytest.fixture
@@ -346,21 +347,28 @@ def files_as_in(undisturbed: Path, shards: Path) -> dict[Path, Identity]:
     return {path: seen for path, seen in identities(shards).items() if path.stem in done}
 
 
-def test_killed_at_twenty_moments_nothing_is_half_written_and_each_run_goes_on(outdated, built):
+def test_killed_at_twenty_moments_nothing_is_half_written_and_each_run_goes_on(outdated, built, tmp_path):
+    at_first = tmp_path / "shards at first"
     folder, shards, undisturbed = outdated.folder, SHARD.root(outdated.folder), SHARD.root(built.folder)
     tables = contents(folder.root / TABLES), contents(built.folder.root / TABLES)
     for moment in MOMENTS_OF_TABLES:
-        runs = (killed_at(moment, outdated, *OF_TABLES, partitions=(), remembered=False) for _ in range(10))
+        runs = (killed_at(moment, outdated, *OF_TABLES, partitions=(), remembered=False) for _ in range(TRIES))
         assert any(runs), "no run was caught at that moment, which is short"
         for name, digest in contents(folder.root / TABLES).items():
             assert name.startswith(".") or digest in {seen[name] for seen in tables}
     assert outdated.materialize(*OF_TABLES, checks=False).success
     assert contents(folder.root / TABLES) == tables[1]
 
+    shutil.copytree(shards, at_first)
     for number, moment in MOMENTS_OF_SHARDS:
-        kept = files_as_in(undisturbed, shards)
-        caught = killed_at(moment, outdated, "subject_shard", after=number, remembered=moment is all_are_recorded)
-        assert caught, moment
+        for _ in range(TRIES):
+            kept = files_as_in(undisturbed, shards)
+            if killed_at(moment, outdated, "subject_shard", after=number, remembered=moment is all_are_recorded):
+                break
+            shutil.rmtree(shards)  # the run has ended: a busy machine looks too seldom, and no shard is left to make
+            shutil.copytree(at_first, shards)
+        else:
+            pytest.fail(f"no run was caught at that moment: {moment}")
         assert_all_is_whole(folder)
         assert kept.items() <= identities(shards).items()
     assert_next_run_does_only_the_rest(outdated, undisturbed)

@@ -8,7 +8,7 @@ from pydantic import Field
 from isles_assets.graph import reporting
 from isles_assets.graph.assets import subject_manifest
 from isles_assets.graph.automation import when_complete
-from isles_assets.graph.reporting import faults_not_retried, refusals_reported
+from isles_assets.graph.reporting import RETRIES, faults_not_retried, refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.findings import summarize
 from isles_assets.lib.fingerprint import fingerprint
@@ -41,7 +41,7 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
     @dg.asset(
         deps=[subject_manifest, *everything],
         output_required=False,
-        retry_policy=dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL),  # of what may pass
+        retry_policy=dg.RetryPolicy(max_retries=RETRIES, delay=30, backoff=dg.Backoff.EXPONENTIAL),  # of what may pass
         automation_condition=when_complete(of.release),
         pool="publishing",
         kinds={"huggingface"},

@@ -30,6 +30,9 @@ from isles_assets.tables.storage import SUBJECT_COLUMN
 Metadata = dict[str, Any]
 """By name; numbers, text, paths, lists and dicts as they are, which Dagster shows by their type."""
 
+RETRIES = 2
+"""How often a step is tried again, after its first try, for what may pass."""
+
 _MOST_IN_UI = 200
 _PREVIEW_ROWS = 10
 
@@ -44,6 +47,8 @@ def refusals_reported() -> Iterator[None]:
         yield
     except Refusal as refusal:
         clean(refusal)
+        if isinstance(refusal, MayPass) and refusal.pause is not None:
+            raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=refusal.pause) from refusal
         words, findings = refusal.text(render), of_findings(refusal.findings)
         raise dg.Failure(words, metadata=findings, allow_retries=isinstance(refusal, MayPass)) from refusal
     except Exception as error:

@@ -6,23 +6,36 @@ is used up, an address of a store that has expired.
 
 import json
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import httpx2
 from huggingface_hub import constants, get_token
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.utils import parse_ratelimit_headers
 
 from isles_assets.hub.xet import answer_in, asked_again
 from isles_assets.lib.findings import MayPass, Refusal
+from isles_assets.lib.progress import readable_time
 from isles_assets.lib.secrets import without_secrets
+from isles_assets.lib.waiting import pause_asked
+
+Result = TypeVar("Result")
 
 DENIED = (401, 403)
 _PASSING = frozenset({408, 409, 412, 423, 425, 429})
 """Statuses of a client's fault that may be gone at another time."""
 
+_LONGEST_PAUSE = 900.0
+"""Seconds; the Hub counts requests by windows of 300."""
+
+_TRIES = 3
 _LONGEST = 500
+"""Characters of what a server says that are told."""
+
 _OF_THE_HUB = re.compile(r"/api/|\.git/info/lfs/|/resolve/")
 """What paths at the Hub hold, wherever it lies; those of its stores do not."""
 
@@ -44,7 +57,8 @@ class Denial:
     """An answer of `status` by `who`, with the words that it `said`, which are empty if it said none.
 
     There is no status in what is said of one file of several. A Xet store is not one of those whose addresses the Hub
-    signs: it was asked with a token for it that the Hub `has_granted`.
+    signs: it was asked with a token for it that the Hub `has_granted`. `pause` is what the server asks to wait, in
+    seconds; None if it does not.
     """
 
     status: int | None
@@ -52,6 +66,7 @@ class Denial:
     said: str
     by_store: bool
     has_granted: bool = False
+    pause: float | None = None
 
     def __str__(self) -> str:
         return ": ".join(part for part in (f"{self.who} answers {self.status or ''}".strip(), self.said) if part)
@@ -104,12 +119,27 @@ def words_of(response: httpx2.Response) -> str:
     return without_secrets(" ".join(said.split()))[:_LONGEST]
 
 
+def as_asked(attempt: Callable[[], Result], say: Callable[[str], None]) -> Result:
+    """What `attempt` returns, tried three times in all where the server asks to wait for up to 15 minutes."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            return attempt()
+        except HfHubHTTPError as error:
+            denial = denial_of(error)
+            pause = denial.pause if denial and denial.may_pass else None
+            if pause is None or pause > _LONGEST_PAUSE or not tries_left:
+                raise
+            say(f"{denial}. Waiting {readable_time(pause)}, as it asks")
+            time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
 @contextmanager
 def denials_explained(repo: str, headline: str = "Not published.", endpoint: str | None = None) -> Iterator[None]:
     """Turn what the client raises for a server's no to work on `repo` into a `Refusal`; nothing sent is lost.
 
-    It is one that may pass where a store says no, for the Hub gives new addresses of it. What is no answer, or may
-    pass, such as a network or server that fails, is raised as it is.
+    It is one that may pass where a store says no, for the Hub gives new addresses of it, and where the server says how
+    long to wait. Anything else that may pass, such as a network or server that fails, is raised as it is.
 
     Where `hf_xet` hides the words, the Hub at `endpoint` (None: `HF_ENDPOINT`) and the store are asked for them.
     """
@@ -143,12 +173,23 @@ def _refusal(error: Exception, repo: str, headline: str, endpoint: str) -> Refus
     if isinstance(error, LocalTokenNotFoundError):
         return Refusal.of(headline, "there is no token", f"set HF_TOKEN to one that may write to {repo}", path=repo)
     denial = denial_of(error) or _denial_by_xet(error, f"{endpoint}/api/datasets/{repo}/xet-write-token/main")
-    if denial is None or (denial.may_pass and denial.status not in DENIED):
+    if denial is None:
         return None
+    if denial.may_pass and denial.status not in DENIED:
+        return None if denial.pause is None else _to_wait_for(denial, denial.pause, repo, headline)
     if denial.may_pass:
         mend = "publish again, which resumes, with new addresses; if it recurs, see the proxies on the way there"
         return MayPass.of(headline, f"{denial}", mend, path=repo)
     return Refusal.of(headline, f"{denial}", _mend(denial, repo, error), path=repo)
+
+
+def _to_wait_for(denial: Denial, pause: float, repo: str, headline: str) -> Refusal:
+    kind = Refusal if pause > _LONGEST_PAUSE else MayPass
+    problem = f"{denial}; it asks to wait {readable_time(pause)}"
+    refusal = kind.of(headline, problem, "publish again then, which resumes", path=repo)
+    if isinstance(refusal, MayPass):
+        refusal.pause = pause
+    return refusal
 
 
 def _mend(denial: Denial, repo: str, error: Exception) -> str:
@@ -160,7 +201,7 @@ def _mend(denial: Denial, repo: str, error: Exception) -> str:
     if denial.is_of_token:
         why = "it is wrong, revoked or expired" if denial.status == 401 else "it may lack a right"
         return f"set HF_TOKEN to a token with write access to {repo}, for this one is refused: {why}; {again}"
-    return f"do as it says, or ask the Hub; {again}"
+    return f"{'do as it says, or ask the Hub' if denial.said else 'ask the Hub why'}; {again}"
 
 
 def _denial_by_xet(error: Exception, token_url: str) -> Denial | None:
@@ -189,7 +230,13 @@ def _denial(response: httpx2.Response) -> Denial:
     by_store = "xml" in body or not _OF_THE_HUB.search(request.url.path)
     said = words_of(response)
     who = f"the {'store' if by_store else 'Hub'} at {_place(request.url)}"
-    return Denial(response.status_code, who, said, by_store)
+    return Denial(response.status_code, who, said, by_store, pause=_pause(response))
+
+
+def _pause(response: httpx2.Response) -> float | None:
+    """What an answer asks to wait, in seconds; where requests are counted, the Hub says when their number is reset."""
+    limit = parse_ratelimit_headers(response.headers)
+    return float(limit.reset_in_seconds) if limit and not limit.remaining else pause_asked(response.headers)
 
 
 def _in_json(text: str) -> str:

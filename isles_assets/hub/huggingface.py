@@ -1,25 +1,31 @@
 """The Hugging Face Hub as target: files first, where no reader sees them, then one commit, then a look at the result.
 
 The token is the one that `huggingface_hub` finds by itself (`HF_TOKEN` or a login); it is never held here. Requests
-are retried by the client alone.
+are retried by the client; a commit, which it tries once, is tried again by us where the Hub asks to wait.
 """
 
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 from huggingface_hub.utils._runtime import is_xet_available
 
 from isles_assets.hub.changes import RETURNS_OTHERS, STORE, StoredFile, compare, differences
-from isles_assets.hub.denials import denials_explained
+from isles_assets.hub.denials import as_asked, denials_explained
 from isles_assets.hub.ownership import (
     Found,
     Others,
@@ -29,7 +35,7 @@ from isles_assets.hub.ownership import (
     tag_of,
     without,
 )
-from isles_assets.hub.reading import HubCommit, digest_of
+from isles_assets.hub.reading import HubCommit, digest_of, reading_explained
 from isles_assets.hub.repo import check_repo_id, status_of, writing
 from isles_assets.hub.sending import send
 from isles_assets.hub.target import Destination, Published, Target
@@ -176,9 +182,7 @@ class HuggingFaceHub(Target):
         message = f"Stage {len(operations)} shards"
         for tries_left in reversed(range(_TRIES)):
             try:
-                self._api.create_commit(
-                    self.repo, operations, commit_message=message, repo_type=_TYPE, revision=STAGING
-                )
+                self._create_commit(operations, STAGING, message)
                 return
             except Exception as error:
                 if not self._unstaged(files):  # the answer was lost, but the commit took effect
@@ -332,18 +336,21 @@ class HuggingFaceHub(Target):
 
     def stored(self, known: Publication | None = None) -> Mapping[str, StoredFile]:
         """Every file of the revision, with the digests that the Hub states."""
-        return self.files_at(self.revision)
+        with reading_explained(self.repo, self.revision):
+            return self.files_at(self.revision)
 
     def pinned(self) -> "HuggingFaceHub":
-        try:
-            return replace(self, revision=self._commit_of(self.revision))
-        except RepositoryNotFoundError as error:
-            if status_of(error) != 404:
-                raise
-            return self
+        with reading_explained(self.repo, self.revision):
+            try:
+                return replace(self, revision=self._commit_of(self.revision))
+            except RepositoryNotFoundError as error:
+                if status_of(error) != 404:
+                    raise
+                return self
 
     def opened(self) -> HubCommit:
-        return HubCommit(self._api, self.repo, self._commit_of(self.revision))
+        with reading_explained(self.repo, self.revision):
+            return HubCommit(self._api, self.repo, self._commit_of(self.revision))
 
     @property
     def load_options(self) -> Mapping[str, Any]:
@@ -367,15 +374,20 @@ class HuggingFaceHub(Target):
         }
 
     def card(self) -> str:
-        try:
-            path = self._api.hf_hub_download(self.repo, CARD, repo_type=_TYPE, revision=self._commit_of(self.revision))
-        except HfHubHTTPError as error:
-            problem, mend = f"holds no {CARD}", "publish the dataset"
-            raise Refusal.of("Nothing is published.", problem, mend, path=self.repo) from error
+        with reading_explained(self.repo, self.revision):
+            try:
+                commit = self._commit_of(self.revision)
+                path = self._api.hf_hub_download(self.repo, CARD, repo_type=_TYPE, revision=commit)
+            except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as error:
+                if status_of(error) != 404:
+                    raise
+                problem, mend = f"holds no {CARD}", "publish the dataset"
+                raise Refusal.of("Nothing is published.", problem, mend, path=self.repo) from None
         return Path(path).read_text()
 
     def address(self) -> str:
-        return self._url(self._commit_of(self.revision))
+        with reading_explained(self.repo, self.revision):
+            return self._url(self._commit_of(self.revision))
 
     def _head(self) -> str:
         """The commit that `main` is at."""
@@ -423,16 +435,7 @@ class HuggingFaceHub(Target):
     ) -> str:
         """Commit on top of `base`; the new commit. An answer may be lost although the commit took effect."""
         try:
-            commit = self._api.create_commit(
-                self.repo,
-                operations,
-                commit_message=message,
-                commit_description=description,
-                repo_type=_TYPE,
-                parent_commit=base,
-                revision=MAIN,
-            )
-            return str(commit.oid)
+            return self._create_commit(operations, MAIN, message, base, description)
         except Exception as error:
             head = self._head()
             if head == base:
@@ -442,6 +445,27 @@ class HuggingFaceHub(Target):
             problem = f"`main` moved from {base} to {head} while this was under way"
             mend = "look at what was committed there, and run again: if it would be lost by that, it is named first"
             raise Refusal.of("Not published: somebody else did.", problem, mend, path=self.repo) from error
+
+    def _create_commit(
+        self,
+        operations: Sequence[Operation],
+        branch: str,
+        message: str,
+        base: str | None = None,
+        description: str = "",
+    ) -> str:
+        """Commit, if asked for only on top of `base`; the new commit. The Hub is waited for if it asks for that."""
+        create = partial(
+            self._api.create_commit,
+            self.repo,
+            operations,
+            commit_message=message,
+            commit_description=description,
+            repo_type=_TYPE,
+            parent_commit=base,
+            revision=branch,
+        )
+        return str(as_asked(create, self.say).oid)
 
     def _ours(self, stored: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
         return {path: file for path, file in stored.items() if self.dataset.is_ours(path)}

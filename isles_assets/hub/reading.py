@@ -19,7 +19,7 @@ from huggingface_hub import HfApi, constants, errors, hf_hub_url
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_stream_backoff
 
-from isles_assets.hub.denials import DENIED, check_token, denial_of
+from isles_assets.hub.denials import DENIED, Denial, check_token, denial_of
 from isles_assets.hub.repo import check_repo_id
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.secrets import without_secrets
@@ -32,6 +32,7 @@ _PIECE = 1 << 20
 _TRIES = 6
 _LONGEST_WAIT = 8.0
 _PARTIAL_CONTENT = 206
+_LOG_IN = "use `hf auth login` or HF_TOKEN with a token that may read it"
 
 
 class Unavailable(Refusal):
@@ -67,7 +68,7 @@ class FileOnHub:
 
     def read(self, offset: int, size: int) -> Iterator[bytes]:
         end, patience = offset + size, _TRIES
-        with _explained(self.name):
+        with reading_explained(self.name):
             while offset < end:
                 start = offset
                 try:
@@ -150,7 +151,7 @@ class HubCommit:
         return f"{self.repo} at commit {self.commit}"
 
     def find(self, paths: Sequence[str]) -> dict[str, FileOnHub]:
-        with _explained(self.name):
+        with reading_explained(self.name):
             entries = self.api.get_paths_info(self.repo, list(paths), revision=self.commit, repo_type=_TYPE)
         return {entry.path: self.file(entry.path, entry.size) for entry in entries if isinstance(entry, RepoFile)}
 
@@ -189,7 +190,7 @@ def open_revision(location: str, revision: str | None = None, endpoint: str | No
         raise Refusal.of("There is no such dataset.", problem, mend, path=location) from None
     api, revision = HfApi(endpoint=endpoint, library_name=_LIBRARY), revision or constants.DEFAULT_REVISION
     check_token("The dataset could not be read.")
-    with _explained(location, revision):
+    with reading_explained(location, revision):
         info = api.dataset_info(location, revision=revision, expand=["sha"], timeout=constants.HF_HUB_ETAG_TIMEOUT)
     return HubCommit(api, location, str(info.sha))
 
@@ -236,7 +237,7 @@ def _readable(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _explained(what: str, revision: str = "") -> Iterator[None]:
+def reading_explained(what: str, revision: str = "") -> Iterator[None]:
     """Turn what the client raises into a `Refusal` that says what to do."""
     try:
         yield
@@ -246,33 +247,35 @@ def _explained(what: str, revision: str = "") -> Iterator[None]:
 
 def _refusal(error: Exception, what: str, revision: str) -> Refusal:
     denial = denial_of(error)
-    log_in = "use `hf auth login` or HF_TOKEN with a token that may read it"
     match error:
         case errors.RevisionNotFoundError():
             finding = Finding(f"has no revision {revision}", "name a branch, a tag or a commit of the repo", path=what)
             return Unavailable("There is no such revision.", [finding])
-        case errors.EntryNotFoundError():
+        case errors.EntryNotFoundError() if not isinstance(error, errors.LocalEntryNotFoundError):
             return Refusal.of("A file could not be read.", "is not there any more", "run again", path=what)
         case errors.GatedRepoError():
-            problem, mend = "is given to those who asked for access", f"ask for it on the repo's page; then {log_in}"
+            problem, mend = "is given to those who asked for access", f"ask for it on the repo's page; then {_LOG_IN}"
         case errors.RepositoryNotFoundError():
             problem = "is no folder, and no dataset repo that can be seen"
-            mend = f"check its name; if private, {log_in}"
+            mend = f"check its name; if private, {_LOG_IN}"
         case errors.OfflineModeIsEnabled():
             problem, mend = "cannot be read while HF_HUB_OFFLINE is set", "unset it, or name a folder"
-        case errors.HfHubHTTPError():
-            problem, mend = str(denial), "run again later, which resumes"
-            if denial and denial.by_store and denial.status in DENIED:
-                mend = "run again, which resumes, with new addresses; if it recurs, see the proxies on the way there"
-            elif denial and denial.is_of_token:
-                mend = f"{log_in}, or none"
-            elif denial and not denial.may_pass:
-                mend = "do as it says, or ask the Hub"
+        case _ if denial:
+            problem, mend = str(denial), way_back(denial)
         case _:
             problem, mend = f"the Hub cannot be reached: {_said(error)}", "check the network; run again, which resumes"
     if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN and denial and denial.status in (*DENIED, 404) and not denial.by_store:
         mend = f"unset HF_HUB_DISABLE_IMPLICIT_TOKEN, which keeps the client from sending a token; {mend}"
     return Unavailable.of("The dataset could not be read.", problem, mend, path=what)
+
+
+def way_back(denial: Denial) -> str:
+    """What can be done about the no of a server that was asked for something to read."""
+    if denial.by_store and denial.status in DENIED:
+        return "run again, which resumes, with new addresses; if it recurs, see the proxies on the way there"
+    if denial.is_of_token:
+        return f"{_LOG_IN}, or none"
+    return "run again later, which resumes" if denial.may_pass else "do as it says, or ask the Hub"
 
 
 def _said(error: Exception) -> str:

@@ -14,11 +14,13 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
 from isles_assets.hub.changes import PUBLISH, RETURNS_OTHERS, STORE, differences
-from isles_assets.hub.reading import digest_of
+from isles_assets.hub.denials import denial_of
+from isles_assets.hub.reading import digest_of, way_back
 from isles_assets.hub.streaming import first_undecoded, rows_of, subject_rows
 from isles_assets.hub.target import Target
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress, readable_bytes
+from isles_assets.lib.secrets import without_secrets
 from isles_assets.lib.threads import each_in_threads
 from isles_assets.products.config import CARD, SPLIT, Config
 from isles_assets.products.features import features
@@ -112,8 +114,10 @@ def _loads(target: Target, config: Config, publication: Publication, decode: boo
         column = ""
         subjects = tuple(row[SUBJECT_COLUMN] for row in subject_rows(target.location, name, **options))
     except Exception as error:  # a reader's failure of any kind is the finding
-        what = f"{type(error).__name__}: {error}"
-        yield Finding(f"does not load: {f'{column}: ' if column else ''}{what}", PUBLISH, path=name)
+        denial = denial_of(error)
+        what = str(denial) if denial else without_secrets(f"{type(error).__name__}: {error}")
+        mend = way_back(denial) if denial else PUBLISH
+        yield Finding(f"does not load: {f'{column}: ' if column else ''}{what}", mend, path=name)
         return
     if subjects != publication.subjects:
         yield Finding(f"has {len(subjects)} rows instead of {len(publication.subjects)} subjects", PUBLISH, path=name)
@@ -160,7 +164,9 @@ def card_valid(target: Target, publication: Publication) -> list[Finding]:
         data = DatasetCard(target.card()).data
         stated = DatasetInfosDict.from_dataset_card_data(data)
         patterns = MetadataConfigs.from_dataset_card_data(data)
-    except (ValueError, Refusal) as error:
+    except Refusal as refusal:
+        return list(refusal.findings)
+    except ValueError as error:
         return [Finding(str(error), PUBLISH, path=CARD)]
     findings = []
     for config in publication.dataset.configs:

@@ -133,6 +133,9 @@ class Refusal(Exception):  # noqa: N818 - it is no accident but an answer
 class MayPass(Refusal):
     """A refusal for a reason that may be gone at another time: the work may be tried again as it is."""
 
+    pause: float | None = None
+    """Seconds to wait before that, where the server asks for it."""
+
 
 def _visible(text: str) -> str:
     """`text` with escapes for what cannot be seen or moves the cursor: it may hold names and text from files."""

@@ -5,7 +5,6 @@ API: https://developers.zenodo.org and https://inveniordm.docs.cern.ch/reference
 
 import re
 import ssl
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import urllib3
 from isles_assets import __version__
 from isles_assets.lib.findings import Refusal, name_some
 from isles_assets.lib.secrets import without_secrets
+from isles_assets.lib.waiting import pause_asked
 from isles_assets.release.zenodo_record import ZenodoRecord, record_url
 from isles_assets.source.patience import SHORT, PassingError, Patience, not_downloaded, patiently
 
@@ -173,21 +173,10 @@ def get(
 def _not_ok(url: str, response: requests.Response) -> PassingError | Refusal:
     status = f"{response.status_code} {response.reason}"
     if response.status_code in _PASSING or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return PassingError(f"answers {status}", _pause(response.headers))
+        return PassingError(f"answers {status}", pause_asked(response.headers))
     message = _message(response)
     problem = f"answers {status}: {message}" if message else f"answers {status}"
     return not_downloaded(problem, _MENDS.get(response.status_code, _NOTHING_TO_DO), path=url)
-
-
-def _pause(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait; None where it does not say."""
-    if after := headers.get("Retry-After"):
-        try:
-            return urllib3.Retry().parse_retry_after(after)
-        except urllib3.exceptions.InvalidHeader:
-            return None
-    reset = headers.get("X-RateLimit-Reset", "")
-    return max(int(reset) - time.time(), 0) if reset.isdecimal() else None
 
 
 def _message(response: requests.Response) -> str:

@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,7 +33,10 @@ class DroppedError(Exception):
 
 @dataclass
 class Record:
-    """One request as the server saw it; bytes are those of the bodies. `status` is None where no answer was sent."""
+    """One request as the server saw it; bytes are those of the bodies. `status` is None where no answer was sent.
+
+    `time` is when it came, in seconds of a clock that never goes back.
+    """
 
     method: str
     path: str
@@ -42,6 +46,7 @@ class Record:
     status: int | None = None
     bytes_in: int = 0
     bytes_out: int = 0
+    time: float = field(default_factory=time.monotonic)
 
 
 @dataclass

@@ -1,0 +1,54 @@
+"""What becomes of an exception in a step of a run."""
+
+import dagster as dg
+import pytest
+
+from isles_assets.graph.reporting import refusals_reported
+from isles_assets.lib.findings import MayPass, Refusal
+
+
+def run_of(refusals: list[Refusal]) -> tuple[dg.ExecuteInProcessResult, list[dg.DagsterEvent]]:
+    """A run of one step that raises each of `refusals` at a try, with the events of that step."""
+
+    @dg.op(retry_policy=dg.RetryPolicy(max_retries=2, delay=0))
+    def step():
+        with refusals_reported():
+            if refusals:
+                raise refusals.pop(0)
+
+    @dg.job
+    def job():
+        step()
+
+    result = job.execute_in_process(raise_on_error=False)
+    return result, result.events_for_node("step")
+
+
+def refusal(kind: type[Refusal] = Refusal, pause: float | None = None) -> Refusal:
+    made = kind.of("Not published.", "the Hub says no", "ask it", path="toys/toy")
+    if isinstance(made, MayPass):
+        made.pause = pause
+    return made
+
+
+def test_a_refusal_is_not_tried_again_and_fails_the_step_in_its_words():
+    result, events = run_of([refusal()])
+    assert not result.success
+    (failure,) = [event for event in events if event.is_step_failure]
+    told = failure.step_failure_data.user_failure_data
+    assert told.description == "Not published.\n  toys/toy: the Hub says no -> ask it"
+    assert told.metadata["offenders"].value == 1 and "findings" in told.metadata
+    assert not [event for event in events if event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY]
+
+
+@pytest.mark.parametrize("pause", [None, 1.0])
+def test_what_may_pass_is_tried_again_after_the_time_that_was_asked_for(pause):
+    result, events = run_of([refusal(MayPass, pause), refusal(MayPass, pause)])
+    assert result.success
+    waits = [event for event in events if event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY]
+    assert [event.event_specific_data.seconds_to_wait for event in waits] == [pause or 0] * 2
+
+
+def test_what_does_not_pass_in_three_tries_fails_the_step():
+    result, _ = run_of([refusal(MayPass, 0.1) for _ in range(3)])
+    assert not result.success
