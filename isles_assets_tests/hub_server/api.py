@@ -175,7 +175,7 @@ def dataset_info(hub: "HubServer", call: Call, repo_id: str, revision: str | Non
         "tags": [],
         "cardData": _front_matter(readme.content.decode()) if readme and readme.content else None,
         "siblings": siblings,
-        "usedStorage": sum(hub.store.objects.path(sha256).stat().st_size for sha256 in repo.objects),
+        "usedStorage": sum(hub.store.objects.path(sha256).stat().st_size for sha256 in tuple(repo.objects)),
     }
     expand = {"id", *call.multiple("expand")}
     return answer({key: value for key, value in info.items() if len(expand) == 1 or key in expand})
@@ -481,7 +481,7 @@ def lfs_verify(hub: "HubServer", call: Call, repo_id: str) -> Response:
 def lfs_files(hub: "HubServer", call: Call, repo_id: str) -> Response:
     """hf_api.py: list_lfs_files."""
     repo = writable(hub, call, repo_id)
-    names = {file.sha256: path for commit in repo.commits.values() for path, file in commit.files.items()}
+    names = {file.sha256: path for commit in tuple(repo.commits.values()) for path, file in commit.files.items()}
     listed = [
         {
             "fileOid": oid,

@@ -128,7 +128,9 @@ class Repo:
         for ref in (f"refs/heads/{revision}", f"refs/tags/{revision}", revision):
             if ref in self.refs:
                 return self.commits[self.refs[ref]]
-        found = [commit for oid, commit in self.commits.items() if len(revision) >= 7 and oid.startswith(revision)]
+        found = [
+            commit for oid, commit in tuple(self.commits.items()) if len(revision) >= 7 and oid.startswith(revision)
+        ]
         return found[0] if len(found) == 1 else None
 
 
