@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,18 @@ def test_the_words_of_a_xet_store_are_asked_for_once_and_no_token_is_blamed(
     assert "HF_TOKEN" not in told and fault.hits == 2
     fault.times = fault.hits
     assert target.publish(publication).changed
+
+
+@by_xet
+def test_a_cache_that_cannot_be_used_is_named_before_anything_is_sent_or_made(
+    hub, target, publication, monkeypatch, tmp_path
+):
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("HF_XET_CACHE", str(tmp_path / "file" / "xet"))
+    for begin in (partial(target.publish, publication), target.prepare_staging):
+        with pytest.raises(Refusal, match=r"Nothing was sent to the Hub.\n .*/file/xet: Xet keeps its notes there"):
+            begin()
+    assert not hub.files(REPO).keys() - {".gitattributes"} and not hub.stored_bytes()
 
 
 @pytest.mark.parametrize("place", [PREUPLOAD, BATCH, COMMIT, WRITE_TOKEN, GRANT], ids=lambda place: place["path"])

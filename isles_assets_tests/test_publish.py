@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from isles_assets.hub.changes import compare
-from isles_assets.hub.huggingface import HuggingFaceHub
+from isles_assets.hub.huggingface import HuggingFaceHub, groups_of
 from isles_assets.hub.local import LocalHub
 from isles_assets.hub.ownership import tag_of
 from isles_assets.hub.staging import stage_and_free
@@ -27,7 +27,7 @@ from isles_assets.products.config import CARD
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
 from isles_assets.products.preview.product import CARD_PICTURE
-from isles_assets.products.product import Build
+from isles_assets.products.product import Build, PublicationFile
 from isles_assets.publication.assembling import assemble
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.publication import Publication
@@ -220,6 +220,28 @@ def test_a_failed_publication_is_resumed_and_nothing_is_sent_twice(hub, target, 
     assert moves_of_main(hub) == 1
 
 
+def sized(megabytes: list[int]) -> list[PublicationFile]:
+    return [PublicationFile(f"{n}.parquet", None, size * 1_000_000, "0" * 64) for n, size in enumerate(megabytes)]
+
+
+@pytest.mark.parametrize(
+    ("megabytes", "numbers"),
+    [
+        ([], []),
+        ([1] * 5, [5]),
+        ([300] * 23, [10, 10, 3]),
+        ([1] * 300, [268, 32]),
+        ([20] * 9 + [300] * 3, [10, 2]),
+        ([20] * 12 + [300] * 12, [12, 10, 2]),
+    ],
+)
+def test_files_are_sent_ten_at_a_time_and_more_if_they_are_small(megabytes, numbers):
+    files = sized(megabytes)
+    groups = list(groups_of(files))
+    assert [len(group) for group in groups] == numbers
+    assert [file for group in groups for file in group] == files
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -276,7 +298,7 @@ def test_a_second_publisher_is_not_overwritten(hub, target, small):
 
 
 def test_a_token_that_expires_on_the_way_is_named_and_nothing_is_published(hub, target, small):
-    hub.fail(method="POST", path=r"/lfs/objects/batch", after=1, how=expire_token(SECRET))
+    hub.fail(**COMMIT, how=expire_token(SECRET))
     with pytest.raises(
         Refusal, match=r"answers 401: Invalid credentials.*set HF_TOKEN.*wrong, revoked or expired"
     ) as refusal:

@@ -1,5 +1,7 @@
 """What becomes of an exception in a step of a run."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 import pytest
 
@@ -7,7 +9,7 @@ from isles_assets.graph.reporting import refusals_reported
 from isles_assets.lib.findings import MayPass, Refusal
 
 
-def run_of(refusals: list[Refusal]) -> tuple[dg.ExecuteInProcessResult, list[dg.DagsterEvent]]:
+def run_of(refusals: list[Refusal]) -> tuple[dg.ExecuteInProcessResult, Sequence[dg.DagsterEvent]]:
     """A run of one step that raises each of `refusals` at a try, with the events of that step."""
 
     @dg.op(retry_policy=dg.RetryPolicy(max_retries=2, delay=0))

@@ -54,7 +54,9 @@ MAIN = "main"
 STAGING = "staging"
 _TYPE = "dataset"
 _GROUP = 10
-"""Files that are uploaded together: what a break can cost, and how often progress is told."""
+"""Files that are uploaded together at least: what a break can cost, and how often progress is told."""
+_SMALL = 1 << 28
+"""Bytes up to which more files than that are uploaded together: each group costs some requests."""
 _OVERTAKEN = 412
 """What the Hub answers to a commit if there was another one while it was made."""
 _TRIES = 5
@@ -154,6 +156,7 @@ class HuggingFaceHub(Target):
             found = self._found()
             if others := self._others(found, None):
                 others.check(self.take_over, _SOMEBODY_ELSES)
+            self._sends_by_xet(0)  # or it is refused before anything is made
             self._api.create_branch(self.repo, branch=STAGING, repo_type=_TYPE, exist_ok=True)
 
     def stage(self, files: Sequence[PublicationFile]) -> None:
@@ -175,7 +178,7 @@ class HuggingFaceHub(Target):
                     mend = "materialize it again"
                     findings = [Finding("is not what was sent", mend, path=file.path) for file in lost]
                     raise Refusal(_NOT_STAGED, findings)
-            self._read_back([group[0] for group in _groups(files)])
+            self._read_back(files[::_GROUP])
 
     def _commit_to_staging(self, operations: Sequence[Operation], files: Sequence[PublicationFile]) -> None:
         """Commit on top of what is there by then: machines that stage at the same time have files of their own."""
@@ -406,15 +409,20 @@ class HuggingFaceHub(Target):
             self._api.preupload_lfs_files(self.repo, group, repo_type=_TYPE, revision=branch)
 
         additions: list[CommitOperationAdd] = []
-        by_lfs = not (is_xet_available() and self._has_xet())
-        if not by_lfs:
-            check_cache(sum(file.size for file in files))
+        by_lfs = not self._sends_by_xet(sum(file.size for file in files))
         progress = Progress("files", len(files), self.say)
-        for group in _groups(files):
+        for group in groups_of(files):
             additions += send(group, self.dataset, upload, refused, by_lfs=by_lfs)
             for file in group:
                 progress.advance(file.size)
         return additions
+
+    def _sends_by_xet(self, size: int) -> bool:
+        """Whether files go by Xet, which then can keep on this disk what it needs for `size` bytes of them."""
+        if not (is_xet_available() and self._has_xet()):
+            return False
+        check_cache(size)
+        return True
 
     def _has_xet(self) -> bool:
         """Whether the Hub stores by Xet. The client takes that for granted and fails at a Hub that does not."""
@@ -474,5 +482,13 @@ class HuggingFaceHub(Target):
         return without_secrets(f"{self._api.endpoint}/datasets/{self.repo}/tree/{revision}")
 
 
-def _groups(files: Sequence[PublicationFile]) -> list[Sequence[PublicationFile]]:
-    return [files[start : start + _GROUP] for start in range(0, len(files), _GROUP)]
+def groups_of(files: Sequence[PublicationFile]) -> Iterator[Sequence[PublicationFile]]:
+    """`files` as they are uploaded together."""
+    start, size = 0, 0
+    for number, file in enumerate(files):
+        if number - start >= _GROUP and size + file.size > _SMALL:
+            yield files[start:number]
+            start, size = number, 0
+        size += file.size
+    if files:
+        yield files[start:]
