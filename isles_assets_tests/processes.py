@@ -78,7 +78,7 @@ def python(code: str, *args: object, **options: Any) -> "subprocess.CompletedPro
     return result
 
 
-def on_small_disk(folder: Path, size: str, code: str, *args: object, timeout: float = 60) -> str:
+def on_small_disk(folder: Path, size: str, code: str, *args: object, **options: Any) -> str:
     """What `code` prints in a process that alone sees a new file system of `size` at `folder`; it must succeed.
 
     Skips the test where none can be mounted.
@@ -92,4 +92,4 @@ def on_small_disk(folder: Path, size: str, code: str, *args: object, timeout: fl
     attempt = subprocess.run([*before, "true"], capture_output=True, text=True, check=False)
     if attempt.returncode:
         pytest.skip(f"no file system can be mounted here: {attempt.stderr}")
-    return python(code, *args, before=before, timeout=timeout).stdout
+    return python(code, *args, before=before, **options).stdout

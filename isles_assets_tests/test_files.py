@@ -229,28 +229,6 @@ def test_full_device_is_refused_with_a_mend(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def on_full_file_system(folder: Path) -> list[str]:
-    """The start of a command that runs with a file system of 1 MB at `folder`, which it alone sees."""
-    return ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs -o size=1m none "{folder}" && exec "$@"', "sh"]
-
-
-def may_mount() -> bool:
-    try:
-        return subprocess.run([*on_full_file_system(Path("/mnt")), "true"], capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-if may_mount():
-
-    def test_full_file_system_is_refused_with_a_mend(tmp_path):
-        refused, left = written_too_much(tmp_path, before=on_full_file_system(tmp_path))
-        assert [(path, problem) for path, problem, _ in refused] == [
-            (str(tmp_path / name), "the disk is full") for name in ("file", "table")
-        ]
-        assert left == "file=3"
-
-
 def write(path: Path) -> None:
     with written_whole(path) as temporary:
         temporary.write_bytes(b"content")

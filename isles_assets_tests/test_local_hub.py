@@ -19,6 +19,7 @@ from isles_assets.lib.findings import Refusal
 from isles_assets.products.product import PublicationFile
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.publication import Publication
+from isles_assets_tests.full_disk import fill
 from isles_assets_tests.processes import on_small_disk
 from isles_assets_tests.running import LONG, WARM, eventually, forked
 from isles_assets_tests.toy import DATASET, TOY, folder_at
@@ -260,24 +261,15 @@ def on_a_full_disk(data: Path, folder: Path, disk: Path) -> None:
     whole = recorded_publication(DATASET, folder_at(data), REPO)
     old, new = (variant(whole, folder / mark, mark.encode()) for mark in ("old", "new"))
     hub = LocalHub(disk / "hub", REPO)
-    fillers: list[Path] = []
-    _fill(disk, fillers)
+    fillers = fill(disk)
     refused = _refusals(hub, old, fillers, lambda: not hub.folder.exists())
-    _fill(disk, fillers)
+    fillers += fill(disk)
     refused += _refusals(hub, new, fillers, lambda: files_in(hub.folder) == files_of(old))
     assert refused > 20
     for filler in fillers:
         filler.unlink()
     assert files_in(hub.folder) == files_of(new)
     assert_nothing_else_is_there(hub, old, new)
-
-
-def _fill(disk: Path, fillers: list[Path]) -> None:
-    with contextlib.suppress(OSError):
-        while True:
-            filler = disk / f"filler {len(fillers)}"
-            fillers.append(filler)
-            filler.write_bytes(bytes(4096))
 
 
 def _refusals(hub: LocalHub, publication: Publication, fillers: list[Path], is_as_before: Callable[[], bool]) -> int:

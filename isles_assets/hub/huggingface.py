@@ -9,13 +9,11 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -39,7 +37,7 @@ from isles_assets.hub.reading import HubCommit, digest_of, reading_explained
 from isles_assets.hub.repo import check_repo_id, status_of, writing
 from isles_assets.hub.sending import send
 from isles_assets.hub.target import Destination, Published, Target
-from isles_assets.hub.xet import check_cache
+from isles_assets.hub.xet import check_cache, lack_of_room_explained
 from isles_assets.lib.findings import Finding, Refusal, name_some
 from isles_assets.lib.progress import Progress
 from isles_assets.lib.secrets import without_secrets
@@ -377,16 +375,11 @@ class HuggingFaceHub(Target):
         }
 
     def card(self) -> str:
-        with reading_explained(self.repo, self.revision):
-            try:
-                commit = self._commit_of(self.revision)
-                path = self._api.hf_hub_download(self.repo, CARD, repo_type=_TYPE, revision=commit)
-            except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as error:
-                if status_of(error) != 404:
-                    raise
-                problem, mend = f"holds no {CARD}", "publish the dataset"
-                raise Refusal.of("Nothing is published.", problem, mend, path=self.repo) from None
-        return Path(path).read_text()
+        """As it comes back: the client's own download would need room for it on this disk."""
+        pinned = self.pinned()
+        if (found := pinned.stored().get(CARD)) is None:
+            raise Refusal.of("Nothing is published.", f"holds no {CARD}", "publish the dataset", path=self.repo)
+        return b"".join(pinned.opened().file(CARD, found.size).read(0, found.size)).decode()
 
     def address(self) -> str:
         with reading_explained(self.repo, self.revision):
@@ -406,7 +399,8 @@ class HuggingFaceHub(Target):
         """
 
         def upload(group: list[CommitOperationAdd]) -> None:
-            self._api.preupload_lfs_files(self.repo, group, repo_type=_TYPE, revision=branch)
+            with lack_of_room_explained(refused):
+                self._api.preupload_lfs_files(self.repo, group, repo_type=_TYPE, revision=branch)
 
         additions: list[CommitOperationAdd] = []
         by_lfs = not self._sends_by_xet(sum(file.size for file in files))

@@ -1,10 +1,13 @@
 """Reading a published dataset as its users do, by `datasets` and streaming."""
 
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import datasets
+from huggingface_hub import constants
 
+from isles_assets.lib.files import explained
 from isles_assets.products.config import SPLIT
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
@@ -13,8 +16,12 @@ _READ_AHEAD = 1 << 16
 
 
 def rows_of(location: str, config: str, **options: Any) -> datasets.IterableDataset:
-    """The rows of `config` of the dataset at `location`, a Hub repo id or a folder; `options` of `load_dataset`."""
-    return datasets.load_dataset(location, config, split=SPLIT, streaming=True, **options)
+    """The rows of `config` of the dataset at `location`, a Hub repo id or a folder; `options` of `load_dataset`.
+
+    Raises `Refusal` where the library has no room for the card, which it keeps on this disk, or may not write it there.
+    """
+    with explained(Path(constants.HF_HUB_CACHE), "HF_HOME", headline="The dataset was not loaded."):
+        return datasets.load_dataset(location, config, split=SPLIT, streaming=True, **options)
 
 
 def first_row(rows: datasets.IterableDataset) -> dict[str, Any]:

@@ -94,7 +94,7 @@ def loads(target: Target, publication: Publication, *, decode: bool = True) -> l
     """Streaming any config gives every column, a first row whose volumes and pictures decode, and one row a subject.
 
     Without `decode` none of them is fetched: for content of which the first row was decoded before. Memory is some
-    three times the largest compressed volume, and at least some hundred MB.
+    three times the largest compressed volume, and at least some hundred MB. Raises `Refusal` as `rows_of` does.
     """
     return [
         finding for config in publication.dataset.configs for finding in _loads(target, config, publication, decode)
@@ -113,6 +113,8 @@ def _loads(target: Target, config: Config, publication: Publication, decode: boo
                 _decode_to_its_end(row.pop(column), dataset.features[column])
         column = ""
         subjects = tuple(row[SUBJECT_COLUMN] for row in subject_rows(target.location, name, **options))
+    except Refusal:  # what this disk lacks is no fault of what is published
+        raise
     except Exception as error:  # a reader's failure of any kind is the finding
         denial = denial_of(error)
         what = str(denial) if denial else without_secrets(f"{type(error).__name__}: {error}")

@@ -4,9 +4,12 @@ It raises builtins whose text has the status and the address. The words of the a
 who said no is asked again, once.
 """
 
+import errno
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +22,14 @@ from isles_assets.lib.files import lack_of_room
 from isles_assets.lib.findings import Refusal
 
 _ANSWER = re.compile(r"HTTP status (?:client|server) error \((\d{3})[^)]*\), domain: ([^\s,]+)")
+_ERROR_OF_DISK = re.compile(r"\(os error (\d+)\)")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _SECONDS = 20.0
 _LEAST = 16_000_000
 _OF_WHAT_IS_SENT = 200
 """What the list of the chunks of a file takes is less than this part of the file: 1/1,365, in up to three copies."""
+_KEEPS = "Xet keeps its notes there"
+_MEND = "set HF_XET_CACHE, or HF_HOME, to a folder that can be written to and has room"
 
 
 def answer_in(error: BaseException) -> tuple[int, str] | None:
@@ -57,17 +64,34 @@ def asked_again(url: str, status: int, token_url: str) -> httpx2.Response | None
 def check_cache(size: int) -> None:
     """Raise `Refusal` unless there is a folder for what `hf_xet` notes while it sends `size` bytes."""
     folder, headline = _cache(), "Nothing was sent to the Hub."
-    mend = "set HF_XET_CACHE, or HF_HOME, to a folder that can be written to and has room"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 16))
             file.flush()
     except OSError as error:
-        problem = f"Xet keeps its notes there, and it cannot be written to: {error.strerror}"
-        raise Refusal.of(headline, problem, mend, path=folder) from None
+        raise Refusal.of(headline, _unwritable(error.strerror), _MEND, path=folder) from None
     if problem := lack_of_room(folder, max(_LEAST, size // _OF_WHAT_IS_SENT)):
-        raise Refusal.of(headline, f"Xet keeps its notes there: it {problem}", mend, path=folder)
+        raise Refusal.of(headline, f"{_KEEPS}: it {problem}", _MEND, path=folder)
+
+
+@contextmanager
+def lack_of_room_explained(headline: str) -> Iterator[None]:
+    """Turn what `hf_xet` raises where that folder has no room any more into a `Refusal` with the `headline`.
+
+    It is an `OSError` without a number, which names no file; its text has the number.
+    """
+    try:
+        yield
+    except OSError as error:
+        said = _ERROR_OF_DISK.search(str(error))
+        if not said or int(said[1]) not in _NO_ROOM:
+            raise
+        raise Refusal.of(headline, _unwritable(os.strerror(int(said[1]))), _MEND, path=_cache()) from None
+
+
+def _unwritable(why: str | None) -> str:
+    return f"{_KEEPS}, and it cannot be written to: {why}"
 
 
 def _cache() -> Path:
