@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -42,7 +42,7 @@ from isles_assets_tests.hub_server import HubServer, Token
 from isles_assets_tests.hub_server.faults import Fault, How
 from isles_assets_tests.hub_server.http import Call, DroppedError, Response
 from isles_assets_tests.project import Project, linked, part_of
-from isles_assets_tests.running import LONG, TABLES, WARM, Run, eventually, temporary_files
+from isles_assets_tests.running import LONG, TABLES, WARM, eventually, running, temporary_files
 from isles_assets_tests.toy import TOY
 
 pytestmark = pytest.mark.slow
@@ -171,7 +171,8 @@ class Kill(How):
 
     def _kill(self) -> None:
         eventually(lambda: self.process.pid)
-        os.kill(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it may have ended with the answer
+            os.kill(self.process.pid, signal.SIGKILL)
 
     def _kill_and_drop(self) -> None:
         self._kill()
@@ -200,17 +201,19 @@ def run(work: Work, place: Path, moment: Moment | None = None) -> tuple[bool, in
     """Do the work in a process, killed at the moment if one is given: whether it was; its requests and changes."""
     phase, number = moment or ("", 0)
     environment = work.hub.environment(place / "home", TOKEN)
-    changes, before = WARM.Value("i", 0), len(work.hub.requests)
+    changes, before = WARM.Value("i", 0, lock=False), len(work.hub.requests)  # who is killed leaves a lock locked
     how = Process(environment, changes, number if phase == "changes" else 0, place / "report")
+    how.report.touch()
     process = WARM.Process(target=as_process, args=(work.do, work.target, work.folder, work.tree, how))
     kill = Kill(phase, process)
     if phase in PHASES:
         fault = work.hub.fail(how=kill, after=number)
     process.start()
-    process.join(LONG)
+    with running(process) as all_of_it:
+        process.join(LONG)
+        eventually(lambda: not all_of_it.states(), every=0.01)  # its workers end by themselves
     if phase in PHASES:
         fault.times = fault.hits
-    eventually(lambda: not Run(process).states(), every=0.01)  # its workers end by themselves
     work.hub.quiet()
     assert process.exitcode in (0, -signal.SIGKILL), how.report.read_text()
     return process.exitcode != 0, len(work.hub.requests) - before, changes.value
@@ -223,7 +226,10 @@ def read(target: HuggingFaceHub) -> Files:
     """What comes back of every file that `main` lists."""
     pinned = target.pinned()
     stored = {path: file for path, file in pinned.stored().items() if path != ".gitattributes"}
-    return {path: digest_of(pinned.opened().file(path, file.size)) for path, file in stored.items()}
+    if not stored:
+        return {}
+    revision = pinned.opened()
+    return {path: digest_of(revision.file(path, file.size)) for path, file in stored.items()}
 
 
 def files_of(publication: Publication) -> Files:
@@ -308,11 +314,11 @@ class Ground:
         self.target.publish(old)
         return old
 
-    def work(self, do: Do, folder: DataFolder, **others: Any) -> Work:
-        after = files_of(self.whole)
-        tags = {tag_of(self.whole): after}
-        known = {"target": self.target, "before": {}, "after": after, "tags": tags, "freed": False}
-        return Work(do=do, folder=folder, tree=self.tree, hub=self.hub, **known | others)
+    def work(self, do: Do, folder: DataFolder, *, freed: bool = False, **others: Any) -> Work:
+        """One that leads from nothing to the whole publication, but for what is said otherwise."""
+        whole = files_of(self.whole)
+        usual = Work(do, self.target, folder, self.tree, self.hub, {}, whole, {tag_of(self.whole): whole}, freed)
+        return replace(usual, **others)
 
 
 def publication_after_another(ground: Ground) -> Work:
