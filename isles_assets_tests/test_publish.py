@@ -22,7 +22,7 @@ from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.verification import card_valid, remote_matches_local
 from isles_assets.lib.files import free_space
 from isles_assets.lib.findings import Finding, Refusal
-from isles_assets.products.building import STAGED_TOGETHER, build_subjects, state_of
+from isles_assets.products.building import HERE_AT_MOST, STAGED_TOGETHER, build_subjects, state_of
 from isles_assets.products.config import CARD
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
@@ -34,7 +34,7 @@ from isles_assets.publication.publication import Publication
 from isles_assets.release.release import Release
 from isles_assets.sample.tree import make_sample
 from isles_assets.tables.folder import DataFolder
-from isles_assets.tables.manifest import read_manifest
+from isles_assets.tables.manifest import ManifestRow, read_manifest
 from isles_assets_tests import isles24
 from isles_assets_tests.hub_server import (
     HubServer,
@@ -417,25 +417,37 @@ def shards_here(folder: DataFolder) -> int:
     return len(list((folder.root / "shards").rglob("*.parquet")))
 
 
+def other_size(row: ManifestRow) -> ManifestRow:
+    return replace(row, volumes={c: replace(entry, size=entry.size + 1) for c, entry in row.volumes.items()})
+
+
 @pytest.fixture
 def freeing(many, data, target, tmp_path):
-    """Build all 25 subjects into an empty folder, staging and freeing ten or more at a time."""
-    rows = list(read_manifest(data).values())
+    """Build all 25 subjects, or `some`, into an empty folder, staging and freeing them; what was there at each moment.
+
+    A subject of `odd` has another size in the manifest than in the tree, and is not made.
+    """
+    everything = read_manifest(data)
     folder = DataFolder(tmp_path / "data", MANY)
     schemas = {config.name: annotated_schema(config) for config in CONFIGS}
-    most = []
+    held = []
 
     def stage(sidecars):
-        most.append(shards_here(folder))
+        held.append(shards_here(folder))
         stage_and_free(target, SHARD, folder, lambda sidecar: [], sidecars)
 
-    def build(stage=stage):
+    def build(stage=stage, some=SUBJECTS, odd=()):
+        held.clear()
         target.prepare_staging()
         parts = Build(many / MANY.record.top, folder, schemas)
-        outcomes = list(build_subjects(SHARD, parts, rows, workers=2, say=most.append, stage=stage))
-        sidecars = {row.subject: state_of(SHARD, folder, row).sidecar for row in rows}
+        rows = [other_size(everything[subject]) if subject in odd else everything[subject] for subject in some]
+        outcomes = []
+        for outcome in build_subjects(SHARD, parts, rows, workers=2, say=lambda words: None, stage=stage):
+            outcomes.append(outcome)
+            held.append(shards_here(folder))
+        sidecars = {row.subject: sidecar for row in rows if (sidecar := state_of(SHARD, folder, row).sidecar)}
         publication = assemble(DATASET, folder, REPO, {SHARD.name: sidecars})
-        return outcomes, publication, [number for number in most if isinstance(number, int)]
+        return outcomes, publication, list(held)
 
     return folder, build
 
@@ -444,8 +456,8 @@ def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target,
     folder, build = freeing
     outcomes, publication, held = build()
     assert [outcome.written for outcome in outcomes] == [True] * 25
-    assert held == [20, 20] and shards_here(folder) == 10
-    assert len(uploads(hub)) == 40 and moves_of_main(hub) == 0
+    assert max(held) == STAGED_TOGETHER * len(CONFIGS) and shards_here(folder) == 0
+    assert len(uploads(hub)) == 50 and moves_of_main(hub) == 0
 
     published = target.publish(publication)
     assert is_there(hub, whole)
@@ -457,6 +469,25 @@ def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target,
     outcomes, again, _ = build()
     assert not any(outcome.written for outcome in outcomes)
     assert again.digest == publication.digest and published.revision == hub.head(REPO)
+
+
+def test_fewer_than_two_groups_are_on_the_disk_at_any_moment(hub, freeing):
+    """What an earlier run has left, and the group that is being made."""
+    folder, build = freeing
+    left = STAGED_TOGETHER - 1
+    build(some=SUBJECTS[:left])
+    assert shards_here(folder) == left * len(CONFIGS) and not uploads(hub)
+    _, _, held = build()
+    assert max(held) == HERE_AT_MOST * len(CONFIGS)
+    assert shards_here(folder) == (len(SUBJECTS) - left) % STAGED_TOGETHER * len(CONFIGS)
+
+
+def test_a_group_of_which_some_cannot_be_made_is_no_room_for_the_next(freeing):
+    folder, build = freeing
+    odd = SUBJECTS[1 : STAGED_TOGETHER - 1]
+    outcomes, _, held = build(odd=odd)
+    assert [outcome.subject for outcome in outcomes if isinstance(outcome.result, Refusal)] == list(odd)
+    assert max(held) == STAGED_TOGETHER * len(CONFIGS) and shards_here(folder) == 0
 
 
 def test_a_shard_that_may_not_be_published_is_not_staged_and_stays(hub, target, freeing):
@@ -491,10 +522,10 @@ def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, whole, f
     fault = hub.fail(**UPLOAD, after=27, times=10_000, how=status(400))
     with pytest.raises(RuntimeError, match="uploading"):
         build()
-    assert shards_here(folder) == 20
+    assert shards_here(folder) == 10
     fault.times = fault.hits
     outcomes, publication, _ = build()
-    assert sum(outcome.written for outcome in outcomes) == 5
+    assert sum(outcome.written for outcome in outcomes) == 10
     target.publish(publication)
     assert is_there(hub, whole)
     assert len(uploads(hub)) == len(set(uploads(hub))) == LARGE_FILES
@@ -677,7 +708,7 @@ def test_the_whole_graph_runs_on_a_disk_that_frees_itself(hub, part_tree, home):
     build = ("job", "execute", "-m", "part", "-j", "build", "-c", "free-disk.yaml")
     code, output = dagster(PART, part_tree, "data", hub, home, *build)
     assert code == 0, output
-    left, configs = len(PART.subjects) - STAGED_TOGETHER, len(isles24.CONFIGS)
+    left, configs = len(PART.subjects) % STAGED_TOGETHER, len(isles24.CONFIGS)
     assert shards_here(DataFolder(home / "freed", PART)) == left * configs == 4
     assert moves_of_main(hub) == 1
     assert len(hub.files(REPO)) == len(PART.subjects) * configs + len(DESCRIBING) + 2  # the card and .gitattributes

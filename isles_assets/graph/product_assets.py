@@ -11,7 +11,7 @@ from isles_assets.graph.outcomes import materialize_each
 from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.findings import Refusal
-from isles_assets.products.building import build_subjects, up_to_date
+from isles_assets.products.building import STAGED_TOGETHER, build_subjects, up_to_date
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
 from isles_assets.products.product import Build, Product
@@ -32,8 +32,8 @@ class BuildConfig(dg.Config):
     )
     free_disk: bool = Field(
         default=False,
-        description="For a disk that cannot hold all shards: stage each ten subjects on the Hub, where no reader of "
-        "`main` sees them, and remove them here. Needs hub_target huggingface.",
+        description=f"For a disk that cannot hold all shards: stage each {STAGED_TOGETHER} subjects on the Hub, where no "
+        "reader of `main` sees them, and remove them here. Needs hub_target huggingface.",
     )
     private: bool = Field(
         default=False, description="With free_disk: make the repo private if it has to be made; refuse a public one."

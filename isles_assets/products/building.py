@@ -20,8 +20,11 @@ from isles_assets.products.sources import UnfitError, clinical_digest
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import ManifestRow
 
-STAGED_TOGETHER = 10
+STAGED_TOGETHER = 5
 """Subjects whose files are handed over, and freed, at a time."""
+HERE_AT_MOST = 2 * STAGED_TOGETHER - 1
+"""Subjects whose files are on the disk at any moment if files are handed over: fewer than are handed over together, which
+an earlier run has left, and those that are being made. Those that may not be handed over stay, and come on top."""
 
 Stage = Callable[[Sequence[Sidecar]], None]
 
@@ -162,9 +165,10 @@ def build_subjects(
 ) -> Iterator[Outcome]:
     """Yield an outcome for each of `rows`, as they come; one that fails does not stop the others.
 
-    What was made without decoding is made again if the build decodes. With `stage`, the sidecars of ten or more
-    finished subjects at a time are given to it, and their disk is free when it returns; without, all files stay.
-    Raises `Refusal` if the disk has no room for what is to do, before anything is written.
+    What was made without decoding is made again if the build decodes. With `stage`, the sidecars of finished subjects
+    are given to it, `STAGED_TOGETHER` at a time and once with those that were left, and their disk is free when it
+    returns. Fewer wait for the next run, so that a run of one subject is no hand-over of its own. Without, all files
+    stay. Raises `Refusal` if the disk has no room for what is to do, before anything is written.
     """
     folder = build.folder
     known = up_to_date(product, folder, rows, build.root, decode=build.decode, workers=workers)
@@ -173,11 +177,15 @@ def build_subjects(
     batches = [work[start : start + size] for start in range(0, len(work), size)] or [[]]
     for subject, sidecar in known.items():
         yield Outcome(subject, sidecar, written=False)
-    _check_room(product, folder, batches, workers)
-    say(f"{len(rows) - len(work)} subjects are up to date, {len(work)} to do")
-    if stage and (half_freed := [s for s in known.values() if s.freed and product.places(folder, s)]):
-        stage(half_freed)  # a run was killed while it freed them
     here = [sidecar for sidecar in known.values() if not sidecar.freed]  # also without work, they may be staged
+    if stage:
+        if half_freed := [s for s in known.values() if s.freed and product.places(folder, s)]:
+            stage(half_freed)  # a run was killed while it freed them
+        while len(here) >= STAGED_TOGETHER:
+            stage(here[:STAGED_TOGETHER])
+            here = here[STAGED_TOGETHER:]
+    _check_room(product, folder, batches, workers, frees=stage is not None)
+    say(f"{len(rows) - len(work)} subjects are up to date, {len(work)} to do")
     progress = Progress("subjects", len(work), say)
     for batch in batches:
         arguments = {row.subject: (product, build, row) for row in batch}
@@ -186,8 +194,8 @@ def build_subjects(
             if isinstance(result, Sidecar):
                 here.append(result)
             yield Outcome(subject, result, written=isinstance(result, Sidecar))
-        if stage and len(here) >= STAGED_TOGETHER:
-            stage(here)
+        if stage and here and max(len(here), len(batch)) >= STAGED_TOGETHER:
+            stage(here)  # also if some of the batch failed: what is left of it is no room for the next
             here = []
 
 
@@ -204,7 +212,9 @@ def read_sidecars(product: Product, folder: DataFolder) -> list[Sidecar]:
     return [sidecar for path in paths if (sidecar := read_sidecar(path))]
 
 
-def _check_room(product: Product, folder: DataFolder, batches: Sequence[Sequence[ManifestRow]], workers: int) -> None:
+def _check_room(
+    product: Product, folder: DataFolder, batches: Sequence[Sequence[ManifestRow]], workers: int, *, frees: bool
+) -> None:
     """Raise `Refusal` unless the files of any one batch, each as large as its sources, fit beside what is there.
 
     Those that take the place of others need room for both until they are complete, in each worker at a time; and for
@@ -219,7 +229,8 @@ def _check_room(product: Product, folder: DataFolder, batches: Sequence[Sequence
         growth = sum(sizes.values()) - sum(replaced.values())
         needed = max(needed, growth + sum(sorted(replaced.values())[-workers:]))
     if problem := lack_of_room(folder.root, needed):
-        mend = f"free space, set ISLES_DATA_DIR to a larger disk, or set free_disk in the run config of {product.asset}"
+        or_free = "" if frees else f", or set free_disk in the run config of {product.asset}"
+        mend = f"free space, or set ISLES_DATA_DIR to a larger disk{or_free}"
         raise Refusal.of(f"No {product.name} was made.", problem, mend, path=folder.root)
 
 
