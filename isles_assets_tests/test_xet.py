@@ -1,10 +1,16 @@
-"""What `hf_xet` raises is understood though it hides the words, and its folder is looked at before it begins."""
+"""What `hf_xet` raises is understood though it hides the words; its folder is looked at, and its memory is bounded."""
+
+import os
+from unittest import mock
 
 import pytest
+from hf_xet import XetConfig
 
 from isles_assets.hub.denials import denials_explained
-from isles_assets.hub.xet import check_cache
+from isles_assets.hub.xet import check_cache, limit_memory
 from isles_assets.lib.findings import Refusal
+from isles_assets_tests.hub_server import HubServer, Token
+from isles_assets_tests.hub_server.clients import printed, script
 from isles_assets_tests.processes import free_port
 
 ANSWER = "Request error: HTTP status {} error ({}), domain: http://127.0.0.1:1/v1/xorb-grants/default/H"
@@ -47,3 +53,71 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path, monkeypatch, name):
     check_cache(1)
     with pytest.raises(Refusal, match=r"free, and .* are needed"):
         check_cache(10**18)
+
+
+SEND = """
+import hashlib, os, sys
+from pathlib import Path
+from isles_assets.hub.huggingface import HuggingFaceHub
+from isles_assets.products.dataset import Dataset
+from isles_assets.products.product import PublicationFile
+from isles_assets.release.isles24 import ISLES24
+
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+
+def file(number):
+    content = os.urandom(int(sys.argv[3]))
+    path = Path(sys.argv[1], str(number))
+    path.write_bytes(content)
+    return PublicationFile(f"data/{number}.parquet", path, len(content), hashlib.sha256(content).hexdigest())
+
+files = [file(number) for number in range(int(sys.argv[2]))]
+target = HuggingFaceHub("toys/toy", Dataset.of(ISLES24))
+target.prepare_staging()
+before = peak()
+target.stage(files)
+print(peak() - before)
+"""
+
+
+def test_an_upload_holds_no_more_for_many_files_than_for_few(tmp_path):
+    """Without limits it takes 600 MB here, and 1.3 GB or more for a group of subjects of the release."""
+    (tmp_path / "files").mkdir()
+    with HubServer(tmp_path / "hub", {"writer": Token("ada", orgs={"toys": "write"})}, xet=True) as hub:
+        (kilobytes,) = printed(script(hub, tmp_path / "home", SEND, tmp_path / "files", 8, 40_000_000))
+        assert len(hub.files("toys/toy", "staging")) == 8 + 1
+        assert hub.stored_bytes() >= 8 * 40_000_000
+    assert int(kilobytes) < 450_000
+
+
+DECIDED = ("data.max_concurrent_file_ingestion", "client.ac_max_upload_concurrency")
+
+
+@pytest.mark.parametrize(
+    ("variables", "then"),
+    [
+        ({}, (1, 3)),
+        ({"HF_XET_HIGH_PERFORMANCE": "0"}, (1, 3)),
+        ({"HF_XET_DATA_MAX_CONCURRENT_FILE_INGESTION": "5"}, (5, 3)),
+        ({"HF_XET_MAX_CONCURRENT_FILE_INGESTION": "5"}, (5, 3)),
+        ({"HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY": "9"}, (1, 9)),
+        ({"HF_XET_FIXED_UPLOAD_CONCURRENCY": "9"}, (1, 9)),
+    ],
+    ids=str,
+)
+def test_what_the_user_says_of_an_upload_holds(variables, then):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_XET_")}
+    with mock.patch.dict(os.environ, {**kept, **variables}, clear=True):
+        limit_memory()
+        limit_memory()
+        config = XetConfig()
+        assert tuple(config.get(name) for name in DECIDED) == then
+
+
+@pytest.mark.parametrize("name", ["HF_XET_HIGH_PERFORMANCE", "HF_XET_HP"])
+def test_nothing_is_bounded_for_one_who_wants_speed_alone(name):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_XET_")} | {name: "1"}
+    with mock.patch.dict(os.environ, kept, clear=True):
+        limit_memory()
+        assert dict(os.environ) == kept

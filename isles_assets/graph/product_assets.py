@@ -32,8 +32,8 @@ class BuildConfig(dg.Config):
     )
     free_disk: bool = Field(
         default=False,
-        description=f"For a disk that cannot hold all shards: stage each {STAGED_TOGETHER} subjects on the Hub, where no "
-        "reader of `main` sees them, and remove them here. Needs hub_target huggingface.",
+        description=f"For a disk that cannot hold all shards: stage each {STAGED_TOGETHER} subjects on the Hub, where "
+        "no reader of `main` sees them, and remove them here. Needs hub_target huggingface.",
     )
     private: bool = Field(
         default=False, description="With free_disk: make the repo private if it has to be made; refuse a public one."

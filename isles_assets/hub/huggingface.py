@@ -37,7 +37,7 @@ from isles_assets.hub.reading import HubCommit, digest_of, reading_explained
 from isles_assets.hub.repo import check_repo_id, status_of, writing
 from isles_assets.hub.sending import send
 from isles_assets.hub.target import Destination, Published, Target
-from isles_assets.hub.xet import check_cache, lack_of_room_explained
+from isles_assets.hub.xet import check_cache, lack_of_room_explained, limit_memory
 from isles_assets.lib.findings import Finding, Refusal, name_some
 from isles_assets.lib.progress import Progress
 from isles_assets.lib.secrets import without_secrets
@@ -404,6 +404,8 @@ class HuggingFaceHub(Target):
 
         additions: list[CommitOperationAdd] = []
         by_lfs = not self._sends_by_xet(sum(file.size for file in files))
+        if not by_lfs:
+            limit_memory()
         progress = Progress("files", len(files), self.say)
         for group in groups_of(files):
             additions += send(group, self.dataset, upload, refused, by_lfs=by_lfs)

@@ -1,4 +1,4 @@
-"""Xet, as `hf_xet` speaks it: what it raises where somebody says no, and the folder that it needs on this disk.
+"""Xet, as `hf_xet` speaks it: what it raises where somebody says no, and the folder and the memory that it needs.
 
 It raises builtins whose text has the status and the address. The words of the answer are in none of them, so the one
 who said no is asked again, once.
@@ -30,6 +30,19 @@ _OF_WHAT_IS_SENT = 200
 """What the list of the chunks of a file takes is less than this part of the file: 1/1,365, in up to three copies."""
 _KEEPS = "Xet keeps its notes there"
 _MEND = "set HF_XET_CACHE, or HF_HOME, to a folder that can be written to and has room"
+
+_LIMITS = {
+    ("HF_XET_DATA_MAX_CONCURRENT_FILE_INGESTION", "HF_XET_MAX_CONCURRENT_FILE_INGESTION"): "1",
+    ("HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY", "HF_XET_FIXED_UPLOAD_CONCURRENCY"): "3",
+    ("HF_XET_DATA_INGESTION_BLOCK_SIZE", "HF_XET_INGESTION_BLOCK_SIZE"): "1mb",
+}
+"""What bounds the memory of an upload, under the names that `hf_xet` reads it by.
+
+It packs files into pieces of 64 MB. Each file that is being read has one that is filled and one that waits to be sent,
+and each that is being sent is held as well: without limits eight files, and as many connections as a fast store is
+worth, up to 64. One file at a time keeps two cores busy. Small blocks are given back to the system when they are free.
+"""
+_SPEED_IS_ALL = ("HF_XET_HIGH_PERFORMANCE", "HF_XET_HP")
 
 
 def answer_in(error: BaseException) -> tuple[int, str] | None:
@@ -92,6 +105,18 @@ def lack_of_room_explained(headline: str) -> Iterator[None]:
 
 def _unwritable(why: str | None) -> str:
     return f"{_KEEPS}, and it cannot be written to: {why}"
+
+
+def limit_memory() -> None:
+    """Bound what `hf_xet` holds while it sends, unless the user has said otherwise, or that speed is all.
+
+    It reads the variables when its first session in the process begins, so this comes before all that it does.
+    """
+    if any(os.environ.get(name, "").upper() in constants.ENV_VARS_TRUE_VALUES for name in _SPEED_IS_ALL):
+        return
+    for names, limit in _LIMITS.items():
+        if not any(map(os.environ.get, names)):
+            os.environ[names[0]] = limit
 
 
 def _cache() -> Path:

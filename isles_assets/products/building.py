@@ -23,8 +23,8 @@ from isles_assets.tables.manifest import ManifestRow
 STAGED_TOGETHER = 5
 """Subjects whose files are handed over, and freed, at a time."""
 HERE_AT_MOST = 2 * STAGED_TOGETHER - 1
-"""Subjects whose files are on the disk at any moment if files are handed over: fewer than are handed over together, which
-an earlier run has left, and those that are being made. Those that may not be handed over stay, and come on top."""
+"""Subjects whose files are on the disk at any moment if files are handed over: those that an earlier run has left,
+fewer than a group, and the group that is being made. Those that may not be handed over come on top."""
 
 Stage = Callable[[Sequence[Sidecar]], None]
 
