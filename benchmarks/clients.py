@@ -15,6 +15,7 @@ from benchmarks.products import DATASET
 from benchmarks.project import REPOSITORY
 from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.products.config import SPLIT
+from isles_assets.products.product import PublicationFile
 from isles_assets.publication.publication import Publication
 
 REPO = "hugging-science/isles24-stroke"
@@ -24,6 +25,13 @@ EXAMPLE = REPOSITORY / "examples" / "read_two_volumes.py"
 def publish(publication: Publication) -> None:
     """Publish as `hub_dataset` does once its guard is passed."""
     HuggingFaceHub(REPO, DATASET).publish(publication)
+
+
+def stage(files: Sequence[PublicationFile]) -> None:
+    """Stage as `subject_shard` does with `free_disk`."""
+    target = HuggingFaceHub(REPO, DATASET)
+    target.prepare_staging()
+    target.stage(files)
 
 
 def upload(folder: Path) -> None:

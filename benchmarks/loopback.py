@@ -16,9 +16,9 @@ TOKEN = "hf_benchmark"
 
 
 @contextmanager
-def hub(folder: Path) -> Iterator[HubServer]:
+def hub(folder: Path, *, xet: bool = False) -> Iterator[HubServer]:
     """A Hub with nothing in it, which keeps its objects in `folder`; `TOKEN` may write."""
-    with HubServer(folder, tokens={TOKEN: Token("ada", orgs={"hugging-science": "write"})}) as server:
+    with HubServer(folder, tokens={TOKEN: Token("ada", orgs={"hugging-science": "write"})}, xet=xet) as server:
         yield server
         if server.strays:
             raise RuntimeError(f"requests were meant for other hosts: {server.strays[:5]}")

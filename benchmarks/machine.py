@@ -9,7 +9,18 @@ from pathlib import Path
 from isles_assets.lib.progress import readable_bytes
 from isles_assets.lib.workers import available_cores
 
-_PACKAGES = ("numpy", "pyarrow", "datasets", "huggingface_hub", "dagster", "isal", "nibabel", "pillow", "thriftpy2")
+_PACKAGES = (
+    "numpy",
+    "pyarrow",
+    "datasets",
+    "huggingface_hub",
+    "hf_xet",
+    "dagster",
+    "isal",
+    "nibabel",
+    "pillow",
+    "thriftpy2",
+)
 
 
 def machine(work: Path) -> dict[str, str]:

@@ -1,18 +1,22 @@
-"""Publishing over loopback, against the client's own way to upload a folder."""
+"""Publishing over loopback, against the client's own way to upload a folder; and the memory that sending takes."""
 
-from collections.abc import Callable, Iterator
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.clients import REPO, publish, upload
+from benchmarks.clients import REPO, publish, stage, upload
 from benchmarks.loopback import TOKEN, hub, publication_of_one
 from benchmarks.material import LARGE, Material
 from benchmarks.measure import Comparison, Sample, compare, in_child
-from benchmarks.products import DATASET
+from benchmarks.products import DATASET, SHARD
 from benchmarks.project import Project
 from isles_assets.hub.local import LocalHub
+from isles_assets.products.building import STAGED_TOGETHER
+from isles_assets.products.product import PublicationFile
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.publication import Publication
 from isles_assets.tables.folder import DataFolder
@@ -20,9 +24,17 @@ from isles_assets.tables.folder import DataFolder
 PUBLISHED = "`HuggingFaceHub.publish`"
 UPLOADED = "`HfApi.upload_folder`"
 BYTES, REQUESTS = "bytes received", "requests"
+BY_XET, BY_XET_UNLIMITED, BY_LFS = "by Xet", "by Xet, as `hf_xet` is by default", "by LFS"
 
+_PIECE = 1 << 22
 _TIMES_THE_ROUNDS = 3
 """They take a second or two, and differ by less than they vary."""
+_UNLIMITED = {
+    "HF_XET_DATA_MAX_CONCURRENT_FILE_INGESTION": "8",
+    "HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY": "64",
+    "HF_XET_DATA_INGESTION_BLOCK_SIZE": "8mb",
+}
+"""What `hf_xet` takes where nobody says anything."""
 
 
 def measure(material: Material, rounds: int) -> Iterator[Comparison]:
@@ -35,6 +47,39 @@ def measure(material: Material, rounds: int) -> Iterator[Comparison]:
     with material.scratch() as folder:
         publication = publication_of_one(material, LARGE[0], folder)
         yield _compare(material, f"{LARGE[0]}, {len(publication.files)} files", publication, folder, rounds)
+    yield sending(material, rounds)
+
+
+def sending(material: Material, rounds: int) -> Comparison:
+    """Stage as much as a group of subjects of the release, by Xet and by LFS: bytes that cannot be packed."""
+    with material.scratch() as folder:
+        number = STAGED_TOGETHER * len(SHARD.configs)
+        mean = DATASET.release.record.size // len(DATASET.release.subjects) * STAGED_TOGETHER // number
+        files = [_random_file(folder / str(index), 100_000 if material.tiny else mean) for index in range(number)]
+        contenders: dict[str, Callable[[], Sample]] = {
+            BY_XET: partial(_staged, material, files, xet=True),
+            BY_XET_UNLIMITED: partial(_staged, material, files, xet=True, variables=_UNLIMITED),
+            BY_LFS: partial(_staged, material, files, xet=False),
+        }
+        return compare(f"{number} files", sum(file.size for file in files), contenders, rounds)
+
+
+def _random_file(path: Path, size: int) -> PublicationFile:
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for start in range(0, size, _PIECE):
+            piece = os.urandom(min(_PIECE, size - start))
+            file.write(piece)
+            digest.update(piece)
+    return PublicationFile(f"data/train/{path.name}.parquet", path, size, digest.hexdigest())
+
+
+def _staged(
+    material: Material, files: Sequence[PublicationFile], *, xet: bool, variables: Mapping[str, str] | None = None
+) -> Sample:
+    with material.scratch() as folder, hub(folder / "hub", xet=xet) as server:
+        environment = {**server.environment(folder / "home", TOKEN), **(variables or {})}
+        return in_child(stage, files, environment=environment)
 
 
 def _compare(material: Material, of: str, publication: Publication, folder: Path, rounds: int) -> Comparison:

@@ -19,6 +19,7 @@ PREVIEW_MEMORY_AT_MOST = 1.5e9
 GRAPH_AT_MOST_MORE = 25
 RERUN_AT_MOST = 0.1
 PUBLISH_AT_MOST = 1.0
+SENDING_MEMORY_AT_MOST = 500e6
 READ_AT_MOST = 1.1
 
 Comparisons = Sequence[Comparison]
@@ -359,13 +360,49 @@ def _publishing(comparisons: Comparisons) -> Iterator[str]:
                 f"{comparison.count(name, publishing.REQUESTS).median:.0f}",
             )
             for comparison in comparisons
+            if publishing.UPLOADED in comparison.samples
+            for name in comparison.samples
+        ],
+    )
+    for comparison in comparisons:
+        if publishing.BY_XET in comparison.samples:
+            yield f"""Memory of the process that sends. Staged as by `free_disk`: as much as a group of subjects of the
+                release, {comparison.of} of {readable_bytes(comparison.size)} of random bytes, to a new Hub each time,
+                with or without Xet storage; committed, and one file read back."""
+            yield _sending(comparison)
+
+
+def _sending(comparison: Comparison) -> str:
+    return markdown_table(
+        ("way", "time", "ratio to `hf_xet` by default", "peak memory"),
+        [
+            (
+                name,
+                _seconds(comparison.seconds(name)),
+                _times(comparison.ratio(name, publishing.BY_XET_UNLIMITED)),
+                _bytes(comparison.peak(name)),
+            )
             for name in comparison.samples
         ],
     )
 
 
+def _bytes(memory: Spread) -> str:
+    return f"{readable_bytes(memory.median)} ({readable_bytes(memory.low)} to {readable_bytes(memory.high)})"
+
+
 def _of_publishing(comparisons: Comparisons) -> Iterator[Promise]:
     for comparison in comparisons:
+        if publishing.BY_XET in comparison.samples:
+            peak = comparison.peak(publishing.BY_XET)
+            yield Promise(
+                f"peak memory of sending {comparison.of} of {readable_bytes(comparison.size)} by Xet, above the idle "
+                "interpreter with imports",
+                f"<= {readable_bytes(SENDING_MEMORY_AT_MOST)}",
+                f"at most {readable_bytes(peak.high)}",
+                peak.high <= SENDING_MEMORY_AT_MOST,
+            )
+            continue
         ratio = comparison.ratio(publishing.PUBLISHED, publishing.UPLOADED)
         yield Promise(
             f"publish over loopback against `HfApi.upload_folder` of the same folder: {comparison.of}",

@@ -10,6 +10,7 @@ import yaml
 
 from isles_assets.definitions import build_defs
 from isles_assets.graph.settings import Settings
+from isles_assets.hub.xet import LIMITS
 from isles_assets.products.building import HERE_AT_MOST, STAGED_TOGETHER
 from isles_assets.publication.properties import properties_of
 from isles_assets.publication.waivers import read_waivers
@@ -85,6 +86,11 @@ def test_the_room_that_a_disk_needs_that_frees_itself_is_what_is_asked_for(name)
     room = ISLES24.record.size * HERE_AT_MOST / len(ISLES24.subjects)
     page = " ".join(PAGES[name].split())
     assert f"{HERE_AT_MOST} subjects ({room / 1e9:.0f} GB)" in page and f"each {STAGED_TOGETHER} " in page
+
+
+def test_the_guide_gives_what_bounds_the_memory_of_an_upload():
+    given = re.findall(r"^\| `(HF_XET_\w+)` \| (\w+) \| \w+ \|$", GUIDE, re.MULTILINE)
+    assert given == [(names[0], limit) for names, limit in LIMITS.items()]
 
 
 def test_the_waiver_in_the_guide_is_one(tmp_path):

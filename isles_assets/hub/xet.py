@@ -31,7 +31,7 @@ _OF_WHAT_IS_SENT = 200
 _KEEPS = "Xet keeps its notes there"
 _MEND = "set HF_XET_CACHE, or HF_HOME, to a folder that can be written to and has room"
 
-_LIMITS = {
+LIMITS = {
     ("HF_XET_DATA_MAX_CONCURRENT_FILE_INGESTION", "HF_XET_MAX_CONCURRENT_FILE_INGESTION"): "1",
     ("HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY", "HF_XET_FIXED_UPLOAD_CONCURRENCY"): "3",
     ("HF_XET_DATA_INGESTION_BLOCK_SIZE", "HF_XET_INGESTION_BLOCK_SIZE"): "1mb",
@@ -114,7 +114,7 @@ def limit_memory() -> None:
     """
     if any(os.environ.get(name, "").upper() in constants.ENV_VARS_TRUE_VALUES for name in _SPEED_IS_ALL):
         return
-    for names, limit in _LIMITS.items():
+    for names, limit in LIMITS.items():
         if not any(map(os.environ.get, names)):
             os.environ[names[0]] = limit
 
