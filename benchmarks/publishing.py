@@ -43,10 +43,12 @@ def measure(material: Material, rounds: int) -> Iterator[Comparison]:
         project = Project(folder, material.sample)
         project.build()
         publication = recorded_publication(DATASET, DataFolder(project.data, DATASET.release), REPO)
-        yield _compare(material, f"the sample, {len(publication.files)} small files", publication, folder, rounds)
+        for xet in (False, True):
+            of = f"the sample, {len(publication.files)} small files, by {'Xet' if xet else 'LFS'}"
+            yield _compare(material, of, publication, folder, rounds, xet=xet)
     with material.scratch() as folder:
         publication = publication_of_one(material, LARGE[0], folder)
-        yield _compare(material, f"{LARGE[0]}, {len(publication.files)} files", publication, folder, rounds)
+        yield _compare(material, f"{LARGE[0]}, {len(publication.files)} files, by LFS", publication, folder, rounds)
     yield sending(material, rounds)
 
 
@@ -82,18 +84,20 @@ def _staged(
         return in_child(stage, files, environment=environment)
 
 
-def _compare(material: Material, of: str, publication: Publication, folder: Path, rounds: int) -> Comparison:
+def _compare(
+    material: Material, of: str, publication: Publication, folder: Path, rounds: int, *, xet: bool = False
+) -> Comparison:
     local = LocalHub(folder / "local", REPO)
     local.publish(publication)
     contenders: dict[str, Callable[[], Sample]] = {
-        UPLOADED: partial(_to_hub, material, len(publication.files), upload, local.folder.resolve()),
-        PUBLISHED: partial(_to_hub, material, len(publication.files), publish, publication),
+        UPLOADED: partial(_to_hub, material, xet, len(publication.files), upload, local.folder.resolve()),
+        PUBLISHED: partial(_to_hub, material, xet, len(publication.files), publish, publication),
     }
     return compare(of, publication.size, contenders, rounds * _TIMES_THE_ROUNDS)
 
 
-def _to_hub(material: Material, files: int, send: Callable[..., None], what: Any) -> Sample:
-    with material.scratch() as folder, hub(folder / "hub") as server:
+def _to_hub(material: Material, xet: bool, files: int, send: Callable[..., None], what: Any) -> Sample:
+    with material.scratch() as folder, hub(folder / "hub", xet=xet) as server:
         sample = in_child(send, what, environment=server.environment(folder / "home", TOKEN))
         if len(set(server.files(REPO)) - {".gitattributes"}) != files:
             raise RuntimeError(f"{send.__name__} left other than {files} files on the Hub")

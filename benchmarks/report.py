@@ -344,10 +344,9 @@ def _growth(comparisons: Comparisons) -> Iterator[str]:
 
 
 def _publishing(comparisons: Comparisons) -> Iterator[str]:
-    yield """To the Hub of the tests, on loopback, by LFS (Xet switched off), a new one each time. `publish` takes the
-        files' digests from the shards' records, uploads in groups of ten, commits, compares every published file with
-        the local one, and tags; `upload_folder` takes the folder of the local target, hashes, uploads and commits. Both
-        make the repo."""
+    yield """To the Hub of the tests, on loopback, a new one each time, with or without Xet storage. `publish` uploads
+        in groups, digests what it sends, commits, compares every published file with the local one, and tags;
+        `upload_folder` takes the folder of the local target, hashes, uploads and commits. Both make the repo."""
     yield markdown_table(
         ("what", "size", "way", "time", "ratio to `upload_folder`", "requests"),
         [

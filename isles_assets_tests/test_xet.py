@@ -109,8 +109,8 @@ DECIDED = ("data.max_concurrent_file_ingestion", "client.ac_max_upload_concurren
 def test_what_the_user_says_of_an_upload_holds(variables, then):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_XET_")}
     with mock.patch.dict(os.environ, {**kept, **variables}, clear=True):
-        limit_memory()
-        limit_memory()
+        limit_memory(1 << 30)
+        limit_memory(1 << 30)
         config = XetConfig()
         assert tuple(config.get(name) for name in DECIDED) == then
 
@@ -119,5 +119,12 @@ def test_what_the_user_says_of_an_upload_holds(variables, then):
 def test_nothing_is_bounded_for_one_who_wants_speed_alone(name):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_XET_")} | {name: "1"}
     with mock.patch.dict(os.environ, kept, clear=True):
-        limit_memory()
+        limit_memory(1 << 30)
+        assert dict(os.environ) == kept
+
+
+def test_what_is_small_is_not_slowed_down():
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_XET_")}
+    with mock.patch.dict(os.environ, kept, clear=True):
+        limit_memory(100_000_000)
         assert dict(os.environ) == kept

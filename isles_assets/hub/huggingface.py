@@ -404,8 +404,6 @@ class HuggingFaceHub(Target):
 
         additions: list[CommitOperationAdd] = []
         by_lfs = not self._sends_by_xet(sum(file.size for file in files))
-        if not by_lfs:
-            limit_memory()
         progress = Progress("files", len(files), self.say)
         for group in groups_of(files):
             additions += send(group, self.dataset, upload, refused, by_lfs=by_lfs)
@@ -414,10 +412,11 @@ class HuggingFaceHub(Target):
         return additions
 
     def _sends_by_xet(self, size: int) -> bool:
-        """Whether files go by Xet, which then can keep on this disk what it needs for `size` bytes of them."""
+        """Whether files go by Xet, which is then made ready for `size` bytes: room on this disk, and bounded memory."""
         if not (is_xet_available() and self._has_xet()):
             return False
         check_cache(size)
+        limit_memory(size)
         return True
 
     def _has_xet(self) -> bool:

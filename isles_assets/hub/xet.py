@@ -42,6 +42,7 @@ It packs files into pieces of 64 MB. Each file that is being read has one that i
 and each that is being sent is held as well: without limits eight files, and as many connections as a fast store is
 worth, up to 64. One file at a time keeps two cores busy. Small blocks are given back to the system when they are free.
 """
+_SMALL = 1 << 28
 _SPEED_IS_ALL = ("HF_XET_HIGH_PERFORMANCE", "HF_XET_HP")
 
 
@@ -107,12 +108,15 @@ def _unwritable(why: str | None) -> str:
     return f"{_KEEPS}, and it cannot be written to: {why}"
 
 
-def limit_memory() -> None:
-    """Bound what `hf_xet` holds while it sends, unless the user has said otherwise, or that speed is all.
+def limit_memory(size: int) -> None:
+    """Bound what `hf_xet` holds while it sends `size` bytes, unless the user has said otherwise, or that speed is all.
 
+    What is small is held as a whole at most, and many small files are sent faster several at a time.
     It reads the variables when its first session in the process begins, so this comes before all that it does.
     """
-    if any(os.environ.get(name, "").upper() in constants.ENV_VARS_TRUE_VALUES for name in _SPEED_IS_ALL):
+    if size < _SMALL or any(
+        os.environ.get(name, "").upper() in constants.ENV_VARS_TRUE_VALUES for name in _SPEED_IS_ALL
+    ):
         return
     for names, limit in LIMITS.items():
         if not any(map(os.environ.get, names)):

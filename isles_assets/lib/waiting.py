@@ -9,7 +9,7 @@ import urllib3
 def pause_asked(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait, by the `headers` of an answer, whose names know no case; None if they do not say.
 
-    They say it as `Retry-After`, in seconds or as a date, or as the time in `X-RateLimit-Reset`, as Zenodo does.
+    They say it as `Retry-After`, in seconds or as a date, or as the time in `X-RateLimit-Reset`.
     """
     if after := headers.get("Retry-After"):
         try:
