@@ -8,6 +8,7 @@ from isles_assets.graph.checks import checks_of
 from isles_assets.graph.hub_asset import hub_asset
 from isles_assets.graph.jobs import build_job, rollback, verify
 from isles_assets.graph.product_assets import product_asset
+from isles_assets.graph.report_asset import report_asset
 from isles_assets.graph.settings import DefinitionSettings, Settings
 from isles_assets.lib.secrets import kept_out_of_logs
 from isles_assets.products.dataset import Dataset
@@ -27,6 +28,7 @@ def build_defs(release: Release, settings: Settings) -> dg.Definitions:
     assets = [
         *(archive_listing, zenodo_archive, raw_tree, clinical_table, subject_manifest),
         *(product_asset(product, subjects, defined.backfill_policy) for product in dataset.products),
+        report_asset(dataset),
         hub_asset(dataset),
     ]
 

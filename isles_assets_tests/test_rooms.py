@@ -12,7 +12,10 @@ import pytest
 import isles_assets
 
 PACKAGE = Path(isles_assets.__file__).parent
-ROOMS = ("lib", "release", "reading", "source", "tables", "products", "publication", "hub", "sample", "cli", "graph")
+ROOMS = (
+    *("lib", "release", "reading", "source", "tables", "products"),
+    *("publication", "report", "hub", "sample", "cli", "graph"),
+)
 MAY_IMPORT = {
     "lib": set(),
     "release": {"lib"},
@@ -21,6 +24,7 @@ MAY_IMPORT = {
     "tables": {"lib", "release", "reading", "source"},
     "products": {"lib", "release", "reading", "tables"},
     "publication": {"lib", "release", "reading", "tables", "products"},
+    "report": {"lib", "release", "tables", "products", "publication"},
     "hub": {"lib", "release", "reading", "tables", "products", "publication"},
     "sample": {"lib", "release", "reading", "source"},
     "cli": {"lib", "release", "reading", "tables", "products", "publication", "hub", "sample"},

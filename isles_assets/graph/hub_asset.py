@@ -8,6 +8,7 @@ from pydantic import Field
 from isles_assets.graph import reporting
 from isles_assets.graph.assets import subject_manifest
 from isles_assets.graph.automation import when_complete
+from isles_assets.graph.report_asset import PRIORITY
 from isles_assets.graph.reporting import RETRIES, faults_not_retried, refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.findings import summarize
@@ -44,6 +45,7 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
         retry_policy=dg.RetryPolicy(max_retries=RETRIES, delay=30, backoff=dg.Backoff.EXPONENTIAL),  # of what may pass
         automation_condition=when_complete(of.release),
         pool="publishing",
+        op_tags={"dagster/priority": str(PRIORITY - 1)},  # a person finds the report beside what is published
         kinds={"huggingface"},
         code_version=f"{card.CODE_VERSION}.{fingerprint([product.version for product in of.products])}",
     )
@@ -63,7 +65,7 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
                 keep_sample_from_hub(setup.repo, publication.sidecars, allowed=config.allow_synthetic)
                 keep_undecoded_from_hub(Evidence(setup.tree, setup.folder), publication)
             context.log.info(f"Found {len(publication.subjects)} subjects")
-            metadata = reporting.of_publication(publication)
+            metadata = reporting.of_publication(publication) | reporting.of_report_file(setup.folder)
             if config.dry_run:
                 if others := target.in_the_way(publication):
                     metadata |= reporting.of_others(others)

@@ -21,6 +21,7 @@ from isles_assets.publication.waivers import Judgement
 from isles_assets.reading.nifti import SYNTHETIC_MARK
 from isles_assets.reading.tree import Inventory
 from isles_assets.reading.workbooks import ClinicalRow
+from isles_assets.report.collecting import Report
 from isles_assets.source.zenodo import PublishedRecord
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.listing import Listing
@@ -197,6 +198,26 @@ def of_subject_manifest(folder: DataFolder, rows: Sequence[ManifestRow], table: 
         "volumes with the archive's CRC-32": sum(entry.crc32 is not None for entry in volumes),
         "synthetic subjects": sum(row.synthetic for row in rows),
     }
+
+
+def of_report(folder: DataFolder, report: Report) -> Metadata:
+    """Where the report lies, and what it says in short."""
+    return {
+        **shown_size(folder.report.stat().st_size),
+        **of_report_file(folder),
+        "subjects": len(report.subjects),
+        "findings that stop publication": report.stopping,
+        "missing or stale": report.not_made,
+        "waived": report.waived,
+        "notes": report.notes,
+        "subjects unlike the others": sum(bool(subject.unusual) for subject in report.subjects),
+        "synthetic": report.synthetic,
+    }
+
+
+def of_report_file(folder: DataFolder) -> Metadata:
+    """Where the report lies, if it has been made."""
+    return {"report": folder.report} if folder.report.exists() else {}
 
 
 def of_publication(publication: Publication) -> Metadata:

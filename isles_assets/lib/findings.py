@@ -101,7 +101,7 @@ class Finding:
     def text(self, render: Render = str) -> str:
         """One line for people, the mend as `render` says it."""
         where = self.path or self.subject
-        return _visible(f"{where and f'{where}: '}{self.problem} -> {render(self.mend)}")
+        return visible(f"{where and f'{where}: '}{self.problem} -> {render(self.mend)}")
 
     def __str__(self) -> str:
         return self.text()
@@ -137,7 +137,7 @@ class MayPass(Refusal):
     """Seconds to wait before that, where the server asks for it."""
 
 
-def _visible(text: str) -> str:
+def visible(text: str) -> str:
     """`text` with escapes for what cannot be seen or moves the cursor: it may hold names and text from files."""
     return "".join(
         each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text

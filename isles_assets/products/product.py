@@ -208,6 +208,15 @@ class Product(ABC):
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
         """What a person sees of one subject in the UI, by name; see `lib.shown` for the kinds of values."""
 
+    @property
+    def fact_meanings(self) -> Mapping[str, str]:
+        """What the facts in a sidecar mean, by column."""
+        return {}
+
+    def montage(self, folder: DataFolder, sidecar: Sidecar) -> bytes | None:
+        """What there is to see of a subject on one page, as JPEG; None where nothing is drawn. Raises `Refusal`."""
+        return None
+
     def card_parts(self, repo: str, sidecars: Mapping[str, Sidecar]) -> CardParts:
         """What it adds to the card."""
         return CardParts()

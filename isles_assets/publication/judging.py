@@ -20,6 +20,14 @@ def stopping(evidence: Evidence) -> list[Finding]:
     return list(judge(evidence.release, _find(properties_of(evidence.release), evidence), evidence.waivers).stopping)
 
 
+def judge_all(evidence: Evidence) -> Judgement:
+    """The judgement on all that was found, by any property; with a note for each waiver that covers nothing."""
+    findings = _find(properties_of(evidence.release), evidence)
+    judgement = judge(evidence.release, findings, evidence.waivers)
+    idle = unused(evidence.release, [*findings, *_undecoded(evidence.shards)], evidence.waivers)
+    return replace(judgement, notes=(*judgement.notes, *idle))
+
+
 def judge_recorded(evidence: Evidence) -> Judgement:
     """The judgement on what is published and recorded, for the card: the tree is not looked at."""
     told = [prop for prop in properties_of(evidence.release) if prop.on_card]

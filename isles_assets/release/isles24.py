@@ -265,6 +265,7 @@ ISLES24 = Release(
     record=_RECORD,
     examples=("ncct", "lesion_mask", "nihss_admission"),
     first_look=("center", "sex", "age", "nihss_admission", "onset_to_door_min", "mrs_3month"),
+    centre="center",
     earlier=_EARLIER,
     oddities=_ODDITIES,
     stray_files=_STRAY_FILES,

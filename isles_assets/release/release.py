@@ -25,6 +25,7 @@ class Release:
     published columns. The first volume on the common grid is the one that defines it. `known_text` are patterns of free
     text in headers that tools write; `tags` and `task_categories` are the Hub's. `examples` are the columns that the
     card's examples show: two volumes and a variable; `first_look` are the clinical variables to look at first.
+    `centre` is the variable that says where a subject was treated; empty if none does.
     `waivers` are of findings that others have seen in the release. `is_part`: it has some of the subjects only.
     """
 
@@ -40,6 +41,7 @@ class Release:
     record: ZenodoRecord
     examples: tuple[str, str, str]
     first_look: tuple[str, ...]
+    centre: str = ""
     earlier: tuple[ZenodoRecord, ...] = ()
     oddities: tuple[Oddity, ...] = ()
     stray_files: tuple[StrayFile, ...] = ()
@@ -55,9 +57,9 @@ class Release:
         columns = [*(volume.column for volume in self.volumes), *(variable.column for variable in self.variables)]
         if twice := {column for column in columns if columns.count(column) > 1}:
             raise ValueError(f"{self.name}: more than one column is named {', '.join(sorted(twice))}")
-        if unknown := {*self.examples, *self.first_look}.difference(columns):
+        if unknown := {*self.examples, *self.first_look, self.centre or columns[0]}.difference(columns):
             named = ", ".join(sorted(unknown))
-            raise ValueError(f"{self.name}: examples or first_look name {named}, which is no column")
+            raise ValueError(f"{self.name}: examples, first_look or centre name {named}, which is no column")
         if strange := {variable.workbook for variable in self.variables}.difference(self.workbooks):
             raise ValueError(f"{self.name}: {', '.join(book.entities for book in strange)} is not among the workbooks")
 

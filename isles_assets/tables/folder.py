@@ -74,6 +74,11 @@ class DataFolder:
         return self.root / "tables" / "digests.parquet"
 
     @property
+    def report(self) -> Path:
+        """The page on which a person decides whether to publish."""
+        return self.root / "report" / "index.html"
+
+    @property
     def hub(self) -> Path:
         """The local target: one folder a repo, laid out as the Hub's."""
         return self.root / "hub"

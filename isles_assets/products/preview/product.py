@@ -141,6 +141,10 @@ class Preview(Product):
             return "has a preview made before the CTP series changed"
         return ""
 
+    @property
+    def fact_meanings(self) -> Mapping[str, str]:
+        return {fact.column: fact.description for fact in all_facts(self.release)}
+
     def montage(self, folder: DataFolder, sidecar: Sidecar) -> bytes:
         """All pictures of a subject on one page, as JPEG. Raises `Refusal` unless its preview is the recorded one."""
         content = pa.BufferReader(self._content(folder, sidecar))
