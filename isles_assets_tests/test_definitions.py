@@ -34,6 +34,12 @@ CONTRACT = {
         "kinds": {"image", "parquet"},
         "partitions": 149,
     },
+    "quality_report": {
+        "deps": {"clinical_table", "subject_manifest", "subject_preview"},
+        "group": "isles24",
+        "kinds": {"html"},
+        "partitions": 0,
+    },
     "hub_dataset": {
         "deps": {"subject_manifest", "subject_shard", "subject_preview"},
         "group": "isles24",

@@ -137,6 +137,9 @@ def test_bad_subjects_fail_alone_are_mended_alone_and_the_same_tree_gives_the_sa
     assert Counter(project.partition_states().values()) == {"MATERIALIZED": 4, "FAILED": 2}
     assert {key for key, state in project.partition_states().items() if state == "FAILED"} == set(BAD)
     assert not project.folder.hub.exists()
+    assert project.materialize("quality_report").success
+    report = project.folder.report.read_text()
+    assert "4 of 6" in report and all(path.name in report for path in good)
 
     refused = project.materialize("hub_dataset")
     message = failure(refused, "hub_dataset")
@@ -162,7 +165,8 @@ def test_bad_subjects_fail_alone_are_mended_alone_and_the_same_tree_gives_the_sa
     assert project.materialize("subject_preview", partitions=[drawn]).success
     assert project.materialize("hub_dataset").success
 
-    of_its_tree = {"tables/manifest.parquet", "tables/archive_listing.parquet"}  # only the other tree has a listing
+    # Only the other tree has a listing, and each report names its tree.
+    of_its_tree = {"tables/manifest.parquet", "tables/archive_listing.parquet", "report/index.html"}
     found, others = contents(project.folder.root), contents(small_built.folder.root)
     assert {name for name in {*found, *others} if found.get(name) != others.get(name)} == of_its_tree
 

@@ -29,7 +29,8 @@ from isles_assets.tables.clinical import read_clinical_findings
 from isles_assets.tables.storage import read_table, write_table
 from isles_assets_tests.isles24 import ISLES24, SMALL
 from isles_assets_tests.project import Project
-from isles_assets_tests.toy import SHARD, TOY
+from isles_assets_tests.project import replace as replaced
+from isles_assets_tests.toy import SHARD, T1, TOY
 
 EVIL = "holds '<img src=x onerror=alert(1)></script><script>alert(2)</script>\u202e'"
 FIRST, SECOND, THIRD = TOY.subjects[:3]
@@ -280,6 +281,16 @@ def test_a_histogram_counts_every_value_once_and_its_bars_stand_in_the_area(valu
 
 def test_of_no_value_nothing_is_drawn():
     assert (histogram([]), bars([]), ticks([]), quartiles_of([])) == ([], [], [], None)
+
+
+def test_a_run_in_which_a_shard_fails_still_makes_the_report(toy_unbuilt, toy_tree):
+    path = toy_tree / T1.path(SECOND)
+    replaced(path, path.read_bytes()[: path.stat().st_size // 2])
+    assert not toy_unbuilt.build().success
+    page = Page(toy_unbuilt.folder.report.read_text())
+    assert f"{len(TOY.subjects) - 1} of {len(TOY.subjects)}" in page.text
+    (card,) = (attributes for attributes in page.all("article") if attributes["id"] == SECOND)
+    assert "missing" in (card["data-has"] or "")
 
 
 def test_the_job_makes_the_report_before_it_publishes_and_the_publication_names_it(toy_built):

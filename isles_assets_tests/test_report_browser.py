@@ -7,7 +7,7 @@ import pytest
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication.evidence import Evidence
 from isles_assets.release.isles24 import subject_id
-from isles_assets.report.collecting import collect
+from isles_assets.report.collecting import Standing, collect
 from isles_assets.report.rendering import render_page
 from isles_assets_tests.browser import WHY_NOT, browsing
 from isles_assets_tests.isles24 import SMALL
@@ -27,7 +27,7 @@ def report(small_built: Project):
     found = collect(Dataset.of(SMALL), evidence, SMALL.repo)
     told = found.subjects[0].told[:1] or next(each.told for each in found.subjects if each.told)[:1]
     told = [replace(told[0], level="waivable", problem=EVIL)]
-    subjects = [replace(s, told=told, standing="stops") if s.subject == BAD else s for s in found.subjects]
+    subjects = [replace(s, told=told, standing=Standing.STOPS) if s.subject == BAD else s for s in found.subjects]
     return replace(found, subjects=sorted(subjects, key=lambda each: each.subject != BAD))
 
 
@@ -113,14 +113,14 @@ def test_a_bar_of_a_histogram_shows_its_subjects(browser, report):
     assert set(browser.run(f"return {SHOWN}")) == expected and len(expected) == first.count
 
 
-def focused(browser) -> str:
+def focused(browser):
+    """The id of the part of the page that has the focus."""
     return browser.run("return document.activeElement.closest('.card, #zoom, #controls')?.id")
 
 
-def title(browser) -> str:
-    return browser.run(
-        "const zoom = document.getElementById('zoom'); return zoom.open ? zoom.querySelector('h2').textContent : ''"
-    )
+def title(browser):
+    """The subject that is zoomed; empty for none."""
+    return browser.run("return document.querySelector('#zoom[open] h2')?.textContent ?? ''")
 
 
 def test_a_subject_is_zoomed_and_the_next_one_reached_by_keyboard_alone(browser):
