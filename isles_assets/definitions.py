@@ -10,6 +10,7 @@ from isles_assets.graph.jobs import build_job, rollback, verify
 from isles_assets.graph.product_assets import product_asset
 from isles_assets.graph.report_asset import report_asset
 from isles_assets.graph.settings import DefinitionSettings, Settings
+from isles_assets.graph.terminal import use_terminal
 from isles_assets.lib.secrets import kept_out_of_logs
 from isles_assets.products.dataset import Dataset
 from isles_assets.release.default import RELEASE
@@ -50,4 +51,5 @@ def build_defs(release: Release, settings: Settings) -> dg.Definitions:
 
 
 kept_out_of_logs()
+use_terminal()
 defs = build_defs(RELEASE, Settings())

@@ -20,6 +20,7 @@ from isles_assets.graph.setup import Setup
 from isles_assets.hub.target import Target
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local, subjects_to_read
 from isles_assets.lib.findings import Finding, Refusal, summarize
+from isles_assets.lib.words import counted
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.judging import notes_of
 from isles_assets.publication.properties import Evidence, Property, properties_of
@@ -192,7 +193,7 @@ def _conclusion(context: dg.AssetCheckExecutionContext, passed: bool) -> str | N
     )
     if len(ended) + 1 < len(planned):
         return None
-    return f"{passed + sum(check.passed for check in ended)} of {len(planned)} checks passed"
+    return f"{passed + sum(check.passed for check in ended)} of {counted(len(planned), 'check')} passed"
 
 
 def _result(
@@ -209,8 +210,7 @@ def _result(
         judgement = Judgement(stopping=tuple(refusal.findings) or (Finding(refusal.headline, "see the log"),))
     how = how_to_waive(setup.dataset.release, judgement.stopping, setup.folder.waivers)
     if judgement.stopping and severity is dg.AssetCheckSeverity.ERROR:
-        lines = [f"{name} failed:", *summarize(judgement.stopping, render=render)]
-        context.log.error("\n  ".join(lines) + (how and f"\n{how}"))
+        context.log.error(f"{name} failed: {counted(len(judgement.stopping), 'problem')}")
     elif judgement.stopping:
         context.log.warning(f"Notes, which stop nothing: {len(judgement.stopping)}. The check lists them in the UI")
     return dg.AssetCheckResult(

@@ -14,6 +14,7 @@ from isles_assets.graph.commands import render
 from isles_assets.graph.reporting import Metadata, metadata, of_judgement, refusals_reported
 from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
 from isles_assets.lib.shown import Shown
+from isles_assets.lib.words import counted
 from isles_assets.lib.workers import WorkerDiedError
 from isles_assets.products.building import Outcome
 from isles_assets.products.sidecar import Sidecar
@@ -92,7 +93,7 @@ class _Outcomes:
         """`key` is not materialized, because of `error`; the others go on."""
         self.failed[key] = error
         expected = isinstance(error, Refusal | WorkerDiedError)
-        self._context.log.error(f"{key} failed: {_words(error)}", exc_info=None if expected else error)
+        self._context.log.error(f"{key} failed: {_brief(error)}", exc_info=None if expected else error)
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -119,9 +120,15 @@ class _Outcomes:
         words = [(key, _words(self.failed[key])) for key in failed[:10]]
         findings = [finding for key in failed for finding in self._findings(key)]
         how = self._how_to_waive(findings)
+        total, others = len(self._context.partition_keys), len(self.succeeded)
+        done = others and f"The other {counted(others, 'is', 'are')} done. "
+        mend = (
+            "it and materialize the failed partition"
+            if len(failed) == 1
+            else "these and materialize the failed partitions"
+        )
         return dg.Failure(
-            f"{len(failed)} of {len(self._context.partition_keys)} subjects failed: {name_some(failed)}. "
-            f"The other {len(self.succeeded)} are done. Mend these and materialize the failed partitions.\n"
+            f"{len(failed)} of {counted(total, 'subject')} failed: {name_some(failed)}. {done or ''}Mend {mend}.\n"
             + "\n".join([*(text if key in text else f"{key}: {text}" for key, text in words), *([how] if how else [])]),
             metadata=of_judgement(Judgement(stopping=tuple(findings)), how),
             allow_retries=False,
@@ -150,6 +157,16 @@ def _provenance(context: dg.AssetExecutionContext) -> dict[str, str]:
             version, event = (record.event_log_entry.tags or {}).get(_DATA_VERSION, version), str(record.storage_id)
         tags |= {f"dagster/input_data_version/{name}": version, f"dagster/input_event_pointer/{name}": event}
     return tags
+
+
+def _brief(error: Exception) -> str:
+    """What is wrong, for now: the failure of the step tells all, and how to mend it."""
+    if not isinstance(error, Refusal):
+        return _words(error)
+    if not error.findings:
+        return error.headline
+    first, *others = error.findings
+    return f"{first.stated()}{f', and {len(others)} more' if others else ''}"
 
 
 def _words(error: Exception) -> str:

@@ -100,8 +100,12 @@ class Finding:
 
     def text(self, render: Render = str) -> str:
         """One line for people, the mend as `render` says it."""
+        return f"{self.stated()} -> {visible(render(self.mend))}"
+
+    def stated(self) -> str:
+        """Where and what, without the mend."""
         where = self.path or self.subject
-        return visible(f"{where and f'{where}: '}{self.problem} -> {render(self.mend)}")
+        return visible(f"{where and f'{where}: '}{self.problem}")
 
     def __str__(self) -> str:
         return self.text()

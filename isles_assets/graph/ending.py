@@ -1,0 +1,159 @@
+"""What a run refused and which checks failed, as one block at the end of its output: what, where, mend.
+
+It takes what Dagster tells a logger. The run's history keeps every event, with findings and traces, whatever is said
+here. A fault of the program is no refusal: its trace is shown in full, where it happens.
+"""
+
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from isles_assets.lib.findings import MOST_SHOWN, Level, Refusal
+from isles_assets.lib.progress import readable_time
+from isles_assets.lib.words import counted
+
+_OF_DAGSTER = re.compile("Dagster.*Error|Failure|RetryRequested")
+"""Names of what wraps a refusal on its way through a step or resource."""
+
+_CHECK_FAILED = "DagsterAssetCheckFailedError"
+_NOT_EXECUTED = re.compile(r"Dependencies for step .* Not executing\.")
+_ENDS = {dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED}
+
+
+class Ending:
+    """Of one run: what to show of each record as it comes, and of all that was refused once the run ends."""
+
+    def __init__(self) -> None:
+        self._refused: dict[str, str] = {}  # by what is said, the step that said it
+        self._where: set[str] = set()
+        self._fatal = False
+        self._checks: list[dg.AssetCheckEvaluation] = []
+        self._faults: dict[str, str] = {}
+        self._not_run = 0
+
+    def take(self, record: logging.LogRecord) -> str | None:
+        """What to show of `record` instead of its message, nothing of what is told at the end; None: its message."""
+        known: Mapping[str, Any] = getattr(record, "dagster_meta", {})
+        event, step = known.get("dagster_event"), known.get("step_key") or ""
+        if event is None:
+            if not _NOT_EXECUTED.fullmatch(str(known.get("orig_message"))):
+                return None
+            self._not_run += 1
+            return ""
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR:
+                self._checks.append(check)
+                self._fatal |= _has_fatal(check.metadata)
+            return None
+        return self._take_error(event, step) if _error(event) else None
+
+    def _take_error(self, event: dg.DagsterEvent, step: str) -> str:
+        """Remember the error of `event`; what to show of it now."""
+        error = _error(event)
+        if event.event_type in _ENDS and self._failed:
+            return ""  # it repeats the error of the first step that failed
+        event = getattr(event.event_specific_data, "first_step_failure_event", None) or event
+        words = words_of(event)
+        if event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY:
+            wait = readable_time(event.step_retry_data.seconds_to_wait or 0)
+            first = "\n".join((words or error.message.strip()).splitlines()[:2])
+            return f"{first}\nIt is tried again in {wait}."
+        if words is None:
+            self._faults[step] = error.message.strip().splitlines()[0]
+            return f"{event.message}\n{getattr(event.event_specific_data, 'error_display_string', error.to_string())}"
+        if words:
+            self._refused.setdefault(words, step)
+            failure = getattr(event.event_specific_data, "user_failure_data", None)
+            metadata = failure.metadata if failure else {}
+            self._where |= {where for _, where in _findings(metadata)}
+            self._fatal |= _has_fatal(metadata)
+        return ""
+
+    @property
+    def _failed(self) -> bool:
+        return bool(self._refused or self._checks or self._faults)
+
+    def block(self, record: logging.LogRecord) -> str:
+        """All that was refused, if `record` is of the end of the run and anything was."""
+        known: Mapping[str, Any] = getattr(record, "dagster_meta", {})
+        event = known.get("dagster_event")
+        if event is None or event.event_type not in _ENDS or not self._failed:
+            return ""
+        head = "Done, but checks failed." if event.event_type == dg.DagsterEventType.RUN_SUCCESS else "Not done."
+        return "\n".join([f"{head} The UI has the whole log, of run {known['run_id']}.", *self._lines()])
+
+    def _lines(self) -> Iterator[str]:
+        for words, step in self._refused.items():
+            first, *others = words.splitlines()
+            yield from ["", f"{step and f'{step}: '}{first}", *others]
+        for check in self._checks:
+            yield from self._lines_of_check(check)
+        for step, fault in self._faults.items():
+            yield from ["", f"{step and f'{step}: '}{fault} (its trace is above)"]
+        if self._not_run:
+            yield from ["", f"Not run because of that: {counted(self._not_run, 'step')}."]
+
+    def _lines_of_check(self, check: dg.AssetCheckEvaluation) -> Iterator[str]:
+        """What `check` found, but of files that were named before."""
+        name = f"{check.asset_key.to_user_string()}, check {check.check_name}"
+        findings = _findings(check.metadata)
+        new = [(line, where) for line, where in findings if where not in self._where]
+        self._where |= {where for _, where in new}
+        if findings and not new:
+            yield f"{name}: fails for the same reason."
+            return
+        yield from ["", f"{name}:", *(f"  {line}" for line, _ in new[:MOST_SHOWN])]
+        offenders = check.metadata.get("offenders")
+        left = int(getattr(offenders, "value", None) or len(findings)) - len(new[:MOST_SHOWN])
+        if left:
+            yield f"  ... and {left} more"
+        how = check.metadata.get("how to waive")
+        if how and not self._fatal:
+            yield str(how.value).rstrip()
+
+
+def words_of(event: dg.DagsterEvent) -> str | None:
+    """The words of the refusal that `event` failed with; empty if a check has told them; None if it is a fault."""
+    error = _error(event)
+    failure = getattr(event.event_specific_data, "user_failure_data", None)
+    while error and _OF_DAGSTER.fullmatch(error.cls_name or ""):
+        if error.cls_name == _CHECK_FAILED:
+            return ""
+        if not error.cause:
+            return str(failure.description) if failure and error.cls_name == "Failure" else None
+        error = error.cause
+    if error is None or error.cls_name not in {kind.__name__ for kind in _kinds(Refusal)}:
+        return None
+    return str(failure.description) if failure else error.message.partition(": ")[2].strip()
+
+
+def _kinds(kind: type[Refusal]) -> Iterator[type[Refusal]]:
+    yield kind
+    for other in kind.__subclasses__():
+        yield from _kinds(other)
+
+
+def _error(event: dg.DagsterEvent) -> Any:
+    return getattr(event.event_specific_data, "error", None)
+
+
+def _records(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rows of the table of findings that `reporting` shows in the UI."""
+    table = metadata.get("findings")
+    return [record.data for record in table.records] if isinstance(table, dg.TableMetadataValue) else []
+
+
+def _has_fatal(metadata: Mapping[str, Any]) -> bool:
+    """Whether something was found that cannot be waived: then it is too early to say how to waive the rest."""
+    return any(record["level"] == Level.FATAL for record in _records(metadata))
+
+
+def _findings(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each that stops something: its line, and where it is."""
+    stopping = [record for record in _records(metadata) if record["level"] in (Level.FATAL, Level.WAIVABLE)]
+    places = [(record, str(record["path"] or record["subject"])) for record in stopping]
+    return [(f"{where and f'{where}: '}{record['problem']} -> {record['mend']}", where) for record, where in places]
