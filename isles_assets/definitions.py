@@ -22,7 +22,7 @@ def build_defs(release: Release, settings: Settings) -> dg.Definitions:
     """The code location of `release` with `settings`.
 
     Steps run in the run's own process: they are few, and the work inside one is spread over processes already.
-    Raises `ValueError` for an environment variable that Dagster needs now and that cannot be used.
+    Raises `UnusableVariable` for an environment variable that Dagster needs now and that cannot be used.
     """
     dataset, defined = Dataset.of(release), DefinitionSettings.from_environment()
     subjects = dg.StaticPartitionsDefinition(release.subjects)

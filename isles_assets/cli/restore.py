@@ -4,7 +4,7 @@ import argparse
 import difflib
 import logging
 import sys
-from collections.abc import Collection, Iterator, Sequence, Sized
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from isles_assets.hub.reading import open_revision
@@ -13,6 +13,7 @@ from isles_assets.hub.restoring.shards import Holdings, Wanted, take_stock
 from isles_assets.hub.restoring.volumes import Restored, restore_volumes
 from isles_assets.lib.findings import Finding, Refusal, name_some, summarize
 from isles_assets.lib.progress import readable_bytes
+from isles_assets.lib.words import counted
 from isles_assets.release.default import RELEASE
 from isles_assets.release.release import Release
 
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str] | None = None, release: Release = RELEASE) -> 
         log.error("Stopped. What is complete stays; run the same again to go on.")
         return _STOPPED
     if findings:
-        log.error("%s", "\n  ".join([f"{_number(findings, 'problem')}:", *summarize(findings, most=len(findings))]))
+        log.error(
+            "%s", "\n  ".join([f"{counted(len(findings), 'problem')}:", *summarize(findings, most=len(findings))])
+        )
     return 1 if findings else 0
 
 
@@ -103,9 +106,9 @@ def _unknown(names: Sequence[str] | None, known: Collection[str], what: str) -> 
 
 
 def _described(release: Release, holdings: Holdings) -> str:
-    parts = [f"{len(holdings.subjects)} of the release's {len(release.subjects)} subjects"]
+    parts = [f"{len(holdings.subjects)} of the release's {counted(len(release.subjects), 'subject')}"]
     if volumes := holdings.volumes:
-        parts.append(f"{_number(volumes, 'volume')}, {readable_bytes(sum(volume.size for volume in volumes))}")
+        parts.append(f"{counted(len(volumes), 'volume')}, {readable_bytes(sum(volume.size for volume in volumes))}")
     lines = [", ".join(parts)]
     if any(shard.footer.synthetic for shard in holdings.shards):
         sample = "SYNTHETIC SAMPLE: computed phantoms and invented clinical values"
@@ -123,7 +126,7 @@ def _write_clinical(release: Release, path: Path, holdings: Holdings, *, overwri
         written = write_clinical(release, path, holdings.clinical, overwrite=overwrite)
     except Refusal as refusal:
         return list(refusal.findings)
-    rows = _number(holdings.clinical, "clinical row")
+    rows = counted(len(holdings.clinical), "clinical row")
     log.info("%s %s %s", rows, "written to" if written else "there already in", path)
     return []
 
@@ -132,7 +135,3 @@ def _summary(restored: Restored, tree: Path) -> str:
     kept = f", {restored.kept} there already and kept" if restored.kept else ""
     left = f", {restored.left} not reached" if restored.left else ""
     return f"Files: {restored.written} restored to {tree}{kept}{left}"
-
-
-def _number(things: Sized, what: str) -> str:
-    return f"{len(things)} {what}{'' if len(things) == 1 else 's'}"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from datasets import Image, Nifti, get_dataset_config_names
 
 from isles_assets.hub.streaming import first_row, rows_of, subject_rows
+from isles_assets.lib.words import counted
 from isles_assets.release.default import RELEASE
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
@@ -24,12 +25,12 @@ def summarize_dataset(location: str) -> Iterator[str]:
         others = [column for column in dataset.features if column not in (*volumes, *pictures)]
         subjects = [row[SUBJECT_COLUMN] for row in subject_rows(location, name)]
         size = dataset.info.download_size
-        yield f"{name}: {len(subjects)} subjects, {subjects[0]} to {subjects[-1]}; {size:,} bytes"
+        yield f"{name}: {counted(len(subjects), 'subject')}, {subjects[0]} to {subjects[-1]}; {size:,} bytes"
         if volumes:
-            yield f"  {len(volumes)} volumes: {', '.join(volumes)}"
+            yield f"  {counted(len(volumes), 'volume')}: {', '.join(volumes)}"
         if pictures:
-            yield f"  {len(pictures)} pictures: {', '.join(pictures)}"
-        yield f"  {len(others)} other columns: {', '.join(others)}"
+            yield f"  {counted(len(pictures), 'picture')}: {', '.join(pictures)}"
+        yield f"  {counted(len(others), 'other column')}: {', '.join(others)}"
         row = first_row(dataset)
         for column in volumes:
             image = row[column]

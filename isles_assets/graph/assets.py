@@ -12,6 +12,7 @@ from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.graph.setup import ListingQuestion, Setup
 from isles_assets.lib.files import sha256_of
+from isles_assets.lib.words import counted
 from isles_assets.products.building import HERE_AT_MOST
 from isles_assets.publication.guard import keep_release_from_sample
 from isles_assets.reading.tree import take_inventory
@@ -53,7 +54,7 @@ def archive_listing(
     if listing.why_not:
         context.log.warning(f"There is no listing, and the tree is {listing.compared('')}")
     else:
-        context.log.info(f"The archive lists {len(listing.members)} files, by {listing.origin}")
+        context.log.info(f"The archive lists {counted(len(listing.members), 'file')}, by {listing.origin}")
     return _materialized(reporting.of_archive_listing(setup.folder, listing, table), sha256_of(setup.folder.listing))
 
 
@@ -100,7 +101,7 @@ def raw_tree(context: dg.AssetExecutionContext, settings: Settings, dataset: Dat
         inventory = take_inventory(dataset.release, setup.tree)
         table = write_inventory(setup.folder, inventory)
         compared = read_listing(setup.folder, setup.tree).compared("files by name and size")
-    context.log.info(f"Found {len(inventory)} files in {setup.tree}")
+    context.log.info(f"Found {counted(len(inventory), 'file')} in {setup.tree}")
     return _materialized(reporting.of_raw_tree(setup, inventory, table, compared), sha256_of(setup.folder.raw_tree))
 
 
@@ -121,7 +122,8 @@ def clinical_table(
         others = other_workbooks(release, setup.tree, rows, listing, extracted=extracted)
         clinical.write_clinical_findings(setup.folder, rows, others)
         write_table(setup.folder.clinical, table)
-    context.log.info(f"Read {len(release.variables)} clinical variables of {len(rows)} subjects")
+    variables = counted(len(release.variables), "clinical variable")
+    context.log.info(f"Read {variables} of {counted(len(rows), 'subject')}")
     compared = listing.compared("workbooks by CRC-32")
     shown = reporting.of_clinical_table(setup.folder, rows, table, compared)
     return _materialized(shown, sha256_of(setup.folder.clinical))
@@ -164,7 +166,8 @@ def subject_manifest(
         write_digests(setup.folder, digests)
         table = manifest.manifest_table(dataset.release, rows)
         write_table(setup.folder.manifest, table)
-    context.log.info(f"Surveyed {sum(len(row.volumes) for row in rows)} volumes of {len(rows)} subjects")
+    volumes = counted(sum(len(row.volumes) for row in rows), "volume")
+    context.log.info(f"Surveyed {volumes} of {counted(len(rows), 'subject')}")
     return _materialized(reporting.of_subject_manifest(setup.folder, rows, table), sha256_of(setup.folder.manifest))
 
 

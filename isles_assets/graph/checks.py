@@ -21,6 +21,7 @@ from isles_assets.hub.target import Target
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local, subjects_to_read
 from isles_assets.lib.findings import Finding, Refusal, summarize
 from isles_assets.lib.words import counted
+from isles_assets.products.dataset import Dataset
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.judging import notes_of
 from isles_assets.publication.properties import Evidence, Property, properties_of
@@ -67,7 +68,7 @@ def card_check(
         say(f"The card at {target.address()}")
         return card_valid(target, publication)
 
-    return _of_published(context, settings.setup(dataset), card_valid.__name__, look)
+    return _of_published(context, _setup(settings, dataset), card_valid.__name__, look)
 
 
 class ReadBackConfig(dg.Config):
@@ -96,7 +97,12 @@ def matches_check(
     def look(setup: Setup, publication: Publication, target: Target, say: Callable[[str], None]) -> list[Finding]:
         return remote_matches_local(target, publication, subjects=subjects, say=say)
 
-    return _of_published(context, settings.setup(dataset), remote_matches_local.__name__, look)
+    return _of_published(context, _setup(settings, dataset), remote_matches_local.__name__, look)
+
+
+def _setup(settings: Settings, dataset: Dataset) -> Setup:
+    with refusals_reported():
+        return settings.setup(dataset)
 
 
 def _check(
@@ -112,7 +118,7 @@ def _check(
 
     @dg.asset_check(name=name, asset=asset, description=sentence, blocking=blocking)
     def check(context: dg.AssetCheckExecutionContext, settings: Settings, dataset: DatasetParam) -> dg.AssetCheckResult:
-        setup = settings.setup(dataset)
+        setup = _setup(settings, dataset)
         return _result(context, setup, name, partial(look, setup), severity)
 
     return check
@@ -141,7 +147,7 @@ def loads_check(
         say(f"The first row of each config {'was decoded before' if known else 'is decoded'}")
         return loads(target, publication, decode=not known)
 
-    result = _of_published(context, settings.setup(dataset), loads.__name__, look)
+    result = _of_published(context, _setup(settings, dataset), loads.__name__, look)
     return result.with_metadata({**result.metadata, _DECODED: decoded}) if result.passed else result
 
 

@@ -15,7 +15,7 @@ from isles_assets.lib.findings import MOST_SHOWN, Level, Refusal
 from isles_assets.lib.progress import readable_time
 from isles_assets.lib.words import counted
 
-_OF_DAGSTER = re.compile("Dagster.*Error|Failure|RetryRequested")
+_OF_DAGSTER = re.compile("Dagster.*Error|Failure|RetryRequested.*")
 """Names of what wraps a refusal on its way through a step or resource."""
 
 _CHECK_FAILED = "DagsterAssetCheckFailedError"
@@ -63,7 +63,7 @@ class Ending:
             first = "\n".join((words or error.message.strip()).splitlines()[:2])
             return f"{first}\nIt is tried again in {wait}."
         if words is None:
-            self._faults[step] = error.message.strip().splitlines()[0]
+            self._faults[step] = _within(error).message.strip().splitlines()[0]
             return f"{event.message}\n{getattr(event.event_specific_data, 'error_display_string', error.to_string())}"
         if words:
             self._refused.setdefault(words, step)
@@ -118,15 +118,13 @@ class Ending:
 
 def words_of(event: dg.DagsterEvent) -> str | None:
     """The words of the refusal that `event` failed with; empty if a check has told them; None if it is a fault."""
-    error = _error(event)
+    error = _within(_error(event))
     failure = getattr(event.event_specific_data, "user_failure_data", None)
-    while error and _OF_DAGSTER.fullmatch(error.cls_name or ""):
-        if error.cls_name == _CHECK_FAILED:
-            return ""
-        if not error.cause:
-            return str(failure.description) if failure and error.cls_name == "Failure" else None
-        error = error.cause
-    if error is None or error.cls_name not in {kind.__name__ for kind in _kinds(Refusal)}:
+    if error.cls_name == _CHECK_FAILED:
+        return ""
+    if error.cls_name == "Failure" and failure:
+        return str(failure.description)
+    if error.cls_name not in {kind.__name__ for kind in _kinds(Refusal)}:
         return None
     return str(failure.description) if failure else error.message.partition(": ")[2].strip()
 
@@ -135,6 +133,13 @@ def _kinds(kind: type[Refusal]) -> Iterator[type[Refusal]]:
     yield kind
     for other in kind.__subclasses__():
         yield from _kinds(other)
+
+
+def _within(error: Any) -> Any:
+    """The first of `error` and its causes that is not Dagster's, or the last."""
+    while error.cause and _OF_DAGSTER.fullmatch(error.cls_name or ""):
+        error = error.cause
+    return error
 
 
 def _error(event: dg.DagsterEvent) -> Any:

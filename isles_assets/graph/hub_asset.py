@@ -13,6 +13,7 @@ from isles_assets.graph.reporting import RETRIES, faults_not_retried, refusals_r
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.findings import summarize
 from isles_assets.lib.fingerprint import fingerprint
+from isles_assets.lib.words import counted
 from isles_assets.products.building import note_again
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication import card
@@ -64,7 +65,7 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
             if setup.publishes_to_hub:
                 keep_sample_from_hub(setup.repo, publication.sidecars, allowed=config.allow_synthetic)
                 keep_undecoded_from_hub(Evidence(setup.tree, setup.folder), publication)
-            context.log.info(f"Found {len(publication.subjects)} subjects")
+            context.log.info(f"Found {counted(len(publication.subjects), 'subject')}")
             metadata = reporting.of_publication(publication) | reporting.of_report_file(setup.folder)
             if config.dry_run:
                 if others := target.in_the_way(publication):

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+import click
 import dagster as dg
 import pydantic
 
@@ -102,8 +103,12 @@ class Settings(dg.ConfigurableResource):
         "ISLES_WORKERS", Topic.RUNS, "processes that build shards inside one run", default="number of cores", ge=1
     )
 
-    def setup_for_execution(self, context: dg.InitResourceContext | None = None) -> None:
-        """Raise `Refusal` naming every setting that cannot be used: when a run starts, and not in its middle."""
+    def _refuse_unusable(self) -> None:
+        """Raise `Refusal` naming every setting that cannot be used.
+
+        Each step begins with it. (Were it said as the resource is made, `dagster job execute` would make it again when
+        the run is over, and end in a trace.)
+        """
         mends = {}
         if self._value("source") not in list(Source) and not self._value("raw_root", ""):
             mends["source"] = f"set it to {' or '.join(Source)}"
@@ -120,7 +125,7 @@ class Settings(dg.ConfigurableResource):
 
     def setup(self, dataset: Dataset) -> Setup:
         """What the settings lead to for `dataset`. Raises `Refusal` for what cannot be used."""
-        self.setup_for_execution()
+        self._refuse_unusable()
         waivers = self._value("waivers", "")
         folder = DataFolder(
             _absolute(self._value("data_dir")), dataset.release, _absolute(waivers) if waivers else None
@@ -145,6 +150,10 @@ class Settings(dg.ConfigurableResource):
         return value or (variable.default if default is None else default)
 
 
+class UnusableVariable(click.ClickException, ValueError):  # noqa: N818 - it is no accident but an answer
+    """A variable that definitions are built with cannot be used. Dagster's commands say that in these words alone."""
+
+
 class DefinitionSettings(pydantic.BaseModel):
     """What Dagster needs to know while definitions are built: it is read then, and nowhere else."""
 
@@ -162,12 +171,12 @@ class DefinitionSettings(pydantic.BaseModel):
 
     @classmethod
     def from_environment(cls) -> "DefinitionSettings":
-        """Raises `ValueError` naming a variable that cannot be used."""
+        """Raises `UnusableVariable` naming a variable that cannot be used."""
         names = {field: _variables()[field].name for field in cls.model_fields}
         values = {field: os.environ.get(name) or None for field, name in names.items()}
         number = values["partitions_per_run"]
         if number and not _is_whole_number(number):
-            raise ValueError(f"{names['partitions_per_run']} is {number!r}; {_WHOLE_NUMBER}")
+            raise UnusableVariable(f"{names['partitions_per_run']} is {number!r}; {_WHOLE_NUMBER}")
         return cls.model_validate(values)
 
     @property

@@ -41,6 +41,7 @@ from isles_assets.hub.xet import check_cache, lack_of_room_explained, limit_memo
 from isles_assets.lib.findings import Finding, Refusal, name_some
 from isles_assets.lib.progress import Progress
 from isles_assets.lib.secrets import without_secrets
+from isles_assets.lib.words import counted
 from isles_assets.products.config import CARD
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import PublicationFile
@@ -118,7 +119,7 @@ class HuggingFaceHub(Target):
                 additions = self._upload(here, MAIN, _NOT_PUBLISHED)
                 deletions = [CommitOperationDelete(path) for path in changes.removed]
                 release = self.dataset.release
-                title = f"{release.label} {release.version}: {len(publication.subjects)} subjects"
+                title = f"{release.label} {release.version}: {counted(len(publication.subjects), 'subject')}"
                 operations: list[Operation] = [*additions, *copies, *deletions]
                 revision = self._commit(
                     operations,
@@ -180,7 +181,7 @@ class HuggingFaceHub(Target):
 
     def _commit_to_staging(self, operations: Sequence[Operation], files: Sequence[PublicationFile]) -> None:
         """Commit on top of what is there by then: machines that stage at the same time have files of their own."""
-        message = f"Stage {len(operations)} shards"
+        message = f"Stage {counted(len(operations), 'shard')}"
         for tries_left in reversed(range(_TRIES)):
             try:
                 self._create_commit(operations, STAGING, message)
@@ -238,7 +239,8 @@ class HuggingFaceHub(Target):
                 break
         if left:
             some = name_some(sorted(left), 3)
-            self.say(f"The branch {STAGING} stays: {len(left)} of its files are in no publication: {some}")
+            those = counted(len(left), "file of it is", "files of it are")
+            self.say(f"The branch {STAGING} stays: {those} in no publication: {some}")
         elif self._refs()[1].get(STAGING) == commit:  # else something was staged while we looked
             self._api.delete_branch(self.repo, branch=STAGING, repo_type=_TYPE)
 
@@ -404,7 +406,7 @@ class HuggingFaceHub(Target):
 
         additions: list[CommitOperationAdd] = []
         by_lfs = not self._sends_by_xet(sum(file.size for file in files))
-        progress = Progress("files", len(files), self.say)
+        progress = Progress("file", len(files), self.say)
         for group in groups_of(files):
             additions += send(group, self.dataset, upload, refused, by_lfs=by_lfs)
             for file in group:

@@ -22,6 +22,7 @@ from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress, readable_bytes
 from isles_assets.lib.secrets import without_secrets
 from isles_assets.lib.threads import each_in_threads
+from isles_assets.lib.words import counted
 from isles_assets.products.config import CARD, SPLIT, Config
 from isles_assets.products.features import features
 from isles_assets.products.product import PublicationFile
@@ -55,13 +56,14 @@ def remote_matches_local(
     findings = differences(publication, stored)
     files = [file for file in publication.files if file.path in stored and stored[file.path].holds(file)]
     size = sum(there.size for there in stored.values())
-    read = f"{len(stored)} files, {readable_bytes(size)}, read"
+    read = f"{counted(len(stored), 'file')}, {readable_bytes(size)}, read" if stored else "nothing is there"
     if target.states_digests:
         common = publication.dataset.common_files
         chosen = [file for file in files if file.path in common or PurePosixPath(file.path).stem in subjects]
         findings += _read_back(target, chosen, say)
         size = sum(file.size for file in chosen)
-        read = f"{len(files)} files compared with what the Hub states; {len(chosen)}, {readable_bytes(size)}, read back"
+        back = f"{len(chosen)}, {readable_bytes(size)}, read back" if chosen else "none read back"
+        read = f"{counted(len(files), 'file')} compared with what the Hub states; {back}"
     say(f"{read}; digest {publication.digest}")
     return findings
 
@@ -69,7 +71,7 @@ def remote_matches_local(
 def _read_back(target: Target, files: Sequence[PublicationFile], say: Callable[[str], None]) -> Iterator[Finding]:
     """Those of `files` that come back otherwise than they are stated."""
     revision = target.opened()
-    progress = Progress("files read back", len(files), say)
+    progress = Progress("file read back", len(files), say, plural="files read back")
     for file, digest in each_in_threads(lambda f: digest_of(revision.file(f.path, f.size)), files, _STREAMS):
         if isinstance(digest, Refusal):
             raise digest
@@ -122,7 +124,8 @@ def _loads(target: Target, config: Config, publication: Publication, decode: boo
         yield Finding(f"does not load: {f'{column}: ' if column else ''}{what}", mend, path=name)
         return
     if subjects != publication.subjects:
-        yield Finding(f"has {len(subjects)} rows instead of {len(publication.subjects)} subjects", PUBLISH, path=name)
+        problem = f"has {counted(len(subjects), 'row')} instead of {len(publication.subjects)}, one a subject"
+        yield Finding(problem, PUBLISH, path=name)
 
 
 def _fetched_together(config: Config, publication: Publication) -> Iterator[list[str]]:

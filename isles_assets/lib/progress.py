@@ -4,6 +4,14 @@ import threading
 import time
 from collections.abc import Callable
 
+from isles_assets.lib.words import counted
+
+EACH_SECONDS = 5.0
+"""How often it is told how many things are done."""
+
+EACH_SECONDS_OF_BYTES = 30.0
+"""How often it is told how far one long stream is."""
+
 
 def readable_bytes(size: float) -> str:
     """`size` with a decimal unit: 1500 -> `1.5 kB`."""
@@ -23,15 +31,23 @@ def readable_time(seconds: float) -> str:
 
 
 class Progress:
-    """Says how far a long loop is, every few seconds and at its end.
+    """Says how far a long loop over things that are each a `what` is, every few seconds and at its end.
 
     With `size`, the bytes of all, the time left is told by bytes, else by how many are done. Threads may share one.
     """
 
     def __init__(
-        self, what: str, total: int, say: Callable[[str], None], every: float = 5.0, *, size: int | None = None
+        self,
+        what: str,
+        total: int,
+        say: Callable[[str], None],
+        every: float = EACH_SECONDS,
+        *,
+        size: int | None = None,
+        plural: str = "",
     ):
         self._what, self._total, self._say, self._every, self._size = what, total, say, every, size
+        self._plural = plural
         self._done, self._bytes = 0, 0
         self._start = self._said = time.monotonic()
         self._lock = threading.Lock()
@@ -54,19 +70,26 @@ class Progress:
                 self._say(self._state(now - self._start))
 
     def _state(self, seconds: float) -> str:
-        passed, rate = readable_bytes(self._bytes), readable_bytes(self._bytes / max(seconds, 1e-9))
+        words = [f"{self._done} of {counted(self._total, self._what, self._plural)}"]
+        if self._bytes:
+            words += [readable_bytes(self._bytes), f"{readable_bytes(self._bytes / max(seconds, 1e-9))}/s"]
         done, total = (self._done, self._total) if self._size is None else (self._bytes, self._size)
-        left = f"about {readable_time((total - done) * seconds / done)} left" if done else "time left unknown"
-        return f"{self._done} of {self._total} {self._what}, {passed}, {rate}/s, {left}"
+        if self._done < self._total:
+            words.append(
+                f"about {readable_time((total - done) * seconds / done)} left" if done else "time left unknown"
+            )
+        return ", ".join(words)
 
 
 class ByteProgress:
-    """Says how far one long stream of bytes is, twice a minute and at its end.
+    """Says how far one long stream of bytes is, every half minute and at its end.
 
     Rate and time left are those of the bytes since it last said so, because a stream may rest for long and go on.
     """
 
-    def __init__(self, what: str, total: int, say: Callable[[str], None], *, done: int = 0, every: float = 30.0):
+    def __init__(
+        self, what: str, total: int, say: Callable[[str], None], *, done: int = 0, every: float = EACH_SECONDS_OF_BYTES
+    ):
         self._what, self._total, self._say, self._every = what, total, say, every
         self._done = self._said_of = done
         self._said = time.monotonic()

@@ -13,6 +13,7 @@ from pathlib import Path
 from isles_assets.lib.files import explained, lack_of_room, status_of, written_whole
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress
+from isles_assets.lib.words import counted
 from isles_assets.lib.workers import each_in_processes
 from isles_assets.products.product import Build, Product
 from isles_assets.products.sidecar import Sidecar, read_sidecar, store_sidecar
@@ -185,8 +186,8 @@ def build_subjects(
             stage(here[:STAGED_TOGETHER])
             here = here[STAGED_TOGETHER:]
     _check_room(product, folder, batches, workers, frees=stage is not None)
-    say(f"{len(rows) - len(work)} subjects are up to date, {len(work)} to do")
-    progress = Progress("subjects", len(work), say)
+    say(_ahead(len(known), len(work)))
+    progress = Progress("subject", len(work), say)
     for batch in batches:
         arguments = {row.subject: (product, build, row) for row in batch}
         for subject, result in each_in_processes(build_subject, arguments, workers):
@@ -197,6 +198,13 @@ def build_subjects(
         if stage and here and max(len(here), len(batch)) >= STAGED_TOGETHER:
             stage(here)  # also if some of the batch failed: what is left of it is no room for the next
             here = []
+
+
+def _ahead(known: int, work: int) -> str:
+    """How many are done, and how many are to do."""
+    if not known:
+        return f"{counted(work, 'subject')} to do"
+    return f"{counted(known, 'subject is', 'subjects are')} up to date, {work or 'nothing'} to do"
 
 
 def free(product: Product, folder: DataFolder, sidecar: Sidecar) -> None:

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from isles_assets.lib.findings import Finding, Materialize, Refusal, found, name_some
+from isles_assets.lib.words import counted
 from isles_assets.lib.workers import available_cores
 from isles_assets.products.building import State, read_sidecars, states_of
 from isles_assets.products.dataset import Dataset
@@ -35,7 +36,7 @@ def publication_of(dataset: Dataset, root: Path, folder: DataFolder, repo: str) 
     broken = stopping(evidence) or found(partial(_out_of_date, evidence))
     made, reasons, unfit = _made(dataset, evidence)
     if broken:
-        reasons.insert(0, f"{len(broken)} problems in the release and its tables")
+        reasons.insert(0, f"{counted(len(broken), 'problem')} in the release and its tables")
     if reasons:
         how = how_to_waive(dataset.release, broken, folder.waivers)
         raise Refusal(f"Not published: {'; '.join(reasons)}.", [*broken, *unfit], how)

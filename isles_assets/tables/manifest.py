@@ -221,7 +221,7 @@ def survey(
         for file in files
         if file and file.size and not file.fault and (full or digests.is_doubtful(root, file))
     }
-    progress = Progress("volumes", len(whole), say, size=sum(whole.values()))
+    progress = Progress("volume", len(whole), say, size=sum(whole.values()))
     with ThreadPoolExecutor(workers) as executor:
         for subject, values in clinical.items():
             known = previous[subject].volumes if subject in previous else {}

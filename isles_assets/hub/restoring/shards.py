@@ -12,6 +12,7 @@ from isles_assets.hub.reading import RemoteFile, Revision, SeekableFile, Unavail
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.parquet import read_footer, read_values, value_places
 from isles_assets.lib.threads import each_in_threads
+from isles_assets.lib.words import counted
 from isles_assets.products.config import Config
 from isles_assets.products.shard.footer import ShardFooter, parse_footer
 from isles_assets.products.shard.product import MAIN_CONFIG, shard_configs
@@ -111,7 +112,7 @@ def take_stock(
         Finding("is not there", _PUBLISHER, path=path, subject=names[path][1]) for path in paths if path not in found
     ]
     shards: dict[str, Shard] = {}
-    say(f"Looking into {len(paths)} shards")
+    say(f"Looking into {counted(len(paths), 'shard')}")
     read = partial(_read_shard, wanted, found, names)
     for path, outcome in each_in_threads(read, [path for path in paths if path in found], workers):
         if isinstance(outcome, Unavailable):

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
 from isles_assets.lib.findings import Finding
+from isles_assets.lib.words import counted
 from isles_assets.publication.evidence import Evidence
 from isles_assets.publication.properties.words import ANOTHER, NOTHING_TO_DO, OF_BYTES
 from isles_assets.publication.property import enforced
@@ -14,7 +15,7 @@ from isles_assets.release.release import Release
 
 
 def _files_told(evidence: Evidence) -> str:
-    return evidence.listing.compared(f"{len(_there(evidence)):,} files by name and size")
+    return evidence.listing.compared(f"{counted(len(_there(evidence)), 'file')} by name and size")
 
 
 def _workbooks_told(evidence: Evidence) -> str:
@@ -65,7 +66,8 @@ def _extra(release: Release, listed: Inventory) -> Iterator[Finding]:
         else:
             together.setdefault(release.subject_of(path) or str(PurePosixPath(path).parent), []).append(path)
     for first, *others in together.values():
-        more = f", as are {len(others)} more files beside it" if others else ""
+        beside = counted(len(others), "more file", "more files")
+        more = f", as {'is' if len(others) == 1 else 'are'} {beside} beside it" if others else ""
         yield Problem.LISTED_EXTRA.finding(f"is not part of the release{more}", NOTHING_TO_DO, path=first)
 
 

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from isles_assets.lib.findings import MOST_SHOWN, Finding, Mend, Rename
 from isles_assets.lib.fingerprint import fingerprint
+from isles_assets.lib.words import counted
 from isles_assets.publication.evidence import Evidence
 from isles_assets.publication.properties.words import ANOTHER, NOTHING_TO_DO, RESTORE
 from isles_assets.publication.property import enforced
@@ -107,7 +108,8 @@ def _renames(release: Release, misnamed: Sequence[Misnamed]) -> Iterator[Finding
     for one in first:
         yield _rename(release, one, Problem.SESSION_NAME, f"should be {one.right}")
     for (wrong, right), count in sorted(together.items()):
-        problem = f"{count} files and folders have the session {wrong}, which should be {right}"
+        those = counted(count, "file or folder has", "files and folders have")
+        problem = f"{those} the session {wrong}, which should be {right}"
         yield Problem.SESSION_NAME.finding(problem, _rename_all(release, wrong, right))
     for one in alone:
         pairs = zip(one.found.split("/"), one.right.split("/"), strict=True)
@@ -179,7 +181,8 @@ def _in_the_way(release: Release, inventory: Inventory, missing: Iterable[str]) 
     """What has the path of a folder of the release and is none, once for all files that are `missing` below it."""
     for path, count in Counter(filter(None, (_obstacle(inventory, path) for path in missing))).items():
         fault = inventory[path].fault
-        problem = f"{fault or 'is a file, where a folder should be'}; {count} files of the release are below it"
+        below = counted(count, "file of the release is", "files of the release are")
+        problem = f"{fault or 'is a file, where a folder should be'}; {below} below it"
         mend = _OF_FOLDERS.get(fault, "put the folder itself there, not a link")
         yield Problem.FILE_UNUSABLE.finding(problem, mend, path=path, subject=_subject_of(release, path))
 
@@ -199,7 +202,8 @@ def _misnamed(release: Release, names: Names) -> Iterator[Finding]:
     if others:
         problem = f"is named {names.renamed[others[0]]}"
         if more := len(others) - 1:
-            problem += f"; {more} more files of the release have another session in their path, too"
+            files = counted(more, "more file of the release has", "more files of the release have")
+            problem += f"; {files} another session in the path, too"
         subjects = {release.subject_of(path) for path in others}
         subject = subjects.pop() if len(subjects) == 1 else ""
         mend = "rename the sessions, see session_naming"
@@ -232,7 +236,8 @@ def _foreign(release: Release, inventory: Inventory, names: Names) -> Iterator[F
         elif release.subject_of(one.path) not in unknown:
             folders.setdefault(str(PurePosixPath(one.path).parent), []).append(one)
     if of_systems:
-        more = f", as are {len(of_systems) - 1} more files and folders" if of_systems[1:] else ""
+        others = len(of_systems) - 1
+        more = f", as {'is' if others == 1 else 'are'} {counted(others, 'other', 'others')}" if others else ""
         yield _note(release, of_systems[0], f"is an operating system's{more}")
     for folder, those in folders.items():
         if len(those) > _MOST_IN_A_FOLDER:
@@ -250,7 +255,7 @@ def _what(one: Foreign, expected: Container[str]) -> str:
     """What to say of it: how much it is, and what keeps some of it from being seen."""
     words = ["is not part of the release"]
     if one.is_folder and (count := sum(not file.fault for file in one.files)):
-        words.append(f"{count} files")
+        words.append(counted(count, "file"))
     if f"{one.path}.gz" in expected:
         words.append(f"{PurePosixPath(one.path).name}.gz is")
     faults = dict.fromkeys(file.fault for file in one.files if file.fault)
@@ -274,7 +279,7 @@ def no_look_alikes(evidence: Evidence) -> Iterator[Finding]:
     release = evidence.release
     for double in evidence.names.doubles:
         if not double.session:
-            size = f", with {len(double.files)} files" if double.is_folder else ""
+            size = f", with {counted(len(double.files), 'file')}" if double.is_folder else ""
             found = fingerprint([(file.path, file.size) for file in double.files])
             yield Problem.LOOK_ALIKE.finding(
                 f"could be taken for {double.right}{size}",
