@@ -129,7 +129,7 @@ def test_history_is_kept_without_a_dagster_home(toy_copy, monkeypatch):
 def test_job_build_again_has_nothing_to_do(toy_copy):
     code, output = run_toy(toy_copy, "dagster", "job", "execute", "-m", TOY_MODULE, "-j", "build")
     assert code == 0, output
-    assert "6 subjects are up to date, 0 to do" in output
+    assert "6 subjects are up to date, nothing to do" in output
     assert "Nothing has changed" in output
 
 

@@ -11,6 +11,7 @@ import yaml
 from isles_assets.definitions import build_defs
 from isles_assets.graph.settings import Settings
 from isles_assets.hub.xet import LIMITS
+from isles_assets.lib.progress import EACH_SECONDS_OF_BYTES
 from isles_assets.products.building import HERE_AT_MOST, STAGED_TOGETHER
 from isles_assets.publication.properties import properties_of
 from isles_assets.publication.waivers import read_waivers
@@ -56,6 +57,13 @@ def test_the_guide_names_the_checks_that_stop_the_same_run():
         for asset in ("archive_listing", "raw_tree", "clinical_table", "subject_manifest")
         for name in (prop.name for prop in properties_of(ISLES24) if prop.blocking and prop.asset == asset)
     ]
+
+
+def test_the_guide_says_how_often_progress_is_told_and_when_publishing_is_tried_again(defs):
+    assert f"progress, rate, time left in the run's log each {EACH_SECONDS_OF_BYTES:.0f} s" in GUIDE
+    policy = defs.resolve_assets_def("hub_dataset").op.retry_policy
+    waits = " and ".join(str(policy.calculate_delay(number)) for number in range(1, policy.max_retries + 1))
+    assert f"Tried twice more by itself, after {waits} s" in GUIDE and policy.max_retries == 2
 
 
 @pytest.mark.parametrize("page", SHOWN)

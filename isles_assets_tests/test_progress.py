@@ -1,10 +1,12 @@
 """Progress is told in numbers that people can use."""
 
+import re
 import time
 
 import pytest
 
-from isles_assets.lib.progress import ByteProgress, readable_time
+from isles_assets.lib.progress import ByteProgress, Progress, readable_time
+from isles_assets.lib.words import counted
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,37 @@ def test_the_end_is_always_told_and_a_new_beginning_does_no_harm():
     progress.reach(0)
     progress.advance(1000)
     assert len(said) == 1 and said[0].startswith("x: 1 kB of 1 kB, ")
+
+
+@pytest.mark.parametrize(("number", "words"), [(0, "0 files"), (1, "1 file"), (2, "2 files"), (1234, "1,234 files")])
+def test_a_number_has_the_noun_that_goes_with_it(number, words):
+    assert counted(number, "file") == words
+
+
+def test_another_plural_can_be_given():
+    assert [counted(number, "file is", "files are") for number in (1, 3)] == ["1 file is", "3 files are"]
+
+
+def told(total: int, sizes: list[int], **options) -> list[str]:
+    said: list[str] = []
+    progress = Progress("subject", total, said.append, 0, **options)
+    for size in sizes:
+        progress.advance(size)
+    return said
+
+
+def test_progress_is_told_without_what_is_nothing():
+    first, last = told(2, [0, 0])
+    assert first.startswith("1 of 2 subjects, about ") and last == "2 of 2 subjects"
+
+
+def test_progress_of_one_is_told_in_the_singular_and_its_end_has_no_time_left():
+    (words,) = told(1, [1500])
+    assert re.fullmatch(r"1 of 1 subject, 1\.5 kB, [\d.e+]+ \wB/s", words)
+    (words,) = told(1, [7], plural="subjects", size=7)
+    assert words.startswith("1 of 1 subject, 7 B, ") and "left" not in words
+
+
+def test_without_bytes_so_far_the_time_left_is_unknown_where_it_is_told_by_bytes():
+    first, *_ = told(2, [0, 5], size=5)
+    assert first == "1 of 2 subjects, time left unknown"

@@ -564,7 +564,7 @@ def test_file_that_is_not_of_the_release_is_noted(find, small_tree, path, proble
     finding = only(find(), "release_layout")
     assert finding.path in (path, str(Path(path).parent))
     assert (finding.level, finding.code) == (Level.NOTE, "foreign-file")
-    assert finding.problem in (f"is not part of the release{problem}", "is not part of the release; 1 files")
+    assert finding.problem in (f"is not part of the release{problem}", "is not part of the release; 1 file")
     assert finding.mend == "nothing has to be done: it is not published"
 
 
