@@ -13,7 +13,7 @@ from isles_assets.hub.local import LocalHub
 from isles_assets.lib.findings import Refusal
 from isles_assets_tests.isles24 import DATASET, ISLES24, SUBJECT_IDS
 from isles_assets_tests.processes import REPOSITORY
-from isles_assets_tests.project import Project
+from isles_assets_tests.project import Project, failure
 from isles_assets_tests.toy import TOY
 
 CONTRACT = {
@@ -223,17 +223,15 @@ def test_workers_that_are_no_number_are_refused(no_variables, monkeypatch, numbe
         ("ISLES_WORKERS", "many", "set it to a whole number from 1, or unset it"),
     ],
 )
-def test_a_setting_that_cannot_be_used_fails_the_run_before_any_step(
+def test_a_setting_that_cannot_be_used_fails_the_run_before_anything_is_done(
     no_variables, monkeypatch, tmp_path, name, value, mend
 ):
     monkeypatch.setenv(name, value)
     with Project.of(Settings(data_dir=str(tmp_path / "data")), release=TOY) as project:
         result = project.build()
-        events = project.instance.all_logs(result.run_id)
     assert not result.success and not result.get_step_success_events()
-    kinds = {event.dagster_event_type for event in events}
-    assert dg.DagsterEventType.RUN_FAILURE in kinds and dg.DagsterEventType.STEP_START not in kinds
-    assert any(f"{name}: is {value!r} -> {mend}" in str(event.dagster_event) for event in events)
+    (step,) = result.get_step_failure_events()
+    assert f"{name}: is {value!r} -> {mend}" in failure(result, step.step_key)
     assert not (tmp_path / "data").exists()
 
 
