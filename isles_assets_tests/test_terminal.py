@@ -2,14 +2,16 @@
 
 import logging
 import re
+from collections.abc import Sequence
 
 import dagster as dg
 import pytest
 from dagster._core.execution import context_creation_job
 
-from isles_assets.graph.reporting import refusals_reported
+from isles_assets.graph.reporting import of_judgement, refusals_reported
 from isles_assets.graph.terminal import terminal
-from isles_assets.lib.findings import MayPass, Refusal
+from isles_assets.lib.findings import Finding, Level, MayPass, Refusal
+from isles_assets.publication.waivers import Judgement
 from isles_assets_tests.test_commands import TOY_MODULE, TOY_SAMPLE, run_toy, toy_checkout, toy_copy
 
 __all__ = ["toy_checkout", "toy_copy"]
@@ -36,7 +38,7 @@ def times(output: str) -> int:
     return len(re.findall(r"^\d\d:\d\d:\d\d ", output, re.MULTILINE))
 
 
-def step(error: Exception | None, output, **options) -> str:
+def step(error: BaseException | None, output, **options) -> str:
     """What a run of one step that raises `error` shows."""
 
     @dg.op(**options)
@@ -72,7 +74,7 @@ def test_damaged_files_are_said_in_one_block_at_the_end(toy_copy):
     assert f"3 of 6 subjects failed: {', '.join(SUBJECTS)}. The other 3 are done." in told
     for subject in SUBJECTS:
         assert len(re.findall(f"{subject}_ses-1_T1w.nii.gz: is cut short: .* -> restore the file", told)) == 1
-    assert "raw_tree, check as_listed: fails for the same reason." in told
+    assert "raw_tree, check as_listed: fails, too, over what is named above." in told
     assert re.search(r"^Not run because of that: \d+ steps\.$", told, re.MULTILINE)
     assert "-> " not in output.replace(told, "")
 
@@ -160,6 +162,45 @@ def test_a_wait_before_another_try_is_said_with_its_reason(capfd, asked):
     assert shown.index("It is tried again") < shown.index("Not done. ")
     assert traces(shown) == 0
     assert shown.partition("Not done. ")[2].count("toys/toy: the Hub is busy -> wait") == 1
+
+
+def test_a_run_that_is_interrupted_shows_no_trace(capfd):
+    shown = step(KeyboardInterrupt(), capfd)
+    assert traces(shown) == 0 and shown.count("Interrupted. Run the same again") == 1
+
+
+def shown_of_check(found: Sequence[Finding], capfd) -> str:
+    """What a run shows of a check that is not blocking."""
+
+    @dg.asset
+    def thing():
+        return dg.MaterializeResult()
+
+    @dg.asset_check(asset="thing")
+    def one():
+        return dg.AssetCheckResult(passed=False, metadata=of_judgement(Judgement(stopping=tuple(found)), "waive: it"))
+
+    job = dg.Definitions([thing], asset_checks=[one]).resolve_implicit_global_asset_job_def()
+    job.execute_in_process()
+    return capfd.readouterr().err.partition("\nDone, but checks failed. ")[2]
+
+
+def test_a_failed_check_of_a_run_that_goes_on_is_said_at_the_end_with_how_to_waive_it(capfd):
+    found = [Finding(f"is odd in way {number}", "look", path="", level=Level.WAIVABLE) for number in range(3)]
+    shown = shown_of_check(found, capfd)
+    assert "thing, check one:\n  is odd in way 0 -> look\n  is odd in way 1 -> look\n" in shown
+    assert shown.count("waive: it") == 1 and "more" not in shown
+
+
+def test_how_to_waive_is_not_said_while_something_fatal_is_left(capfd):
+    found = [Finding("is odd", "look", path="a", level=Level.WAIVABLE), Finding("is cut short", "restore it", path="b")]
+    shown = shown_of_check(found, capfd)
+    assert "  b: is cut short -> restore it" in shown and "waive: it" not in shown
+
+
+def test_what_a_check_found_is_cut_after_some_lines(capfd):
+    shown = shown_of_check([Finding("is odd", "look", path=f"file {number}") for number in range(250)], capfd)
+    assert shown.count("-> look") == 20 and "  ... and 230 more\n" in shown
 
 
 def test_a_run_in_which_nothing_fails_shows_no_block(capfd):

@@ -19,6 +19,7 @@ _OF_DAGSTER = re.compile("Dagster.*Error|Failure|RetryRequested.*")
 """Names of what wraps a refusal on its way through a step or resource."""
 
 _CHECK_FAILED = "DagsterAssetCheckFailedError"
+_INTERRUPTED = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
 _NOT_EXECUTED = re.compile(r"Dependencies for step .* Not executing\.")
 _ENDS = {dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED}
 
@@ -101,10 +102,10 @@ class Ending:
         """What `check` found, but of files that were named before."""
         name = f"{check.asset_key.to_user_string()}, check {check.check_name}"
         findings = _findings(check.metadata)
-        new = [(line, where) for line, where in findings if where not in self._where]
+        new = [(line, where) for line, where in findings if not where or where not in self._where]
         self._where |= {where for _, where in new}
         if findings and not new:
-            yield f"{name}: fails for the same reason."
+            yield f"{name}: fails, too, over what is named above."
             return
         yield from ["", f"{name}:", *(f"  {line}" for line, _ in new[:MOST_SHOWN])]
         offenders = check.metadata.get("offenders")
@@ -122,6 +123,8 @@ def words_of(event: dg.DagsterEvent) -> str | None:
     failure = getattr(event.event_specific_data, "user_failure_data", None)
     if error.cls_name == _CHECK_FAILED:
         return ""
+    if error.cls_name in _INTERRUPTED:
+        return "Interrupted. Run the same again: what was finished is kept."
     if error.cls_name == "Failure" and failure:
         return str(failure.description)
     if error.cls_name not in {kind.__name__ for kind in _kinds(Refusal)}:
