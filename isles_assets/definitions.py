@@ -4,11 +4,13 @@ import dagster as dg
 
 from isles_assets.graph.assets import archive_listing, clinical_table, raw_tree, subject_manifest, zenodo_archive
 from isles_assets.graph.automation import nightly_verify, sensors
+from isles_assets.graph.beginning import announced
 from isles_assets.graph.checks import checks_of
 from isles_assets.graph.hub_asset import hub_asset
 from isles_assets.graph.jobs import build_job, rollback, verify
 from isles_assets.graph.product_assets import product_asset
 from isles_assets.graph.report_asset import report_asset
+from isles_assets.graph.reporting import metadata, of_settings
 from isles_assets.graph.settings import DefinitionSettings, Settings
 from isles_assets.graph.terminal import use_terminal
 from isles_assets.lib.secrets import kept_out_of_logs
@@ -33,19 +35,26 @@ def build_defs(release: Release, settings: Settings) -> dg.Definitions:
         hub_asset(dataset),
     ]
 
+    in_force = settings.in_force(dataset)
+
     def of_release(spec: dg.AssetSpec) -> dg.AssetSpec:
-        """What depends on the release beyond the code: group, description, version of the manifest."""
+        """What depends on the release beyond the code: group, description, version of the manifest; what holds."""
         version = manifest_version(release) if spec.key == subject_manifest.key else spec.code_version
         description = release.describe(spec.description or "")
-        return spec.replace_attributes(group_name=release.name, description=description, code_version=version)
+        return spec.replace_attributes(
+            group_name=release.name,
+            description=description,
+            code_version=version,
+            metadata={**spec.metadata, **of_settings(in_force)},
+        )
 
     return dg.Definitions(
         assets=dg.map_asset_specs(of_release, assets),
         asset_checks=checks_of(release),
-        jobs=[build_job(release), verify, rollback],
+        jobs=[build_job(dataset, metadata(in_force)), verify, rollback],
         schedules=[nightly_verify],
         sensors=sensors(notify=bool(defined.webhook_url)),
-        resources={"settings": settings, "dataset": dataset},
+        resources={"settings": settings.explained(dataset), "dataset": announced(dataset)},
         executor=dg.in_process_executor,
     )
 

@@ -255,7 +255,7 @@ def test_without_decoding_the_check_says_so_and_a_usual_run_makes_it_good(small_
     check = checks["volumes_decoded"]
     assert [r.data["subject"] for r in check.metadata["findings"].records] == list(SUBJECTS[:3])
     metadata = result.asset_materializations_for_node("subject_shard")[0].metadata
-    assert metadata["decode check"].value == "not done" and "lesion_mask ml" not in metadata
+    assert metadata["decode check"].value == "not done" and "lesion_ml" not in metadata
     assert "not decoded" in metadata["sources"].value
 
     before = written(small_project)

@@ -9,6 +9,7 @@ from huggingface_hub import HfApi
 from isles_assets.graph.settings import Settings
 from isles_assets.hub.huggingface import MAIN, STAGING, HuggingFaceHub
 from isles_assets.hub.ownership import BEFORE, tag_of
+from isles_assets.hub.rehearsal import rehearse
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.verification import remote_matches_local
 from isles_assets.lib.findings import Refusal
@@ -404,10 +405,31 @@ def test_the_run_config_says_what_is_taken_over_and_the_job_gives_it_back(hub, p
     assert contents(hub) == theirs
 
 
-def test_a_dry_run_needs_neither_repo_nor_hub(target, whole):
+def test_a_dry_run_needs_neither_repo_nor_hub(hub, target, whole, folder, monkeypatch):
     assert target.in_the_way(whole) == []
-    (finding,) = replace(target, endpoint="http://127.0.0.1:9").in_the_way(whole)
-    assert "cannot be asked what is there" in finding.problem
+    without_repo = rehearse(target, whole, folder)
+    assert without_repo.changes and without_repo.changes.added == whole.files and without_repo.to_send == whole.size
+    gone = replace(target, endpoint="http://127.0.0.1:9")
+    told = dict(rehearse(gone, whole, folder).rows())
+    assert (
+        "cannot be asked what is there" in told["compared"]
+        and told["files"] == f"at most all {len(whole.files)} are sent"
+    )
+    monkeypatch.delenv("HF_TOKEN")
+    unseen = rehearse(target, whole, folder)
+    assert unseen.changes is None or unseen.changes.added == whole.files
+    assert REPO not in hub.store.repos
+
+
+def test_a_dry_run_counts_what_the_hub_does_not_hold(hub, api, target, whole, folder):
+    target.publish(whole)
+    there, moves = rehearse(target, whole, folder), len(hub.ref_moves(REPO))
+    assert (there.to_send, bool(there.changes), dict(there.rows())["target"]) == (0, False, target.page)
+    path = SHARD.configs[0].path(SUBJECTS[0])
+    api.delete_file(path, REPO, repo_type="dataset")
+    changes = rehearse(target, whole, folder).changes
+    assert changes and [file.path for file in changes.added] == [path]
+    assert len(hub.ref_moves(REPO)) == moves + 1
 
 
 def test_shards_are_staged_in_a_repo_that_is_taken_over_only_if_that_is_said(hub, project):

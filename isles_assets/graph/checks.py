@@ -228,11 +228,12 @@ def _result(
 
 
 def _described(judgement: Judgement, severity: dg.AssetCheckSeverity) -> str | None:
-    """What stops, line by line; of notes only their number, for the table has them all."""
+    """What stops, line by line; else what was looked at, and of notes only their number, for the table has them all."""
     if judgement.stopping and severity is dg.AssetCheckSeverity.ERROR:
         return "\n".join(summarize(judgement.stopping, render=render))
+    looked_at = f"Looked at: {judgement.told}" if judgement.told else ""
     notes = len(judgement.notes or judgement.stopping)
-    return f"Notes, which stop nothing: {notes}" if notes else None
+    return "\n\n".join(filter(None, [looked_at, f"Notes, which stop nothing: {notes}" if notes else ""])) or None
 
 
 def checks_of(release: Release) -> Sequence[dg.AssetChecksDefinition]:

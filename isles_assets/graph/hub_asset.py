@@ -11,6 +11,7 @@ from isles_assets.graph.automation import when_complete
 from isles_assets.graph.report_asset import PRIORITY
 from isles_assets.graph.reporting import RETRIES, faults_not_retried, refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
+from isles_assets.hub.rehearsal import rehearse
 from isles_assets.lib.findings import summarize
 from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.lib.words import counted
@@ -24,7 +25,11 @@ from isles_assets.publication.guard import keep_sample_from_hub, keep_undecoded_
 class PublishConfig(dg.Config):
     """How to publish."""
 
-    dry_run: bool = Field(False, description="Do all but the publishing, and say what would be published.")
+    dry_run: bool = Field(
+        False,
+        description="Do all but the publishing, and say what that would change at the target: in the log, and as an "
+        "observation among the asset's events, with the card.",
+    )
     private: bool = Field(
         False, description="Make the repo private if it has to be made, and refuse a public one: a rehearsal."
     )
@@ -56,7 +61,11 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
         """The published dataset: the shards and previews of all {subjects} subjects and the card, all or nothing.
 
         Refuses by itself, before the target is touched, if a blocking property does not hold or a shard or preview is
-        missing or stale, because checks stop what is downstream in their own run only. A dry run materializes nothing.
+        missing or stale, because checks stop what is downstream in their own run only. A dry run (`dry_run: true` in
+        the run config) materializes nothing: what publishing would change is then told in the log and among this
+        asset's events.
+
+        Everything from the start: job `build`, in one run, which is quicker than **Materialize all**.
         """
         with refusals_reported(), faults_not_retried():
             setup = settings.setup(dataset)
@@ -68,11 +77,13 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
             context.log.info(f"Found {counted(len(publication.subjects), 'subject')}")
             metadata = reporting.of_publication(publication) | reporting.of_report_file(setup.folder)
             if config.dry_run:
-                if others := target.in_the_way(publication):
-                    metadata |= reporting.of_others(others)
-                    context.log.warning("\n  ".join(["In the way of publishing:", *summarize(others)]))
+                rehearsal = rehearse(target, publication, setup.folder)
+                metadata |= reporting.of_rehearsal(rehearsal)
                 context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
-                context.log.info("Dry run complete. Dataset built but not pushed.")
+                if rehearsal.others:
+                    context.log.warning("\n  ".join(["In the way of publishing:", *summarize(rehearsal.others)]))
+                would = [f"{name}: {what}" for name, what in rehearsal.rows()]
+                context.log.info("\n  ".join(["Dry run complete. Dataset built but not pushed. Publishing:", *would]))
                 return
             published = target.publish(publication)
             for product in dataset.products:

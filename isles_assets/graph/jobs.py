@@ -3,24 +3,51 @@
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from pydantic import Field
 
-from isles_assets.graph.reporting import of_published, refusals_reported
+from isles_assets.graph.beginning import all_of
+from isles_assets.graph.reporting import Metadata, of_published, refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.findings import Refusal
-from isles_assets.release.release import Release
+from isles_assets.products.dataset import Dataset
+
+_BUILD = """The whole graph over all {subjects} subjects, in one run: the quickest way to all of it.
+
+Open its Launchpad, by the arrow beside **Materialize all**, and press **Launch Run**; no partition has to be chosen.
+**Materialize all** itself asks for partitions and makes the same by a backfill: several runs one after the other, each
+with a start of its own, which on the sample takes several times as long. It is for some of the subjects, or for several
+machines."""
 
 
-def build_job(release: Release) -> Any:
-    """The job `build`."""
-    return dg.define_asset_job(
-        "build",
+class _OverAll(UnresolvedAssetJobDefinition):
+    """An asset job that is over all partitions at once, by its tags, and so asks nobody to choose one.
+
+    Dagster takes an asset job for one over a single partition as soon as one of its assets has partitions. Its
+    Launchpad then warns of an empty choice, and makes of a choice something that is neither that partition nor all.
+    """
+
+    def resolve(self, *args: Any, **kwargs: Any) -> dg.JobDefinition:
+        job = super().resolve(*args, **kwargs)
+        return dg.JobDefinition(
+            graph_def=job.graph,
+            asset_layer=job.asset_layer,
+            resource_defs=job.resource_defs,
+            executor_def=job.executor_def,
+            description=self.description,
+            tags=self.tags,
+            metadata=self.metadata,
+        )
+
+
+def build_job(dataset: Dataset, in_force: Metadata) -> UnresolvedAssetJobDefinition:
+    """The job `build`, which shows what is `in_force`."""
+    return _OverAll(
+        name="build",
         selection=dg.AssetSelection.all(),
-        description=release.describe("The whole graph over all {subjects} subjects, in one run."),
-        tags={
-            "dagster/asset_partition_range_start": release.subjects[0],
-            "dagster/asset_partition_range_end": release.subjects[-1],
-        },
+        description=dataset.release.describe(_BUILD),
+        metadata=in_force,
+        tags=all_of(dataset),
     )
 
 

@@ -10,7 +10,7 @@ from isles_assets.graph.assets import subject_manifest
 from isles_assets.graph.outcomes import materialize_each
 from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
-from isles_assets.lib.findings import Refusal
+from isles_assets.lib.findings import Materialize, Refusal
 from isles_assets.products.building import STAGED_TOGETHER, build_subjects, up_to_date
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
@@ -42,6 +42,10 @@ class BuildConfig(dg.Config):
     allow_synthetic: bool = Field(default=False, description="With free_disk: stage a synthetic sample.")
 
 
+_ALL_AT_ONCE = """All of it in one run: job `build`, which is quicker than **Materialize all**. This page is for some
+subjects, such as those that failed."""
+
+
 def product_asset(
     product: Product, partitions: dg.PartitionsDefinition, backfill_policy: dg.BackfillPolicy
 ) -> dg.AssetsDefinition:
@@ -54,7 +58,7 @@ def product_asset(
             backfill_policy=backfill_policy,
             kinds=set(product.kinds),
             code_version=product.version,
-            description=product.description,
+            description=f"{product.description}\n\n{_ALL_AT_ONCE}",
         )
         if product.published_apart:
 
@@ -77,6 +81,9 @@ def _build(
     context: dg.AssetExecutionContext, product: Product, config: BuildConfig, settings: Settings, dataset: Dataset
 ) -> None:
     with refusals_reported():
+        if not (context.has_partition_key or context.has_partition_key_range):
+            mend = Materialize((product.asset,), dataset.release.subjects[0])
+            raise Refusal.of("Nothing was made.", "no subject was chosen", mend, path=product.asset)
         setup = settings.setup(dataset)
         manifest = read_manifest(setup.folder)
         rows = [manifest[key] for key in context.partition_keys if key in manifest]

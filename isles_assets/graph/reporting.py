@@ -1,6 +1,8 @@
 """How values and findings look in Dagster: metadata and failures. What is shown is chosen here and by the products."""
 
-from collections.abc import Iterator, Sequence
+import base64
+import mimetypes
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,19 @@ import pyarrow.compute as pc
 
 from isles_assets.graph.commands import render
 from isles_assets.graph.setup import Setup
+from isles_assets.hub.rehearsal import Rehearsal
 from isles_assets.hub.target import Published
 from isles_assets.lib.findings import Finding, MayPass, Refusal, name_some
 from isles_assets.lib.markdown import escaped, markdown_table
 from isles_assets.lib.secrets import clean
 from isles_assets.lib.shown import Link, Markdown, Shown, shown_size
+from isles_assets.publication.card import text_of_card
 from isles_assets.publication.publication import Publication
 from isles_assets.publication.waivers import Judgement
 from isles_assets.reading.nifti import SYNTHETIC_MARK
 from isles_assets.reading.tree import Inventory
 from isles_assets.reading.workbooks import ClinicalRow
+from isles_assets.release.clinical import Kind, Known, Variable
 from isles_assets.report.collecting import Report
 from isles_assets.source.zenodo import PublishedRecord
 from isles_assets.tables.folder import DataFolder
@@ -33,6 +38,9 @@ Metadata = dict[str, Any]
 
 RETRIES = 2
 """How often a step is tried again, after its first try, for what may pass."""
+
+_VOLUME = "volume"
+"""The type of a column that holds what is known of a volume, for people: its own takes a third of a page."""
 
 _MOST_IN_UI = 200
 _PREVIEW_ROWS = 10
@@ -86,6 +94,11 @@ def _metadata_value(value: Any) -> Any:
             return str(value)  # of an enum, too
         case _:
             return value
+
+
+def of_settings(in_force: Shown) -> Metadata:
+    """What is `in_force`, under one name: not to be taken for what a run has shown of itself."""
+    return {"in force": _table(("what", "is"), [(name, str(value)) for name, value in in_force.items()])}
 
 
 def of_findings(findings: Sequence[Finding]) -> Metadata:
@@ -187,6 +200,8 @@ def of_subject_manifest(folder: DataFolder, rows: Sequence[ManifestRow], table: 
     """The table, counts and bytes of the volumes, and what cannot be read."""
     volumes = [entry for row in rows for entry in row.volumes.values() if entry]
     reference = folder.release.reference.column
+    column = table.schema.field(reference)
+    fields = [(field.name, str(field.type)) for field in column.type]
     preview = table.select([SUBJECT_COLUMN])
     for name in ("shape", "spacing", "dtype"):
         preview = preview.append_column(f"{reference} {name}", pc.struct_field(table.column(reference), name))
@@ -194,6 +209,7 @@ def of_subject_manifest(folder: DataFolder, rows: Sequence[ManifestRow], table: 
         **_of_table(folder, folder.manifest, table, preview),
         **shown_size(sum(entry.size for entry in volumes)),
         "volumes": len(volumes),
+        f"type {_VOLUME}": _table(("field", "type"), fields),
         "unreadable volumes": [entry.path for entry in volumes if entry.fault],
         "volumes with the archive's CRC-32": sum(entry.crc32 is not None for entry in volumes),
         "synthetic subjects": sum(row.synthetic for row in rows),
@@ -222,6 +238,7 @@ def of_report_file(folder: DataFolder) -> Metadata:
 
 def of_publication(publication: Publication) -> Metadata:
     """What is, or would be, published."""
+    pictures = [f"![{path}]({address})" for path, address in _pictures(publication).items()]
     configs = [(name, contents.rows, contents.files, contents.size) for name, contents in publication.contents.items()]
     return {
         **shown_size(publication.size),
@@ -229,19 +246,51 @@ def of_publication(publication: Publication) -> Metadata:
         "subjects": len(publication.subjects),
         "files": len(publication.files),
         "configs": dg.MetadataValue.md(markdown_table(("config", "rows", "files", "bytes"), configs)),
-        "digest": publication.digest,
+        "digest": dg.MetadataValue.md(f"`{publication.digest[:32]}`  \n`{publication.digest[32:]}`"),  # one is too long
         "synthetic": publication.synthetic,
+        **({"picture": dg.MetadataValue.md("\n\n".join(pictures))} if pictures else {}),
     }
 
 
-def of_others(others: Sequence[Finding]) -> Metadata:
-    """What publishing would have to replace that is somebody else's, or why that is not known."""
-    return {"in the way": "\n".join(finding.problem for finding in others)}
+def of_rehearsal(rehearsal: Rehearsal) -> Metadata:
+    """What publishing would change, and the card that it would publish."""
+    publication, changes = rehearsal.publication, rehearsal.changes
+    card = text_of_card(publication)
+    for path, picture in _pictures(publication).items():
+        card = card.replace(f"]({path})", f"]({picture})")
+    shown: Metadata = {
+        "would happen": _table(("what", "would be"), rehearsal.rows()),
+        "target": rehearsal.page,
+        "bytes to send": rehearsal.to_send,
+        "card": dg.MetadataValue.md(card),
+        "card file": rehearsal.card,
+    }
+    if changes is not None:
+        kinds = {"added": changes.added, "changed": changes.changed, "deleted": changes.removed}
+        shown |= {f"files {kind}": len(files) for kind, files in kinds.items()}
+    if rehearsal.others:
+        shown["in the way"] = "\n".join(finding.problem for finding in rehearsal.others)
+    return shown
+
+
+def _pictures(publication: Publication) -> dict[str, str]:
+    """The pictures beside the card, by their paths, as addresses that hold them."""
+    types = {file.path: mimetypes.guess_type(file.path)[0] or "" for file in publication.files}
+    return {
+        file.path: f"data:{types[file.path]};base64,{base64.b64encode(file.content).decode()}"
+        for file in publication.files
+        if isinstance(file.content, bytes) and types[file.path].startswith("image/")
+    }
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> dg.MarkdownMetadataValue:
+    """A table of texts as they are."""
+    return dg.MetadataValue.md(markdown_table(header, [[escaped(cell) for cell in row] for row in rows]))
 
 
 def of_published(published: Published, location: str) -> Metadata:
     """Where it is published, how to load it, and what changed since the revision before."""
-    load = f'load_dataset("{location}", split="train", streaming=True)'
+    load = f'load_dataset(\n    "{location}",\n    split="train",\n    streaming=True,\n)'
     shown: Metadata = {
         "url": dg.MetadataValue.url(published.url) if published.url.startswith("http") else Path(published.url),
         "revision": published.revision,
@@ -260,11 +309,25 @@ def of_published(published: Published, location: str) -> Metadata:
     return shown
 
 
+def _described(variable: Variable) -> str:
+    """What a clinical variable is, in which unit, and whether it is known only afterwards."""
+    unit = "min" if variable.kind is Kind.MINUTES else variable.unit
+    outcome = "**Outcome**, known only afterwards. " if variable.known is Known.OUTCOME else ""
+    return f"{outcome}{variable.description}{f' [{unit}]' if unit else ''}"
+
+
 def _of_table(folder: DataFolder, path: Path, table: pa.Table, preview: pa.Table) -> Metadata:
     """Row count, column schema, the file, and the first rows of `preview`."""
     descriptions = {volume.column: volume.description for volume in folder.release.volumes}
-    descriptions |= {variable.column: variable.description for variable in folder.release.variables}
-    columns = [dg.TableColumn(field.name, str(field.type), descriptions.get(field.name)) for field in table.schema]
+    descriptions |= {variable.column: _described(variable) for variable in folder.release.variables}
+    columns = [
+        dg.TableColumn(
+            field.name,
+            _VOLUME if field.name in folder.release.by_column and pa.types.is_struct(field.type) else str(field.type),
+            descriptions.get(field.name),
+        )
+        for field in table.schema
+    ]
     rows = [
         [escaped(cell) if isinstance(cell, str) else cell for cell in row]
         for row in zip(*preview.slice(0, _PREVIEW_ROWS).to_pydict().values(), strict=True)

@@ -18,6 +18,8 @@ import pydantic
 from isles_assets.graph.setup import ListingQuestion, Setup, Source
 from isles_assets.hub.targets import HubTarget
 from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.markdown import escaped, markdown_table
+from isles_assets.lib.shown import Shown
 from isles_assets.lib.workers import available_cores
 from isles_assets.products.dataset import Dataset
 from isles_assets.source.zenodo import ENDPOINT
@@ -142,6 +144,35 @@ class Settings(dg.ConfigurableResource):
             repo=self._value("hub_repo", dataset.release.repo),
             workers=int(self._value("workers", str(available_cores()))),
         )
+
+    def in_force(self, dataset: Dataset) -> Shown:
+        """What holds where the Launchpad gives nothing else, for people; or why no run could start."""
+        try:
+            return self.setup(dataset).in_force
+        except Refusal as refusal:
+            return {"settings": refusal.text()}
+
+    def explained(self, dataset: Dataset) -> "Settings":
+        """The same settings, whose page in the UI says what they are by now: Dagster shows but the fields, as given."""
+        named = {name: named for name, named in _variables().items() if name in type(self).model_fields}
+        rows = [(escaped(name), escaped(str(value))) for name, value in self.in_force(dataset).items()]
+        fields = [
+            (name, f"`{variable.name}`", variable.default.format(repo=dataset.release.repo))
+            for name, variable in named.items()
+        ]
+        words = f"""{(Settings.__doc__ or "").strip().splitlines()[0]}
+
+In force, as the environment and `.env` were when this code location was loaded:
+
+{markdown_table(("what", "is"), rows)}
+
+`null` means that nothing is given here. The value is then that of the variable, and where that is unset its default:
+
+{markdown_table(("field", "variable", "default"), fields)}
+"""
+        described = type(Settings.__name__, (type(self),), {"__doc__": words, "__module__": __name__})
+        explained: Settings = described(**{name: getattr(self, name) for name in named})
+        return explained
 
     def _value(self, field: str, default: str | None = None) -> str:
         """The field's value or the variable's, or `default`, which is that of the variable unless it is in words."""

@@ -11,6 +11,8 @@ from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.target import Destination, Target
 from isles_assets.hub.targets import TARGETS, HubTarget
 from isles_assets.lib.findings import Finding, Refusal
+from isles_assets.lib.secrets import without_secrets
+from isles_assets.lib.shown import Shown
 from isles_assets.products.building import Stage
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import Product
@@ -69,6 +71,29 @@ class Setup:
         """Where the release is downloaded and extracted to, and what is made of it."""
         made = next(product for product in self.dataset.products if product.published_apart)
         return Places(self.folder.archive, self.folder.tree, made.root(self.folder))
+
+    @property
+    def in_force(self) -> Shown:
+        """What a run would take and where it would put it, for people. Raises `Refusal` for a repo that cannot be."""
+        return {
+            "source": self._source,
+            "tree": self.tree,
+            "data folder": self.folder.root,
+            "target": str(self.hub_target),
+            "repo": self.repo,
+            "published at": self.target().page,
+            "synthetic sample": "yes" if self.uses_sample else "no",
+        }
+
+    @property
+    def _source(self) -> str:
+        """Where the release comes from, and what that is."""
+        record = self.dataset.release.record
+        meant = {
+            str(Source.sample): "a SYNTHETIC sample that is made here, no data of patients",
+            str(Source.zenodo): f"the release, {record.version}, downloaded from {without_secrets(self.zenodo_endpoint)}",
+        }
+        return f"{self.origin}: {meant.get(self.origin, 'a tree that was given')}"
 
     def zenodo(self, say: Callable[[str], None] = _LOG.info) -> Zenodo:
         """Where the release is downloaded from. Raises `Refusal` for an endpoint that is no address."""

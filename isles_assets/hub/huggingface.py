@@ -100,6 +100,10 @@ class HuggingFaceHub(Target):
     def location(self) -> str:
         return self.repo
 
+    @property
+    def page(self) -> str:
+        return without_secrets(f"{self._api.endpoint}/{_TYPE}s/{self.repo}")
+
     def publish(self, publication: Publication) -> Published:
         """Move `main` once, from the revision that is there to one that holds `publication`, and tag it.
 
@@ -146,7 +150,7 @@ class HuggingFaceHub(Target):
                 return []
             except (httpx2.TransportError, OfflineModeIsEnabled) as error:
                 problem, mend = f"cannot be asked what is there: {error}", "look again when it answers"
-                return [Finding(problem, mend, path=self.repo)]
+                raise Refusal.of("The Hub was not asked.", problem, mend, path=self.repo) from error
         return [others.finding] if others else []
 
     def prepare_staging(self) -> None:

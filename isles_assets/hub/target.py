@@ -89,7 +89,10 @@ class Target(ABC):
         """
 
     def in_the_way(self, publication: Publication) -> Sequence[Finding]:
-        """What publishing would have to replace that is somebody else's, or why that is not known. Sends nothing."""
+        """What publishing would have to replace that is somebody else's. Sends nothing.
+
+        Raises `Refusal` where that cannot be found out.
+        """
         return []
 
     def pinned(self) -> Self:
@@ -108,6 +111,11 @@ class Target(ABC):
     @abstractmethod
     def location(self) -> str:
         """What `load_dataset` takes to load it."""
+
+    @property
+    def page(self) -> str:
+        """Where a person looks at it: its folder, or its page on the Hub. Asks nobody."""
+        return self.location
 
     @property
     def load_options(self) -> Mapping[str, Any]:

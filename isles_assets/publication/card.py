@@ -46,7 +46,7 @@ def dataset_info(config: Config, contents: Contents) -> DatasetInfo:
 
 def render_card(publication: Publication) -> str:
     """The card of `publication`, whose other files it describes, as Markdown with YAML front matter."""
-    return f"---\n{_front_matter(publication)}\n---\n\n{_text(publication)}"
+    return f"---\n{_front_matter(publication)}\n---\n\n{text_of_card(publication)}"
 
 
 def _front_matter(publication: Publication) -> str:
@@ -66,7 +66,8 @@ def _front_matter(publication: Publication) -> str:
     return data.to_yaml()
 
 
-def _text(publication: Publication) -> str:
+def text_of_card(publication: Publication) -> str:
+    """The card without its front matter, which is for programs."""
     environment = Environment(
         loader=PackageLoader("isles_assets.publication", "."),
         autoescape=False,  # noqa: S701 - it is Markdown, of which nothing comes from outside

@@ -79,6 +79,11 @@ class DataFolder:
         return self.root / "report" / "index.html"
 
     @property
+    def dry_run(self) -> Path:
+        """The card that a dry run would publish, and what it shows."""
+        return self.root / "dry_run"
+
+    @property
     def hub(self) -> Path:
         """The local target: one folder a repo, laid out as the Hub's."""
         return self.root / "hub"

@@ -140,11 +140,19 @@ class VolumeEntry:
         shape, expected = self.shape[:3], reference.shape[:3]
         if shape != expected:
             return GridDifference(shape, expected, None, is_off=True)
-        if self.transform or reference.transform or not (self.affine and reference.affine and reference.spacing):
+        mm = self.distance(reference)
+        if mm is None or reference.spacing is None:
             return None
-        mm = displacement(self.affine, reference.affine, expected)
         is_off = mm >= min(reference.spacing) / 2
         return GridDifference(shape, expected, mm, is_off) if mm > ROUNDING_MM else None
+
+    def distance(self, reference: "VolumeEntry") -> float | None:
+        """How far apart the corners of the grids are, at most, in mm; None where they cannot be compared."""
+        if self.transform or reference.transform or not (self.affine and reference.affine and reference.spacing):
+            return None
+        if self.shape is None or reference.shape is None or self.shape[:3] != reference.shape[:3]:
+            return None
+        return displacement(self.affine, reference.affine, reference.shape[:3])
 
     def transform_problems(self) -> Iterator[tuple[Problem, str, str]]:
         """What is wrong with the affine, or in the header disagrees with it: the kind, words, what a waiver names."""

@@ -135,10 +135,11 @@ class Shard(Product):
     def _shown_voxels(self, voxels: Mapping[str, Voxels]) -> dict[str, Any]:
         volumes, of_masks = self.release.by_column, (Content.MASK, Content.LABELS)
         masks = {column: seen for column, seen in voxels.items() if volumes[column].content in of_masks}
+        masks = {column.removesuffix("_mask"): seen for column, seen in masks.items()}  # as the facts are named
         return {
-            **{f"{column} voxels": seen.marked for column, seen in masks.items()},
-            **{f"{column} ml": seen.marked_ml for column, seen in masks.items() if seen.marked_ml is not None},
-            **{f"{column} labels": seen.labels for column, seen in masks.items()},
+            **{f"{name}_voxels": seen.marked for name, seen in masks.items()},
+            **{f"{name}_ml": seen.marked_ml for name, seen in masks.items() if seen.marked_ml is not None},
+            **{f"{name}_labels": ", ".join(map(str, seen.labels)) or "none" for name, seen in masks.items()},
             "non-finite voxels": sum(seen.non_finite for seen in voxels.values()),
         }
 

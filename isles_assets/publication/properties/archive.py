@@ -14,6 +14,11 @@ from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
 
 
+def _listed_told(evidence: Evidence) -> str:
+    listing = evidence.listing
+    return listing.compared(f"names of {len(listing.members):,} files")
+
+
 def _files_told(evidence: Evidence) -> str:
     return evidence.listing.compared(f"{counted(len(_there(evidence)), 'file')} by name and size")
 
@@ -27,7 +32,7 @@ def _volumes_told(evidence: Evidence) -> str:
     return evidence.listing.compared(f"{listed:,} volumes by CRC-32")
 
 
-@enforced("archive_listing", blocking=True, on_card=False)
+@enforced("archive_listing", blocking=True, on_card=False, tells=_listed_told)
 def listed_as_expected(evidence: Evidence) -> Iterator[Finding]:
     """The archive lists the {volumes} volumes and {workbooks} workbooks of all {subjects} subjects, rightly named."""
     release, listing = evidence.release, evidence.listing

@@ -46,7 +46,23 @@ _SYSTEMS = re.compile(
 """Names of files and folders that operating systems and network disks leave."""
 
 
-@enforced("raw_tree", blocking=True, on_card=False)
+def _subjects_told(evidence: Evidence) -> str:
+    release = evidence.release
+    there = {release.subject_of(path) for path in evidence.inventory}.intersection(release.subjects)
+    return f"{len(there)} of {len(release.subjects)} subjects"
+
+
+def _names_told(evidence: Evidence) -> str:
+    return f"the names of {len(evidence.inventory):,} files"
+
+
+def _layout_told(evidence: Evidence) -> str:
+    expected = evidence.release.expected_paths()
+    there = sum(path in evidence.inventory for path in expected)
+    return f"{there:,} of {len(expected):,} files of the release, {len(evidence.inventory) - there:,} others"
+
+
+@enforced("raw_tree", blocking=True, on_card=False, tells=_subjects_told)
 def subject_count(evidence: Evidence) -> Iterator[Finding]:
     """The tree holds exactly the {subjects} subjects of the release."""
     release, inventory = evidence.release, evidence.inventory
@@ -76,7 +92,7 @@ def _may_be_folder(fault: Fault | None) -> bool:
     return fault in (Fault.LINKED_FOLDER, Fault.LEAVES_TREE, Fault.UNLISTED, Fault.TOO_DEEP)
 
 
-@enforced("raw_tree", blocking=True, on_card=False)
+@enforced("raw_tree", blocking=True, on_card=False, tells=_names_told)
 def session_naming(evidence: Evidence) -> Iterator[Finding]:
     """Sessions are named {sessions}, in folders and in file names."""
     release, names = evidence.release, evidence.names
@@ -150,7 +166,7 @@ def _rename_all(release: Release, wrong: str, right: str) -> str:
     )
 
 
-@enforced("raw_tree", blocking=True, on_card=False)
+@enforced("raw_tree", blocking=True, on_card=False, tells=_layout_told)
 def release_layout(evidence: Evidence) -> Iterator[Finding]:
     """Every subject has its {volumes} volumes and {workbooks} workbooks under their exact names."""
     release, inventory = evidence.release, evidence.inventory
@@ -273,7 +289,7 @@ def _subject_of(release: Release, path: str) -> str:
     return subject if subject in release.subjects else ""
 
 
-@enforced("raw_tree", on_card=False)
+@enforced("raw_tree", on_card=False, tells=_names_told)
 def no_look_alikes(evidence: Evidence) -> Iterator[Finding]:
     """No second file or folder could be taken for one of the release."""
     release = evidence.release

@@ -13,14 +13,84 @@ from isles_assets.reading.nifti import SYNTHETIC_MARK
 from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Content, Volume
-from isles_assets.tables.manifest import VolumeEntry
+from isles_assets.tables.manifest import ROUNDING_MM, VolumeEntry
 
 _LOOK = "look at it in a viewer; if it is the release's own, waive it"
 _NOBODY = "make sure that it identifies nobody, then waive it"
 _AS_IT_IS = "published as it is"
 
 
-@enforced("subject_manifest", blocking=True)
+def _volumes_told(evidence: Evidence) -> str:
+    release = evidence.release
+    return f"{len(list(_entries(evidence))):,} of {len(release.subjects) * len(release.volumes):,} volumes"
+
+
+def _grids_told(evidence: Evidence) -> str:
+    column, registered = evidence.release.reference.column, evidence.release.registered
+    compared, least = list[float](), list[float]()
+    for row in evidence.manifest.values():
+        reference = row.volumes[column]
+        if reference is None:
+            continue
+        entries = (row.volumes[volume.column] for volume in registered)
+        apart = [mm for entry in entries if entry and (mm := entry.distance(reference)) is not None]
+        compared += apart
+        least += [min(reference.spacing) / 2] if apart and reference.spacing else []
+    if not compared:
+        return "no registered volume"
+    return (
+        f"corners of {len(compared):,} registered volumes; at most {max(compared):.2g} mm away; "
+        f"the limit is half a voxel, {min(least):.3g} mm where they are finest"
+    )
+
+
+def _headers_told(evidence: Evidence) -> str:
+    types = sorted({str(entry.dtype) for _, _, entry in _entries(evidence) if not entry.fault})
+    return f"{len(list(_entries(evidence))):,} headers; voxels are {', '.join(types) or 'unknown'}"
+
+
+def _transforms_told(evidence: Evidence) -> str:
+    apart = [entry.qform_mm for _, _, entry in _entries(evidence) if entry.qform_mm is not None]
+    usable = sum(not entry.transform for _, _, entry in _entries(evidence))
+    words = f"{usable:,} affines that span space"
+    if not apart:
+        return words
+    return f"{words}; {len(apart):,} have a second one, at most {max(apart):.2g} mm away; {ROUNDING_MM:g} is rounding"
+
+
+def _text_told(evidence: Evidence) -> str:
+    texts = [text for _, _, entry in _entries(evidence) for text in entry.text or ()]
+    return f"{len(texts):,} texts in {len(list(_entries(evidence))):,} headers"
+
+
+def _decoded_told(evidence: Evidence) -> str:
+    decoded = [sidecar for sidecar in evidence.shards if sidecar.decoded]
+    volumes = sum(len(sidecar.sources) for sidecar in decoded)
+    return f"{len(decoded)} of {len(evidence.shards)} shards, {volumes:,} volumes"
+
+
+def _labels_told(evidence: Evidence) -> str:
+    masks: dict[str, set[int]] = {}
+    count = 0
+    for _, volume, source in _sources(evidence):
+        if source.voxels and volume.content in (Content.MASK, Content.LABELS):
+            masks.setdefault(volume.column, set()).update(source.voxels.labels)
+            count += 1
+    seen = "; ".join(f"{column} holds {_ranges(labels) or 'none'}" for column, labels in masks.items())
+    return f"{count:,} masks; of labels {seen}" if masks else "no mask was decoded"
+
+
+def _voxels_told(evidence: Evidence) -> str:
+    seen = [source.voxels.non_finite for _, _, source in _sources(evidence) if source.voxels]
+    return f"{len(seen):,} volumes; {sum(seen):,} voxels of {sum(map(bool, seen))} are NaN or infinite"
+
+
+def _ends_told(evidence: Evidence) -> str:
+    after = [source.surplus + source.trailing for _, _, source in _sources(evidence)]
+    return f"{len(after):,} files to their ends; at most {max(after, default=0):,} bytes follow the voxels of one"
+
+
+@enforced("subject_manifest", blocking=True, tells=_volumes_told)
 def all_modalities(evidence: Evidence) -> Iterator[Finding]:
     """Each of the {subjects} subjects has all {volumes} volumes."""
     for subject in evidence.release.subjects:
@@ -34,7 +104,7 @@ def all_modalities(evidence: Evidence) -> Iterator[Finding]:
                 yield Problem.VOLUME_MISSING.finding(problem, RESTORE, path=path, subject=subject)
 
 
-@enforced("subject_manifest")
+@enforced("subject_manifest", tells=_grids_told)
 def ncct_grid(evidence: Evidence) -> Iterator[Finding]:
     """Registered volumes lie on their subject's {common_grid} grid: same shape, corners less than half a voxel away."""
     release = evidence.release
@@ -50,7 +120,7 @@ def ncct_grid(evidence: Evidence) -> Iterator[Finding]:
                 )
 
 
-@enforced("subject_manifest")
+@enforced("subject_manifest", tells=_headers_told)
 def readable_headers(evidence: Evidence) -> Iterator[Finding]:
     """Every volume's header can be read and says what is expected: numeric voxels on three axes, four of a series."""
     for subject, volume, entry in _entries(evidence):
@@ -66,7 +136,7 @@ def readable_headers(evidence: Evidence) -> Iterator[Finding]:
             yield Problem.VOXEL_TYPE.finding(problem, _LOOK, path=entry.path, subject=subject, found=found)
 
 
-@enforced("subject_manifest")
+@enforced("subject_manifest", tells=_transforms_told)
 def usable_transforms(evidence: Evidence) -> Iterator[Finding]:
     """Every volume's affine spans space, and what else its header says of the grid agrees with it."""
     for subject, _, entry in _entries(evidence):
@@ -75,7 +145,7 @@ def usable_transforms(evidence: Evidence) -> Iterator[Finding]:
             yield kind.finding(problem, mend, path=entry.path, subject=subject, found=found)
 
 
-@enforced("subject_manifest")
+@enforced("subject_manifest", tells=_text_told)
 def no_identifying_text(evidence: Evidence) -> Iterator[Finding]:
     """Free text in headers, extensions and gzip headers is nothing but that of known tools."""
     known = _known_text(evidence.release)
@@ -88,7 +158,7 @@ def no_identifying_text(evidence: Evidence) -> Iterator[Finding]:
         yield Problem.GZIP_NAME.finding(problem, _NOBODY, found=f"{len(named)} files {fingerprint(named)}")
 
 
-@enforced("subject_shard")
+@enforced("subject_shard", tells=_decoded_told)
 def volumes_decoded(evidence: Evidence) -> Iterator[Finding]:
     """Every volume that is packed was decoded: gzip CRC and length, header, grid and voxels."""
     for sidecar in evidence.shards:
@@ -97,7 +167,7 @@ def volumes_decoded(evidence: Evidence) -> Iterator[Finding]:
             yield Problem.NOT_DECODED.finding("was packed without decoding its volumes", mend, subject=subject)
 
 
-@enforced("subject_shard")
+@enforced("subject_shard", tells=_labels_told)
 def mask_labels(evidence: Evidence) -> Iterator[Finding]:
     """Masks hold nothing but 0 and the labels that are expected; others are counted and published as they are."""
     for subject, volume, source in _sources(evidence):
@@ -111,7 +181,7 @@ def mask_labels(evidence: Evidence) -> Iterator[Finding]:
             yield Problem.LABELS.finding(problem, _LOOK, path=source.path, subject=subject, found=found)
 
 
-@enforced("subject_shard")
+@enforced("subject_shard", tells=_voxels_told)
 def finite_voxels(evidence: Evidence) -> Iterator[Finding]:
     """Voxels are finite; NaN and infinite ones are counted and published as they are."""
     for subject, _, source in _sources(evidence):
@@ -120,7 +190,7 @@ def finite_voxels(evidence: Evidence) -> Iterator[Finding]:
             yield Problem.NON_FINITE.finding(problem, _AS_IT_IS, path=source.path, subject=subject)
 
 
-@enforced("subject_shard")
+@enforced("subject_shard", tells=_ends_told)
 def nothing_appended(evidence: Evidence) -> Iterator[Finding]:
     """Nothing follows the last voxel, and no free text lies where the first bytes of a file do not show it."""
     known = _known_text(evidence.release)
