@@ -309,6 +309,11 @@ def of_published(published: Published, location: str) -> Metadata:
     return shown
 
 
+def _breakable(name: str) -> str:
+    """`name` with places to break a line at, so that a table of many columns fits on a page."""
+    return name.replace("_", "_\u200b")
+
+
 def _described(variable: Variable) -> str:
     """What a clinical variable is, in which unit, and whether it is known only afterwards."""
     unit = "min" if variable.kind is Kind.MINUTES else variable.unit
@@ -335,6 +340,6 @@ def _of_table(folder: DataFolder, path: Path, table: pa.Table, preview: pa.Table
     return {
         "dagster/row_count": table.num_rows,
         "file": path,
-        "preview": dg.MetadataValue.md(markdown_table(preview.column_names, rows)),
+        "preview": dg.MetadataValue.md(markdown_table([_breakable(name) for name in preview.column_names], rows)),
         "dagster/column_schema": dg.TableSchema(columns),
     }

@@ -88,10 +88,10 @@ class Setup:
     @property
     def _source(self) -> str:
         """Where the release comes from, and what that is."""
-        record = self.dataset.release.record
+        version, zenodo = self.dataset.release.version, without_secrets(self.zenodo_endpoint)
         meant = {
             str(Source.sample): "a SYNTHETIC sample that is made here, no data of patients",
-            str(Source.zenodo): f"the release, {record.version}, downloaded from {without_secrets(self.zenodo_endpoint)}",
+            str(Source.zenodo): f"the release, {version}, downloaded from {zenodo}",
         }
         return f"{self.origin}: {meant.get(self.origin, 'a tree that was given')}"
 
