@@ -32,6 +32,7 @@ def shown_of(result: dg.ExecuteInProcessResult, asset: str) -> dict[str, dg.Meta
 def materialized(project: Project, asset: str) -> dict[str, dg.MetadataValue]:
     """What the page of an asset shows of its latest materialization."""
     event = project.instance.get_latest_materialization_event(dg.AssetKey(asset))
+    assert event and event.asset_materialization
     return dict(event.asset_materialization.metadata)
 
 

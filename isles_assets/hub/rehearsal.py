@@ -44,12 +44,13 @@ class Rehearsal:
         else:
             what = [(f"files {kind}", _some(paths)) for kind, paths in self._paths(self.changes).items()]
             what.append(("files unchanged", str(len(self.changes.unchanged))))
+        size = f", {readable_bytes(self.to_send)}" if self.to_send else ""
         others = [("in the way", finding.problem) for finding in self.others]
         return [
             ("target", self.page),
             *others,
             *what,
-            ("bytes to send", f"{self.to_send:,} ({readable_bytes(self.to_send)}) of {publication.size:,}"),
+            ("bytes to send", f"{self.to_send:,} of {publication.size:,}{size}"),
             ("waived findings", _some(waivers, of=len(judgement.waived))),
             ("notes", f"{len(judgement.notes)}, told on the card"),
             ("card", str(self.card)),
