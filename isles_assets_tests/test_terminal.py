@@ -56,7 +56,7 @@ def step(error: BaseException | None, output, **options) -> str:
         after(work())
 
     job.execute_in_process(raise_on_error=False)
-    return output.readouterr().err
+    return str(output.readouterr().err)
 
 
 @pytest.mark.slow
@@ -182,7 +182,7 @@ def shown_of_check(found: Sequence[Finding], capfd) -> str:
 
     job = dg.Definitions([thing], asset_checks=[one]).resolve_implicit_global_asset_job_def()
     job.execute_in_process()
-    return capfd.readouterr().err.partition("\nDone, but checks failed. ")[2]
+    return str(capfd.readouterr().err).partition("\nDone, but checks failed. ")[2]
 
 
 def test_a_failed_check_of_a_run_that_goes_on_is_said_at_the_end_with_how_to_waive_it(capfd):
