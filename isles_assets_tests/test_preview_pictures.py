@@ -13,7 +13,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, 
 from PIL import Image, ImageDraw
 
 from isles_assets.products.preview.montage import LARGEST as LARGEST_MONTAGE
-from isles_assets.products.preview.montage import montage
+from isles_assets.products.preview.montage import SMALL_LARGEST, montage, small
 from isles_assets.products.preview.pictures import LARGEST, PICTURES, SIZE, THICKNESS, draw
 from isles_assets.products.preview.scene import Axes, Scene, read_scene
 from isles_assets.reading.nifti import DigestingReader, NiftiError, inspect
@@ -486,7 +486,9 @@ def noise():
 def test_even_pure_noise_stays_within_the_sizes():
     drawings = pictures_of(noise())
     assert LARGEST / 2 < sum(len(drawing.png) for drawing in drawings.values()) <= LARGEST == 300_000
-    assert len(montage(drawings, "noise")) <= LARGEST_MONTAGE == 120_000
+    page = montage(drawings, "noise")
+    assert len(page) <= LARGEST_MONTAGE == 120_000
+    assert len(small(page)) <= SMALL_LARGEST
 
 
 def test_common_noise_costs_no_shade():
@@ -514,6 +516,14 @@ def test_a_montage_shows_all_pictures_in_order_under_its_line():
         shown = page.crop((*corner, corner[0] + SIZE[0], corner[1] + SIZE[1]))
         difference = np.abs(np.asarray(shown, int) - np.asarray(drawing.image.convert("RGB"), int))
         assert difference.mean() < 4
+
+
+def test_a_small_montage_shows_the_same():
+    page = Image.open(io.BytesIO(content := montage(pictures_of(scene()), "a line of text")))
+    shown = Image.open(io.BytesIO(small(content)))
+    assert len(small(content)) <= SMALL_LARGEST
+    assert shown.format == "WEBP" and shown.size == (page.width // 2, page.height // 2)
+    assert np.abs(np.asarray(shown.convert("RGB"), int) - np.asarray(page.resize(shown.size), int)).mean() < 8
 
 
 def test_a_long_line_is_made_to_fit():

@@ -1,7 +1,7 @@
-"""One page of all pictures of a subject, for a run's metadata."""
+"""One page of all pictures of a subject: for the card, and smaller for a run's metadata."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw
 
@@ -11,10 +11,14 @@ from isles_assets.products.preview.pictures import PICTURES, SIZE, Drawing
 LARGEST = 120_000
 """Bytes of a montage."""
 
+SMALL_LARGEST = 9_000
+"""Bytes of a small one. The history stores it twice for each subject of a run, and a run shall take 10 MB at most."""
+
 _COLUMNS = 4
 _HEADER_PX, _MARGIN_PX = 28, 8
 _LETTERS_PX = range(15, 7, -1)
 _QUALITIES = range(90, 0, -5)
+_SMALL_QUALITIES = (10, 5, 1)
 
 
 def montage(drawings: Mapping[str, Drawing], header: str) -> bytes:
@@ -27,9 +31,26 @@ def montage(drawings: Mapping[str, Drawing], header: str) -> bytes:
     for number, picture in enumerate(PICTURES):
         row, column = divmod(number, _COLUMNS)
         page.paste(drawings[picture.name].image.convert("RGB"), (column * width, _HEADER_PX + row * height))
-    for quality in _QUALITIES:
+    return _encoded(page, "JPEG", LARGEST, _QUALITIES, subsampling=0)  # thin coloured lines stay sharp
+
+
+def small(page: bytes) -> bytes:
+    """The montage `page` half as wide, or less if it is all noise, as WebP of at most `SMALL_LARGEST` bytes.
+
+    It takes milliseconds, for it is made again in each run.
+    """
+    image: Image.Image = Image.open(io.BytesIO(page))
+    image.draft("RGB", (image.width // 2, image.height // 2))
+    while len(content := _encoded(image, "WEBP", SMALL_LARGEST, _SMALL_QUALITIES, method=2)) > SMALL_LARGEST:
+        image = image.reduce(2)
+    return content
+
+
+def _encoded(image: Image.Image, form: str, largest: int, qualities: Sequence[int], **options: int) -> bytes:
+    """`image` in the first of `qualities` in which it has at most `largest` bytes, or in the last."""
+    for quality in qualities:
         content = io.BytesIO()
-        page.save(content, "JPEG", quality=quality, subsampling=0)  # thin coloured lines stay sharp
-        if content.tell() <= LARGEST:
+        image.save(content, form, quality=quality, **options)
+        if content.tell() <= largest:
             break
     return content.getvalue()

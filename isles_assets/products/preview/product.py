@@ -27,7 +27,7 @@ from isles_assets.products.footer import FOOTER_KEY, provenance
 from isles_assets.products.preview.digesting import DigestingWriter, Identity, identity_of
 from isles_assets.products.preview.facts import Decoded, all_facts, header_facts, values, voxel_facts
 from isles_assets.products.preview.left_out import left_out, looked_at
-from isles_assets.products.preview.montage import montage
+from isles_assets.products.preview.montage import montage, small
 from isles_assets.products.preview.pictures import PICTURES, THICKNESS, draw
 from isles_assets.products.preview.scene import LESION, REFERENCE, Axes, Read, Scene, read_scene
 from isles_assets.products.product import Build, CardParts, Made, Product, PublicationFile
@@ -238,11 +238,11 @@ class Preview(Product):
         return PublicationFile(config.path(""), path, size, there.sha256, config.name, rows, size, noted)
 
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
-        page = base64.b64encode(self.montage(folder, sidecar)).decode()
+        page = base64.b64encode(small(self.montage(folder, sidecar))).decode()
         facts = [(fact.column, sidecar.facts[fact.column], fact.description) for fact in all_facts(self.release)]
         return {
             **shown_size(sidecar.size),
-            "pictures": Markdown(f"![{row.subject}](data:image/jpeg;base64,{page})"),
+            "pictures": Markdown(f"![{row.subject}](data:image/webp;base64,{page})"),
             "facts": Markdown(markdown_table(("fact", "value", "meaning"), facts)),
             "file": self.path(folder, self.configs[0], row.subject),
             "synthetic": sidecar.synthetic,
