@@ -2,6 +2,7 @@
 
 from collections import deque
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import datasets
@@ -18,10 +19,14 @@ _READ_AHEAD = 1 << 16
 def rows_of(location: str, config: str, **options: Any) -> datasets.IterableDataset:
     """The rows of `config` of the dataset at `location`, a Hub repo id or a folder; `options` of `load_dataset`.
 
-    Raises `Refusal` where the library has no room for the card, which it keeps on this disk, or may not write it there.
+    `datasets` locks a folder of its cache for that, also where nothing is cached: a temporary one. Raises `Refusal` where
+    the library has no room for the card, which it keeps on this disk, or may not write it there.
     """
-    with explained(Path(constants.HF_HUB_CACHE), "HF_HOME", headline="The dataset was not loaded."):
-        return datasets.load_dataset(location, config, split=SPLIT, streaming=True, **options)
+    with (
+        TemporaryDirectory() as cache,
+        explained(Path(constants.HF_HUB_CACHE), "HF_HOME", headline="The dataset was not loaded."),
+    ):
+        return datasets.load_dataset(location, config, split=SPLIT, streaming=True, cache_dir=cache, **options)
 
 
 def first_row(rows: datasets.IterableDataset) -> dict[str, Any]:
