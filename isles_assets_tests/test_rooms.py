@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "graph": set(ROOMS) - {"cli"},
 }
 KNOW_ISLES24 = {"release/default.py"}
-USE_THE_DEFAULT = {"definitions.py", "cli/restore.py", "cli/sample.py", "cli/summary.py"}
+USE_THE_DEFAULT = {"definitions.py", "cli/reset_demo.py", "cli/restore.py", "cli/sample.py", "cli/summary.py"}
 MAKE_THE_SAMPLE = {"cli/sample.py", "graph/assets.py"}
 COMMAND = re.compile(r"\b(dagster (asset|job|dev|run|definitions)|dg (launch|check|list))\b")
 OF_A_RELEASE = re.compile(r"isles'?24|stroke|ncct|lesion|zenodo", re.IGNORECASE)

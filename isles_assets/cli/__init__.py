@@ -11,6 +11,7 @@ from importlib import import_module
 from isles_assets.lib.secrets import kept_out_of_logs
 
 COMMANDS = {
+    "reset-demo": "remove the synthetic sample and all that was made of it",
     "restore": "write a published dataset back as the release's own files",
     "sample": "write a synthetic tree in the layout of the release",
     "summary": "say what a published dataset holds",
@@ -22,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in COMMANDS:
         kept_out_of_logs()
-        return int(import_module(f"isles_assets.cli.{name}").main(rest))
-    usage = "\n".join(["usage: isles24 COMMAND ...", "", *(f"  {key:<9} {does}" for key, does in COMMANDS.items())])
+        return int(import_module(f"isles_assets.cli.{name.replace('-', '_')}").main(rest))
+    usage = "\n".join(["usage: isles24 COMMAND ...", "", *(f"  {key:<11} {does}" for key, does in COMMANDS.items())])
     asked = name in ("-h", "--help")
     (sys.stdout if asked else sys.stderr).write(f"{usage}\n")
     return 0 if asked else 2

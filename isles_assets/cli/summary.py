@@ -16,8 +16,8 @@ from isles_assets.release.default import RELEASE
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
 
-def summarize_dataset(location: str) -> Iterator[str]:
-    """Lines on every config of the dataset at `location`, a Hub repo id or a folder."""
+def summarize_dataset(location: str, *, short: bool = False) -> Iterator[str]:
+    """Lines on every config of the dataset at `location`, a Hub repo id or a folder; one a config if `short`."""
     for name in sorted(get_dataset_config_names(location), key=lambda name: (name != "default", name)):
         dataset = rows_of(location, name)
         volumes = [column for column, feature in dataset.features.items() if isinstance(feature, Nifti)]
@@ -26,6 +26,8 @@ def summarize_dataset(location: str) -> Iterator[str]:
         subjects = [row[SUBJECT_COLUMN] for row in subject_rows(location, name)]
         size = dataset.info.download_size
         yield f"{name}: {counted(len(subjects), 'subject')}, {subjects[0]} to {subjects[-1]}; {size:,} bytes"
+        if short:
+            continue
         if volumes:
             yield f"  {counted(len(volumes), 'volume')}: {', '.join(volumes)}"
         if pictures:
@@ -44,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the summary of the dataset that is named; 0."""
     parser = argparse.ArgumentParser(prog="isles24 summary", description=__doc__.splitlines()[0])
     parser.add_argument("dataset", nargs="?", default=RELEASE.repo, help="repo id or folder")
-    for line in summarize_dataset(parser.parse_args(arguments).dataset):
+    parser.add_argument("--short", action="store_true", help="one line a config, without decoding a row")
+    chosen = parser.parse_args(arguments)
+    for line in summarize_dataset(chosen.dataset, short=chosen.short):
         sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
     os._exit(0)  # Arrow's threads may abort a process that ends without: https://github.com/apache/arrow/issues/45214

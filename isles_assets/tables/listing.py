@@ -171,6 +171,11 @@ def _listing_of(release: Release, members: list[Member], origin: str) -> Listing
     return Listing({one.name: one for one in below}, origin, release.record.md5, len(members) - len(below))
 
 
+def listing_of_sample(folder: DataFolder) -> Path:
+    """What is written beside the sample when it is made."""
+    return own_listing(folder.sample)
+
+
 def _is_synthetic(folder: DataFolder, tree: Path, *, wholly: bool) -> bool:
     """Whether any subject says of itself that the sample generator made it; `wholly`: all of them."""
     marks = _marks(folder, tree)

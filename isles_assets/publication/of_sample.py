@@ -1,0 +1,95 @@
+"""What the synthetic sample was made into, to be taken away without a loss.
+
+A data folder is cleared only if all in it is known to be of the sample: each part has to show that by itself.
+"""
+
+import shutil
+from pathlib import Path
+
+from isles_assets.lib.findings import Finding, Refusal, name_some
+from isles_assets.products.building import read_sidecars
+from isles_assets.products.dataset import Dataset
+from isles_assets.reading.nifti import SYNTHETIC_MARK, NiftiError, read_header
+from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.listing import listing_of_sample, read_listing
+from isles_assets.tables.manifest import read_manifest
+
+_MADE_OF_OTHERS = "report"
+"""The folder of what is drawn from the manifest and the products, which vouch for it."""
+
+_CARD, _MARK = "README.md", "SYNTHETIC SAMPLE"
+
+
+def remove_sample(dataset: Dataset, folder: DataFolder) -> list[Path]:
+    """Remove all that is in the data folder, if it was made from the sample of `dataset`; what was removed.
+
+    Raises `Refusal`, with nothing removed, if anything else is there.
+    """
+    parts = sorted(folder.root.iterdir()) if folder.root.exists() else []
+    findings = [
+        Finding(why, "move away what you need, and remove it", path=str(path))
+        for path in parts
+        if (why := _why_not(dataset, folder, path))
+    ]
+    if findings:
+        raise Refusal("Nothing was removed.", findings)
+    # The tree goes before the listing that vouches for it: after a break, this works again.
+    shutil.rmtree(folder.sample, ignore_errors=True)
+    for path in parts:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    return parts
+
+
+def _why_not(dataset: Dataset, folder: DataFolder, path: Path) -> str:
+    """Why `path`, which lies in the data folder, is not known to be of the sample alone; empty if it is."""
+    products = {product.root(folder): product for product in dataset.products}
+    if path.name == _MADE_OF_OTHERS:
+        return ""
+    if path == folder.sample.parent:
+        return _why_no_sample(folder)
+    if path == folder.manifest.parent:
+        return _why_no_tables(folder)
+    if path == folder.hub:
+        return "" if all(map(_is_of_sample, path.iterdir())) else "holds what was not made of the sample"
+    if product := products.get(path):
+        real = any(not sidecar.synthetic for sidecar in read_sidecars(product, folder))
+        return f"holds {product.plural} of a real release" if real else ""
+    return "was not made of the sample"
+
+
+def _why_no_sample(folder: DataFolder) -> str:
+    ours = {folder.sample, listing_of_sample(folder)}
+    if others := [path.name for path in folder.sample.parent.iterdir() if path not in ours]:
+        return f"holds {name_some(others)} beside the sample"
+    if folder.sample.exists() and not listing_of_sample(folder).exists():
+        return "holds a tree that was not made here: it has no listing"
+    paths = [folder.sample / folder.release.reference.path(subject) for subject in folder.release.subjects]
+    real = [path for path in paths if path.exists() and not _is_synthetic(path)]
+    return f"holds a tree that is not synthetic, as {real[0]} shows" if real else ""
+
+
+def _is_synthetic(volume: Path) -> bool:
+    try:
+        return any(text.startswith(SYNTHETIC_MARK) for _, text in read_header(volume).text)
+    except NiftiError:
+        return False
+
+
+def _why_no_tables(folder: DataFolder) -> str:
+    try:
+        real = folder.manifest.exists() and not all(row.synthetic for row in read_manifest(folder).values())
+        return "holds tables of a real release" if real or read_listing(folder).of else ""
+    except Refusal as refusal:
+        return f"holds tables that cannot be read: {refusal}"
+
+
+def _is_of_sample(owner: Path) -> bool:
+    """Whether all that the local hub has of `owner` are publications, the earlier ones, too, whose cards say so."""
+    if not owner.is_dir():
+        return False
+    entries = [entry for entry in owner.iterdir() if not entry.is_symlink() and not entry.name.endswith(".lock")]
+    cards = [revision / _CARD for entry in entries if entry.is_dir() for revision in entry.iterdir()]
+    return all(map(Path.is_dir, entries)) and all(card.is_file() and _MARK in card.read_text() for card in cards)
