@@ -2,52 +2,67 @@ PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= dev
 READY := $(VENV)/.ready
-# `dagster job execute` announces its successor `dg launch` on every call.
-QUIET := PYTHONWARNINGS="ignore:Function"
 # Dagster reads .env, too.
 -include .env
+DATA := $(or $(ISLES_DATA_DIR),data)
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: setup demo test test-long versions lint settings ui bench
+.DEFAULT_GOAL := help
+.PHONY: help setup demo ui test test-long lint settings versions bench clean reset-demo
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
+	    while IFS='	' read -r name does; do printf 'make %-11s %s\n' "$$name" "$$does"; done
 
 # Commands that are the first to open Dagster's instance, and start at once, could break it.
-setup: $(READY)
-	$(VENV)/bin/python -m isles_assets.graph.instance
+setup: $(READY)  ## the environment .venv, whose `activate` lets Dagster's commands find this project, and their history
+	@$(VENV)/bin/python -m isles_assets.graph.instance
 
-$(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
-	touch $@
+$(READY): pyproject.toml constraints.txt isles_assets/graph/environment.py
+	@echo "Setting up $(VENV): a minute or two."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) --editable '.[$(EXTRAS)]'
+	@$(VENV)/bin/python -m isles_assets.graph.environment $(VENV)
+	@touch $@
 
-# The config puts the demo on the sample and the local target, whatever the environment and .env say.
-demo: setup
-	$(QUIET) $(VENV)/bin/dagster job execute -m isles_assets -j build -c demo.yaml
-	$(VENV)/bin/isles24 summary $(or $(ISLES_DATA_DIR),data)/hub/hugging-science/isles24-stroke
+demo: $(READY)  ## the whole graph on a synthetic sample, in a minute or two
+	@$(VENV)/bin/python -m isles_assets.graph.demo $(DATA)
 
-test: $(READY)
+# Where DAGSTER_MODULE_NAME was set for other commands, Dagster's webserver would not come up.
+ui: setup  ## Dagster's UI at http://localhost:3000
+	@env -u DAGSTER_MODULE_NAME $(VENV)/bin/python -m isles_assets.graph.environment $(VENV) dagster dev
+
+test: $(READY)  ## most tests
 	$(VENV)/bin/python -m pytest -m "not long"
 
-# The longest ones. That of a cluster needs EXTRAS=dev,cluster and PostgreSQL, and is skipped without.
-test-long: $(READY)
+# That of a cluster needs EXTRAS=dev,cluster and PostgreSQL, and is skipped without.
+test-long: $(READY)  ## the longest tests
 	$(VENV)/bin/python -m pytest -m long
 
-# Pinned and lowest versions on Python 3.11 to 3.13, as found. Options: make versions PYTEST='-m "not slow"'
-versions:
-	.ci/versions $(PYTEST)
-
-lint: $(READY)
+lint: $(READY)  ## ruff and mypy
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-# .env.example and the settings in README and guide, from their declarations.
-settings: $(READY)
+settings: $(READY)  ## .env.example and the settings in README and guide, from their declarations
 	$(VENV)/bin/python docs/settings.py
 
-# With DAGSTER_MODULE_NAME set, Dagster's webserver never comes up.
-ui: setup
-	env -u DAGSTER_MODULE_NAME $(VENV)/bin/dagster dev
+# Options: make versions PYTEST='-m "not slow"'
+versions:  ## tries pinned and lowest versions on Python 3.11 to 3.13, as found
+	.ci/versions $(PYTEST)
 
-# Linux only; takes about 45 minutes, on a machine that does nothing else. Options: make bench BENCH='--work /a/disk'
-bench: $(READY)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+# Linux only, on a machine that does nothing else. Options: make bench BENCH='--work /a/disk'
+bench: $(READY)  ## measures speed and memory, and writes docs/benchmarks.md
+	$(PIP) --editable '.[bench]'
 	$(VENV)/bin/python -m benchmarks $(BENCH)
+
+# Where ISLES_DATA_DIR lies in one of these, it stays.
+FOUND = $(wildcard .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info .tmp_dagster_home_*)
+REMOVED = $(foreach name,$(FOUND),$(if $(filter $(abspath $(name))/%,$(abspath $(DATA))/),,$(name)))
+clean:  ## removes what tools and builds leave behind; not .venv, .env, the data folder, nor the history in .dagster
+	@for name in $(REMOVED); do echo "removing $$name"; rm -rf "$$name"; done
+	@find . \( -path ./$(VENV) -o -path ./.git -o -path ./$(DATA) \) -prune -o -name __pycache__ -prune -exec rm -rf {} +
+	@echo "removed __pycache__ folders; kept $(VENV), $(DATA), .dagster, .env"
+
+reset-demo: $(READY)  ## removes the sample and what was made of it; refuses where anything else is in the data folder
+	@$(VENV)/bin/python -m isles_assets.cli reset-demo $(DATA)

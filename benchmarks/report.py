@@ -254,7 +254,7 @@ def _of_previewing(comparisons: Comparisons) -> Iterator[Promise]:
 
 def _graph(comparisons: Comparisons) -> Iterator[str]:
     (comparison,) = comparisons
-    yield f"""`dagster job execute -m isles_assets -j build` on the sample, {comparison.of} and
+    yield f"""`dagster job execute -j build` on the sample, {comparison.of} and
         {readable_bytes(comparison.size)}: inventory, tables, all shards, the local target, and all checks. The sample
         is there, the data folder and the instance are empty. An empty run is the same command for a job of one asset
         that does nothing. All are times of the whole command, the start of Python and the imports included."""

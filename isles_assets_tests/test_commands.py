@@ -17,6 +17,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from isles_assets.graph.environment import variables
+from isles_assets.source.listing import own_listing
 from isles_assets_tests.processes import REPOSITORY, environment, free_port, shown
 from isles_assets_tests.toy import CONFIGS, TOY
 
@@ -24,14 +26,15 @@ pytestmark = pytest.mark.slow
 
 TOP_LEVEL = ("Makefile", "constraints.txt", "dagster.yaml", "demo.yaml", "pyproject.toml", "workspace.yaml")
 HUB = "data/hub/hugging-science/isles24-stroke"
+MODULE = "DAGSTER_CLI_JOB_EXECUTE_MODULE_NAME"
 TOY_MODULE = "isles_assets_tests.toy"
 TOY_HUB = f"data/hub/{TOY.repo}"
 TOY_SAMPLE = f"data/sample/{TOY.record.top}"
 
 
-def run(checkout: Path, *command: str, **variables: str) -> tuple[int, str]:
+def run(checkout: Path, *command: str, **more: str) -> tuple[int, str]:
     """Exit code and what a terminal would show."""
-    return shown(*command, cwd=checkout, env=environment(**variables))
+    return shown(*command, cwd=checkout, env=environment(**more))
 
 
 def run_toy(checkout: Path, *command: str, **variables: str) -> tuple[int, str]:
@@ -48,12 +51,21 @@ def checkout(made_once):
 def run_demo(folder: Path) -> None:
     check_out(folder)
     (folder / ".env").write_text("ISLES_RAW_ROOT=/nowhere/of/the/user\nISLES_SOURCE=zenodo\n")
-    code, output = run(
-        folder, "make", "--no-print-directory", "demo", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.ready"
-    )
+    (folder / "home").mkdir()
+    code, output = make(folder, "demo", HOME=str(folder / "home"))
     assert code == 0, output
     (folder / ".env").unlink()
     (folder / "demo.txt").write_text(output)
+
+
+def make(folder: Path, target: str, **variables: str) -> tuple[int, str]:
+    """The same for a target of make, with this environment in the place of .venv."""
+    command = ("make", "--no-print-directory", target, f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.ready")
+    return run(folder, *command, **variables)
+
+
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def check_out(folder: Path) -> None:
@@ -107,14 +119,35 @@ def link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
 
 
-def test_make_demo_runs_everything_quietly_and_shows_the_result(checkout):
+def test_make_demo_says_that_it_worked_what_was_made_and_where_to_look(checkout):
     output = (checkout / "demo.txt").read_text()
+    lines = output.splitlines()
+    assert len(lines) <= 25 and max(map(len, lines)) <= 120, output
+    assert "synthetic sample" in lines[0]
     assert "149 of 149 subjects" in output
     assert f"Published {checkout}/{HUB}" in output
+    assert "It worked" in output
     assert "default: 149 subjects, sub-stroke0001 to sub-stroke0189" in output
     assert "ctp_ncct: 149 subjects" in output
-    assert not re.search("DEBUG|Warning", output)
-    assert len([line for line in output.splitlines() if "left" not in line]) < 50
+    assert not re.search("DEBUG|warning", output, re.IGNORECASE)
+    where = "\n".join(lines[lines.index("Where to look next:") :])
+    named = [checkout / path for path in re.findall(r"\bdata/[-\w./]+", where)]
+    assert checkout / HUB / "README.md" in named and all(path.exists() for path in named)
+
+
+def test_make_demo_writes_nothing_outside_the_folder_and_little_history(checkout):
+    assert not list((checkout / "home").iterdir())
+    added = {path.name for path in checkout.iterdir()} - {*TOP_LEVEL, "isles_assets", "home", "demo.txt"}
+    assert added == {"data", ".dagster"}
+    assert size_of(checkout / ".dagster") <= 10e6
+
+
+@pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="this is no checkout")
+def test_what_commands_of_readme_and_guide_write_is_ignored_by_git():
+    written = ["data/", ".dagster/", ".env", ".venv/", ".tmp_dagster_home_a/", "tree/", "train/", "clinical.csv"]
+    written += [f"{name}.yaml" for name in ("rollback", "free-disk", "rehearsal")]
+    code, output = run(REPOSITORY, "git", "check-ignore", "--no-index", *written)
+    assert code == 0 and output.split() == written
 
 
 def test_history_is_kept_without_a_dagster_home(toy_copy, monkeypatch):
@@ -133,17 +166,67 @@ def test_job_build_again_has_nothing_to_do(toy_copy):
     assert "Nothing has changed" in output
 
 
-@pytest.mark.parametrize(
-    ("arguments", "variables"),
-    [
-        (["--select", "hub_dataset"], {"DAGSTER_CLI_ASSET_MATERIALIZE_MODULE_NAME": TOY_MODULE}),
-        (["--select", "hub_dataset"], {"DAGSTER_MODULE_NAME": TOY_MODULE}),
-        (["-m", TOY_MODULE, "--select", "hub_dataset"], {}),
-    ],
-)
-def test_hub_dataset_publishes_from_the_shards_that_are_there(toy_copy, arguments, variables):
+@pytest.fixture(scope="session")
+def told(checkout, made_once):
+    """A virtual environment that knows `checkout`, by its activate scripts, beside this one, whose commands it has."""
+
+    def tell(folder: Path) -> None:
+        commands = f"-m venv --without-pip {folder}", f"-m isles_assets.graph.environment {folder}"
+        for command in commands:
+            code, output = run(checkout, sys.executable, *command.split())
+            assert code == 0, output
+
+    return made_once("told", tell)
+
+
+def activated(told: Path, checkout: Path, script: str, shell: str = "bash", **variables: str) -> str:
+    """What `script` prints in a shell in `checkout` in which that environment was activated; it must succeed."""
+    ending = {"fish": ".fish", "tcsh": ".csh"}.get(shell, "")
+    verb = {"fish": "source", "tcsh": "set prompt = there\nsource"}.get(shell, ".")
+    code, output = run(checkout, shell, "-c", f"{verb} {told}/bin/activate{ending}\n{script}", **variables)
+    assert code == 0, output
+    return output
+
+
+SHELLS = [
+    pytest.param(shell, marks=pytest.mark.skipif(not shutil.which(shell), reason=f"there is no {shell}"))
+    for shell in ("bash", "dash", "zsh", "fish", "tcsh")
+]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_an_environment_tells_commands_of_the_checkout_until_it_is_deactivated(checkout, told, shell):
+    def seen(script: str, **variables: str) -> dict[str, str]:
+        lines = activated(told, checkout, f"{script}\nenv", shell, **variables).splitlines()
+        pairs = [line.split("=", 1) for line in lines if re.match(r"_?(ISLES_)?(DAGSTER|PYTHONWARNINGS)\w*=", line)]
+        return dict(pairs)
+
+    assert seen("true") == variables(checkout)
+    assert seen("deactivate") == {}
+    own = {"DAGSTER_HOME": "/a home", "PYTHONWARNINGS": "error"}
+    assert {name: seen("true", **own)[name] for name in own} == own
+    assert seen("deactivate", **own) == own
+
+
+def test_bare_commands_work_as_printed_in_an_activated_environment(checkout, told, copy, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    words = {"DAGSTER_HOME": str(copy), "HOME": str(home)}
+    shutil.rmtree(copy / "data/hub")
+    output = activated(told, copy, "dagster asset materialize --select hub_dataset", **words)
+    assert "Found 149 subjects" in output and (copy / HUB / "README.md").exists()
+    assert not re.search("supersed|temporary|warn", output, re.IGNORECASE), output
+    runs = activated(told, copy, "dagster run list", **words)
+    assert runs.count("Run: ") == 2 and "Job: build" in runs, "one history"
+    output = activated(told, copy, "dg launch --assets hub_dataset", **words)
+    assert "Nothing has changed" in output and not re.search("telemetry|temporary", output), output
+    assert activated(told, copy, "dagster run list", **words).count("Run: ") == 3
+    assert not list(home.iterdir()) and not list(copy.glob(".tmp_dagster_home_*"))
+
+
+def test_hub_dataset_publishes_from_the_shards_that_are_there(toy_copy):
     shutil.rmtree(toy_copy / "data" / "hub")
-    code, output = run_toy(toy_copy, "dagster", "asset", "materialize", *arguments, **variables)
+    code, output = run_toy(toy_copy, "dagster", "asset", "materialize", "-m", TOY_MODULE, "--select", "hub_dataset")
     assert code == 0, output
     assert "Found 6 subjects" in output
     assert len(list((toy_copy / TOY_HUB).rglob("*.parquet"))) == len(CONFIGS) * 6
@@ -151,16 +234,16 @@ def test_hub_dataset_publishes_from_the_shards_that_are_there(toy_copy, argument
 
 def test_hub_dataset_refuses_while_a_shard_is_missing_and_one_command_mends_it(copy):
     (copy / "data/shards/default/sub-stroke0014.parquet").unlink()
-    variables = {"DAGSTER_MODULE_NAME": "isles_assets"}
+    told = variables(copy)
     publish = ("dagster", "asset", "materialize", "--select", "hub_dataset")
-    code, output = run(copy, *publish, **variables)
+    code, output = run(copy, *publish, **told)
     assert code == 1
     assert "1 of 149 shards missing or stale: sub-stroke0014" in output
-    mend = "dagster asset materialize -m isles_assets --select subject_shard --partition sub-stroke0014"
+    mend = "dagster asset materialize --select subject_shard --partition sub-stroke0014"
     assert mend in output
-    code, output = run(copy, *mend.split())
+    code, output = run(copy, *mend.split(), **told)
     assert code == 0, output
-    code, output = run(copy, *publish, **variables)
+    code, output = run(copy, *publish, **told)
     assert code == 0, output
     assert "Found 149 subjects" in output
     assert len(list((copy / HUB).rglob("*.parquet"))) == 2 * 149 + 1
@@ -169,8 +252,8 @@ def test_hub_dataset_refuses_while_a_shard_is_missing_and_one_command_mends_it(c
 def test_a_range_of_partitions_is_built_in_one_run(toy_copy):
     shutil.rmtree(toy_copy / "data" / "shards")
     code, output = run_toy(
-        toy_copy, "dagster", "asset", "materialize", "--select", "subject_shard",
-        "--partition-range", "sub-a02...sub-a08", DAGSTER_MODULE_NAME=TOY_MODULE,
+        toy_copy, "dagster", "asset", "materialize", "-m", TOY_MODULE, "--select", "subject_shard",
+        "--partition-range", "sub-a02...sub-a08",
     )  # fmt: skip
     assert code == 0, output
     names = sorted(path.stem for path in (toy_copy / "data/shards/default").iterdir())
@@ -200,6 +283,16 @@ def test_a_setting_in_the_launchpad_outranks_the_environment(toy_copy):
     code, output = take_stock(toy_copy, "--config-json", config, ISLES_RAW_ROOT=str(toy_copy / TOY_SAMPLE))
     assert code == 1
     assert "/nowhere: there is no such folder" in output
+
+
+def test_the_brief_logger_says_once_what_failed_and_not_what_that_stopped(toy_copy):
+    config = {"loggers": {"brief": {}}, "resources": {"settings": {"config": {"raw_root": "/nowhere"}}}}
+    command = ("dagster", "job", "execute", "-j", "build", "--config-json", json.dumps(config))
+    code, output = run_toy(toy_copy, *command, **dict(variables(toy_copy)) | {MODULE: TOY_MODULE})
+    assert code == 1
+    assert output.count("/nowhere: there is no such folder") == 1
+    assert "Not executing" not in output and "Traceback" not in output
+    assert len(output.splitlines()) < 12, output
 
 
 def test_a_wrong_raw_root_is_refused_with_the_level_that_is_meant(toy_copy):
@@ -249,7 +342,8 @@ def test_dagster_dev_serves_the_graph_and_sees_the_runs_of_the_command_line(toy_
     )
     with subprocess.Popen(
         ["dagster", "dev", "-p", str(port)],
-        cwd=toy_copy, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        cwd=toy_copy, env=environment(**variables(toy_copy)),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     ) as process:  # fmt: skip
         try:
             answer = {}
@@ -262,6 +356,51 @@ def test_dagster_dev_serves_the_graph_and_sees_the_runs_of_the_command_line(toy_
             os.killpg(process.pid, signal.SIGKILL)
     assert {node["assetKey"]["path"][0] for node in answer["assetNodes"]} >= {"raw_tree", "hub_dataset"}
     assert answer["runsOrError"]["count"] >= 1
+
+
+def test_make_alone_lists_what_it_makes(bare):
+    code, output = run(bare, "make")
+    assert code == 0
+    makefile = (bare / "Makefile").read_text()
+    assert set(re.findall(r"^make ([a-z-]+) +\S", output, re.MULTILINE)) == set(
+        re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    )
+
+
+def test_make_clean_removes_what_tools_leave_behind_and_never_data(bare):
+    leftovers = [".ruff_cache", "dist", "isles_assets.egg-info", ".tmp_dagster_home_x", "isles_assets/__pycache__"]
+    kept = ["build/data", "build/data/shards/__pycache__", ".dagster/storage", ".venv/lib/__pycache__"]
+    for name in (*leftovers, *kept):
+        (bare / name).mkdir(parents=True)
+    code, output = run(bare, "make", "--no-print-directory", "clean", ISLES_DATA_DIR="build/data")
+    assert code == 0, output
+    assert not [name for name in leftovers if (bare / name).exists()]
+    assert not [name for name in kept if not (bare / name).exists()]
+    assert all(f"removing {name}\n" in output for name in leftovers[:-1])
+
+
+def test_make_reset_demo_removes_the_sample_and_what_was_made_of_it(copy):
+    code, output = make(copy, "reset-demo")
+    assert code == 0, output
+    assert not list((copy / "data").iterdir())
+    assert (copy / ".dagster").exists()
+    assert make(copy, "reset-demo") == (0, "Nothing was there.\n")
+
+
+def test_make_reset_demo_refuses_where_anything_else_is(copy):
+    data = copy / "data"
+    before = {*data.rglob("*")}
+    for strange in ("waivers.yaml", "downloads", "hub/mine", "hub/hugging-science/mine/1", "sample/mine"):
+        (data / strange).mkdir(parents=True)
+        (data / strange / "file").write_text("mine")
+        code, output = make(copy, "reset-demo")
+        assert code and "Nothing was removed." in output
+        assert str(data / Path(strange).parts[0]) in output
+        assert before < {*data.rglob("*")}
+        shutil.rmtree(data / strange)
+    shutil.rmtree(data / "hub/hugging-science/mine")
+    own_listing(data / "sample" / "train").unlink()
+    assert "it has no listing" in make(copy, "reset-demo")[1]
 
 
 def test_sample_command_writes_chosen_subjects_and_refuses_an_existing_root(tmp_path):
@@ -291,7 +430,7 @@ def revisions(storage: Path) -> dict[str, list[str]]:
 
 
 def test_after_setup_commands_that_start_at_once_all_succeed(bare):
-    code, output = run(bare, "make", "setup", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.ready")
+    code, output = make(bare, "setup")
     assert code == 0, output
     storage = bare / ".dagster" / "storage"
     made = revisions(storage)

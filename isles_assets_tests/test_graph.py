@@ -295,7 +295,7 @@ def test_nothing_made_yet_is_refused_with_the_command_that_makes_it(thirty_sampl
         message = failure(project.materialize("hub_dataset"), "hub_dataset")
     assert "30 of 30 shards missing or stale: sub-stroke0001, sub-stroke0002" in message
     assert "clinical.parquet: does not exist yet" in message and "manifest.parquet: does not exist yet" in message
-    assert "dagster job execute -m isles_assets -j build" in message
+    assert "dagster job execute -j build" in message
     assert not project.folder.root.exists()
 
 

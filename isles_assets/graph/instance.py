@@ -4,12 +4,18 @@ Dagster makes the tables of a new instance when it is first opened, and does not
 moment: commands that are started at once can leave two revisions in a database, which none can open after that.
 """
 
-from dagster._cli.utils import get_possibly_temporary_instance_for_cli
+import os
+from pathlib import Path
+
+from dagster._cli.utils import get_instance_for_cli
+
+from isles_assets.graph.environment import with_variables
 
 
 def make_instance() -> None:
     """Open the instance that commands in this folder use, by `DAGSTER_HOME` or its `dagster.yaml`."""
-    with get_possibly_temporary_instance_for_cli("make setup"):
+    os.environ.update(with_variables(Path.cwd()))
+    with get_instance_for_cli():
         pass
 
 
