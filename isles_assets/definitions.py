@@ -6,6 +6,7 @@ from isles_assets.graph.assets import archive_listing, clinical_table, raw_tree,
 from isles_assets.graph.automation import nightly_verify, sensors
 from isles_assets.graph.beginning import announced
 from isles_assets.graph.checks import checks_of
+from isles_assets.graph.console import brief
 from isles_assets.graph.hub_asset import hub_asset
 from isles_assets.graph.jobs import build_job, rollback, verify
 from isles_assets.graph.product_assets import product_asset
@@ -56,6 +57,7 @@ def build_defs(release: Release, settings: Settings) -> dg.Definitions:
         sensors=sensors(notify=bool(defined.webhook_url)),
         resources={"settings": settings.explained(dataset), "dataset": announced(dataset)},
         executor=dg.in_process_executor,
+        loggers={"console": dg.colored_console_logger, "brief": brief},
     )
 
 

@@ -71,6 +71,7 @@ def zenodo_archive(
         setup, record = settings.setup(dataset), dataset.release.record
         if not setup.uses_zenodo:
             how = f"not needed: the tree comes from {setup.origin}, {setup.tree}"
+            context.log.info(f"{record.archive}: {how}")
             return _materialized({"how": how}, "not needed")
         zenodo = setup.zenodo(context.log.info)
         if newest := zenodo.newer(record):
@@ -175,7 +176,7 @@ def _see_to_sample(context: dg.AssetExecutionContext, setup: Setup) -> None:
     """See that the sample is there if it is to stand in for the release: made once, with its listing."""
     if setup.uses_sample:
         keep_release_from_sample(setup.folder)
-        context.log.warning(f"No raw_root is set: using the SYNTHETIC sample in {setup.tree}")
+        context.log.info(f"No raw_root is set: using the SYNTHETIC sample in {setup.tree}")
         if not setup.tree.exists():
             make_sample(setup.dataset.release, setup.tree, workers=setup.workers)
 

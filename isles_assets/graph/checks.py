@@ -218,7 +218,7 @@ def _result(
     if judgement.stopping and severity is dg.AssetCheckSeverity.ERROR:
         context.log.error(f"{name} failed: {counted(len(judgement.stopping), 'problem')}")
     elif judgement.stopping:
-        context.log.warning(f"Notes, which stop nothing: {len(judgement.stopping)}. The check lists them in the UI")
+        context.log.info(f"Notes, which stop nothing: {len(judgement.stopping)}. The check lists them in the UI")
     return dg.AssetCheckResult(
         passed=not judgement.stopping,
         severity=severity,
