@@ -71,7 +71,6 @@ def zenodo_archive(
         setup, record = settings.setup(dataset), dataset.release.record
         if not setup.uses_zenodo:
             how = f"not needed: the tree comes from {setup.origin}, {setup.tree}"
-            context.log.info(f"{record.archive}: {how}")
             return _materialized({"how": how}, "not needed")
         zenodo = setup.zenodo(context.log.info)
         if newest := zenodo.newer(record):

@@ -31,10 +31,10 @@ def run_demo(data: Path) -> int:
         return code
     settings = yaml.safe_load(_CONFIG.read_text())["resources"]["settings"]["config"]
     published = data / "hub" / settings["hub_repo"]
-    _say(f"\nIt worked, in {readable_time(time.monotonic() - start)}. As `load_dataset` sees what was published:\n")
+    _say(f"\nIt worked, in {readable_time(time.monotonic() - start)}. As `load_dataset` sees what was published:")
     if code := _run("isles_assets.cli", "summary", "--short", str(published)):
         return code
-    _say("\nWhere to look next:\n")
+    _say("\nWhere to look next:")
     for what, where in _next(data, published):
         _say(f"  {what:<12} {where}")
     return 0
