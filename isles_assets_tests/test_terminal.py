@@ -1,6 +1,7 @@
 """What a terminal shows of a run that was refused, or that failed."""
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 
@@ -227,7 +228,18 @@ def test_the_history_keeps_the_trace_and_the_findings(capfd):
 
 def test_no_secret_gets_into_a_trace_that_is_shown(capfd, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
-    assert "secretsecret" not in step(ValueError("hf_secretsecretsecret"), capfd)
+
+    @dg.op
+    def work():
+        raise ValueError(f"the token is {os.environ['HF_TOKEN']}")
+
+    @dg.job
+    def job():
+        work()
+
+    job.execute_in_process(raise_on_error=False)
+    shown = capfd.readouterr().err
+    assert shown.count("ValueError: the token is ***") == 2 and "secretsecret" not in shown
 
 
 def test_dagster_takes_a_logger_of_the_location_only_if_the_run_config_names_it():
