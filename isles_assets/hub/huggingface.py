@@ -243,7 +243,7 @@ class HuggingFaceHub(Target):
                 break
         if left:
             some = name_some(sorted(left), 3)
-            those = counted(len(left), "file of it is", "files of it are")
+            those = counted(len(left), "of its files is", "of its files are")
             self.say(f"The branch {STAGING} stays: {those} in no publication: {some}")
         elif self._refs()[1].get(STAGING) == commit:  # else something was staged while we looked
             self._api.delete_branch(self.repo, branch=STAGING, repo_type=_TYPE)

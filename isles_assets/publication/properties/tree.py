@@ -253,7 +253,11 @@ def _foreign(release: Release, inventory: Inventory, names: Names) -> Iterator[F
             folders.setdefault(str(PurePosixPath(one.path).parent), []).append(one)
     if of_systems:
         others = len(of_systems) - 1
-        more = f", as {'is' if others == 1 else 'are'} {counted(others, 'other', 'others')}" if others else ""
+        more = (
+            f", as {'is' if others == 1 else 'are'} {counted(others, 'more file or folder', 'more files and folders')}"
+            if others
+            else ""
+        )
         yield _note(release, of_systems[0], f"is an operating system's{more}")
     for folder, those in folders.items():
         if len(those) > _MOST_IN_A_FOLDER:
