@@ -139,7 +139,8 @@ def test_bad_subjects_fail_alone_are_mended_alone_and_the_same_tree_gives_the_sa
     assert not project.folder.hub.exists()
     assert project.materialize("quality_report").success
     report = project.folder.report.read_text()
-    assert "4 of 6" in report and all(path.name in report for path in good)
+    assert "4 of 6 shards" in re.sub(r"<dt>(\w+)</dt><dd>([^<]*)</dd>", r"\2 \1", report)
+    assert all(re.search(f">{subject}</a>.*?missing or stale.*?has no shard yet", report, re.DOTALL) for subject in BAD)
 
     refused = project.materialize("hub_dataset")
     message = failure(refused, "hub_dataset")
