@@ -19,8 +19,8 @@ _READ_AHEAD = 1 << 16
 def rows_of(location: str, config: str, **options: Any) -> datasets.IterableDataset:
     """The rows of `config` of the dataset at `location`, a Hub repo id or a folder; `options` of `load_dataset`.
 
-    `datasets` locks a folder of its cache for that, also where nothing is cached: a temporary one. Raises `Refusal` where
-    the library has no room for the card, which it keeps on this disk, or may not write it there.
+    `datasets` locks a folder of its cache for that, also where nothing is cached: a temporary one. Raises `Refusal`
+    where the library has no room for the card, which it keeps on this disk, or may not write it there.
     """
     with (
         TemporaryDirectory() as cache,
