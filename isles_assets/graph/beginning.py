@@ -26,7 +26,7 @@ def announced(dataset: Dataset) -> dg.ResourceDefinition:
 
     @dg.resource(required_resource_keys={"settings"}, description="The dataset that the graph makes.")
     def resource(context: dg.InitResourceContext) -> Dataset:
-        if context.run and context.log:
+        if context.run and context.log and not _has_ended(context):
             _check(context.run)
             settings: Settings = context.resources.settings
             shown = settings.setup(dataset).in_force
@@ -34,6 +34,12 @@ def announced(dataset: Dataset) -> dg.ResourceDefinition:
         return dataset
 
     return resource
+
+
+def _has_ended(context: dg.InitResourceContext) -> bool:
+    """Whether the run is over: `dagster job execute` starts resources once more, for what it might tell of a result."""
+    run = context.instance and context.run and context.instance.get_run_by_id(context.run.run_id)
+    return bool(run and run.is_finished)
 
 
 def _check(run: dg.DagsterRun) -> None:
