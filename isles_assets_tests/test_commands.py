@@ -288,7 +288,8 @@ def test_a_setting_in_the_launchpad_outranks_the_environment(toy_copy):
 
 def test_the_brief_logger_says_once_what_failed_and_not_what_that_stopped(toy_copy):
     config = {"loggers": {"brief": {}}, "resources": {"settings": {"config": {"raw_root": "/nowhere"}}}}
-    command = ("dagster", "job", "execute", "-j", "build", "--config-json", json.dumps(config))
+    (toy_copy / "config.yaml").write_text(json.dumps(config))
+    command = ("dagster", "job", "execute", "-j", "build", "-c", "config.yaml")
     code, output = run_toy(toy_copy, *command, **dict(variables(toy_copy)) | {MODULE: TOY_MODULE})
     assert code == 1
     assert output.count("/nowhere: there is no such folder") == 1
