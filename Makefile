@@ -44,7 +44,7 @@ lint: $(READY)  ## ruff and mypy
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-settings: $(READY)  ## .env.example and the settings in README and guide, from their declarations
+settings: $(READY)  ## .env.example and the settings in the docs, from their declarations
 	$(VENV)/bin/python docs/settings.py
 
 # Options: make versions PYTEST='-m "not slow"'

@@ -1,6 +1,6 @@
 """What people read of the settings, written from their declarations: `make settings` after a change of one.
 
-`.env.example` as a whole, the table in README.md and the list in the operating guide.
+`.env.example` as a whole, the table of docs/settings.md and the list in the operating guide.
 """
 
 import sys
@@ -33,11 +33,11 @@ _FOOTER = """\
 
 def documents(release: Release, root: Path) -> Mapping[Path, str]:
     """The documents below the repository's `root` as they should be, by path."""
-    readme, guide = root / "README.md", root / "docs" / "operating.md"
+    table, guide = root / "docs" / "settings.md", root / "docs" / "operating.md"
     names = ", ".join(f"`{variable.name}`" for variable in variables())
     return {
         root / ".env.example": _env_example(release),
-        readme: _between(readme.read_text(), _table(release)),
+        table: _between(table.read_text(), _table(release)),
         guide: _between(guide.read_text(), textwrap.fill(names, _WIDTH, break_on_hyphens=False)),
     }
 

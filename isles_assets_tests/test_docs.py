@@ -2,6 +2,7 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 
 import dagster as dg
@@ -89,7 +90,7 @@ def test_run_config_is_accepted(defs, page):
         assert dg.validate_run_config(defs.resolve_job_def(job), config)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/operating.md"])
+@pytest.mark.parametrize("name", ["docs/hub.md", "docs/operating.md"])
 def test_the_room_that_a_disk_needs_that_frees_itself_is_what_is_asked_for(name):
     room = ISLES24.record.size * HERE_AT_MOST / len(ISLES24.subjects)
     page = " ".join(PAGES[name].split())
@@ -123,3 +124,10 @@ def test_links_within_the_repository_lead_somewhere(name):
         if not path.exists() or (anchor and anchor not in anchors(path.read_text())):
             broken.append(f"{target}#{anchor}")
     assert broken == []
+
+
+def test_the_readme_says_where_code_and_dataset_live_as_the_project_does():
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    assert f"git clone {urls['Repository']}\ncd {urls['Repository'].rpartition('/')[2]}\n" in PAGES["README.md"]
+    assert urls["Dataset"] == f"https://huggingface.co/datasets/{ISLES24.repo}"
+    assert f'load_dataset("{ISLES24.repo}"' in PAGES["README.md"]

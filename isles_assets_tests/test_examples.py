@@ -249,9 +249,9 @@ def test_the_clinical_table_travels_without_volumes(on_hub):
     assert sent < 3 * 80_000 + 80_000
 
 
-def test_readme_lists_every_example():
-    readme = (REPOSITORY / "README.md").read_text()
-    assert [path.name for path in EXAMPLES.glob("*.py") if f"examples/{path.name}" not in readme] == []
+def test_the_docs_list_every_example():
+    page = (REPOSITORY / "docs" / "reading.md").read_text()
+    assert [path.name for path in EXAMPLES.glob("*.py") if f"examples/{path.name}" not in page] == []
 
 
 LIST_SUBJECTS = """

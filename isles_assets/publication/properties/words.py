@@ -7,4 +7,4 @@ OF_BYTES = (Problem.OTHER_BYTES.code, Problem.OTHER_BYTES_EXTRACTED.code)
 
 NOTHING_TO_DO = "nothing has to be done: it is not published"
 RESTORE = "restore it from the release archive"
-ANOTHER = "this is another release, or another folder: take the archive that the README names"
+ANOTHER = "this is another release, or another folder: take the archive that the operating guide names"
