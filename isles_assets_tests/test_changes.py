@@ -165,7 +165,7 @@ def test_a_raised_code_version_rebuilds_all_of_its_product(toy_built_copy, monke
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({"variables": TOY.variables[:2]}, "first_look name score, which is no column"),
+        ({"variables": TOY.variables[:2]}, "first_look or centre name score, which is no column"),
         ({"volumes": (*TOY.volumes, TOY.volumes[0])}, "more than one column is named t1"),
         ({"workbooks": ()}, "clinic is not among the workbooks"),
     ],

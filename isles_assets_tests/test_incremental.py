@@ -46,7 +46,8 @@ def staleness(project: Project, *, code_version: str | None = None) -> Counter[t
 
 def all_are(status: str) -> dict[tuple[str, str], int]:
     alone = dict.fromkeys(
-        ((name, status) for name in ("archive_listing", "zenodo_archive", *OF_TABLES, "hub_dataset")), 1
+        ((name, status) for name in ("archive_listing", "zenodo_archive", *OF_TABLES, "quality_report", "hub_dataset")),
+        1,
     )
     return alone | dict.fromkeys(((name, status) for name in PARTITIONED), ALL)
 

@@ -1,5 +1,7 @@
 """What each run does before its first step: it refuses what nobody can mean, and says what is in force in it."""
 
+from contextlib import suppress
+
 import dagster as dg
 
 from isles_assets.graph.settings import Settings
@@ -29,8 +31,10 @@ def announced(dataset: Dataset) -> dg.ResourceDefinition:
         if context.run and context.log and not _has_ended(context):
             _check(context.run)
             settings: Settings = context.resources.settings
-            shown = settings.setup(dataset).in_force
-            context.log.info("; ".join(f"{name}: {value}" for name, value in shown.items() if name not in _IN_OTHERS))
+            with suppress(Refusal):  # of settings that cannot be used: the first step says so, and is not done
+                shown = settings.setup(dataset).in_force
+                told = (f"{name}: {value}" for name, value in shown.items() if name not in _IN_OTHERS)
+                context.log.info("; ".join(told))
         return dataset
 
     return resource

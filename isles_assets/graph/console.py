@@ -5,10 +5,12 @@ the history have every event, whatever is shown here.
 """
 
 import logging
+import os
 import shutil
 import sys
 import time
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -21,7 +23,7 @@ class _Brief(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._start = time.monotonic()
+        self._start, self._here = time.monotonic(), f"{Path.cwd()}{os.sep}"
         self._on_terminal = sys.stderr.isatty()  # while a step runs, Dagster puts a file in its place, and copies that
         self._started: set[str] = set()
         self._said: dict[str, str] = {}
@@ -73,7 +75,7 @@ class _Brief(logging.Handler):
 
     def _line(self, step: str, words: str) -> str:
         minutes, seconds = divmod(int(time.monotonic() - self._start), 60)
-        return f"{minutes:>3}:{seconds:02}  {step:<17} {words}"
+        return f"{minutes:>3}:{seconds:02}  {step:<17} {words.replace(self._here, '')}"
 
     def _write(self, text: str) -> None:
         sys.stderr.write(f"{_CLEAR_LINE if self._on_terminal else ''}{text}")

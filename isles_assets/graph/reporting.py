@@ -19,6 +19,7 @@ from isles_assets.lib.findings import Finding, MayPass, Refusal, name_some
 from isles_assets.lib.markdown import escaped, markdown_table
 from isles_assets.lib.secrets import clean
 from isles_assets.lib.shown import Link, Markdown, Shown, shown_size
+from isles_assets.products.preview.montage import small as small_picture
 from isles_assets.publication.card import text_of_card
 from isles_assets.publication.publication import Publication
 from isles_assets.publication.waivers import Judgement
@@ -238,7 +239,7 @@ def of_report_file(folder: DataFolder) -> Metadata:
 
 def of_publication(publication: Publication) -> Metadata:
     """What is, or would be, published."""
-    pictures = [f"![{path}]({address})" for path, address in _pictures(publication).items()]
+    pictures = [f"![{path}]({address})" for path, address in _pictures(publication, small=True).items()]
     configs = [(name, contents.rows, contents.files, contents.size) for name, contents in publication.contents.items()]
     return {
         **shown_size(publication.size),
@@ -273,14 +274,15 @@ def of_rehearsal(rehearsal: Rehearsal) -> Metadata:
     return shown
 
 
-def _pictures(publication: Publication) -> dict[str, str]:
-    """The pictures beside the card, by their paths, as addresses that hold them."""
-    types = {file.path: mimetypes.guess_type(file.path)[0] or "" for file in publication.files}
-    return {
-        file.path: f"data:{types[file.path]};base64,{base64.b64encode(file.content).decode()}"
-        for file in publication.files
-        if isinstance(file.content, bytes) and types[file.path].startswith("image/")
-    }
+def _pictures(publication: Publication, *, small: bool = False) -> dict[str, str]:
+    """The pictures beside the card, by their paths, as addresses that hold them; `small` ones for the history."""
+    addresses = {}
+    for file in publication.files:
+        kind = mimetypes.guess_type(file.path)[0] or ""
+        if isinstance(file.content, bytes) and kind.startswith("image/"):
+            kind, content = ("image/webp", small_picture(file.content)) if small else (kind, file.content)
+            addresses[file.path] = f"data:{kind};base64,{base64.b64encode(content).decode()}"
+    return addresses
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> dg.MarkdownMetadataValue:

@@ -11,7 +11,7 @@ from isles_assets.products.preview.pictures import PICTURES, SIZE, Drawing
 LARGEST = 120_000
 """Bytes of a montage."""
 
-SMALL_LARGEST = 9_000
+SMALL_LARGEST = 8_000
 """Bytes of a small one. The history stores it twice for each subject of a run, and a run shall take 10 MB at most."""
 
 _COLUMNS = 4
