@@ -15,6 +15,8 @@ from typing import Any
 
 import dagster as dg
 
+from isles_assets.lib.secrets import without_secrets
+
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -75,7 +77,7 @@ class _Brief(logging.Handler):
 
     def _line(self, step: str, words: str) -> str:
         minutes, seconds = divmod(int(time.monotonic() - self._start), 60)
-        return f"{minutes:>3}:{seconds:02}  {step:<17} {words.replace(self._here, '')}"
+        return f"{minutes:>3}:{seconds:02}  {step:<17} {without_secrets(words).replace(self._here, '')}"
 
     def _write(self, text: str) -> None:
         sys.stderr.write(f"{_CLEAR_LINE if self._on_terminal else ''}{text}")
