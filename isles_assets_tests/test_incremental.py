@@ -85,7 +85,7 @@ def test_staleness_is_that_of_the_content(small_built_copy, small_tree):
         assert rewritten(small_built_copy, inodes, asset) == {SUBJECT}
     after = staleness(small_built_copy)
     assert {asset: after[asset, "FRESH"] for asset in PARTITIONED} == dict.fromkeys(PARTITIONED, ALL)
-    assert small_built_copy.materialize("hub_dataset").success
+    assert small_built_copy.materialize("quality_report", "hub_dataset").success
     assert staleness(small_built_copy) == all_are("FRESH")
 
 
