@@ -23,6 +23,7 @@ from isles_assets.publication.assembling import assemble
 from isles_assets.publication.publication import Publication
 from isles_assets.release.isles24 import ISLES24
 from isles_assets.release.release import Release
+from isles_assets.sample.tree import make_sample
 from isles_assets.tables.folder import DataFolder
 
 OF_TABLES = ("raw_tree", "clinical_table", "subject_manifest")
@@ -187,6 +188,13 @@ def content_of(path: Path) -> bytes:
     sidecar, nothing = Sidecar.from_json(path.read_text()), FileStatus(0, 0, 0, 0)
     sources = {column: replaced(source, noted=nothing) for column, source in sidecar.sources.items()}
     return replaced(sidecar, sources=sources, noted={}).to_json().encode()
+
+
+def build_all(release: Release, folder: Path) -> None:
+    """Make in `folder` the synthetic tree of `release`, and with it, in `data`, all that the job `build` makes."""
+    make_sample(release, folder / release.record.top, workers=2)
+    with Project.temporary(folder / release.record.top, folder / "data", release=release) as project:
+        assert project.build().success
 
 
 def part_of(whole: Publication, folder: DataFolder, other: Path, subjects: Sequence[str]) -> Publication:

@@ -35,13 +35,12 @@ from isles_assets.products.features import annotated_schema
 from isles_assets.products.product import Build
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.publication import Publication
-from isles_assets.sample.tree import make_sample
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import read_manifest
 from isles_assets_tests.hub_server import HubServer, Token
 from isles_assets_tests.hub_server.faults import Fault, How
 from isles_assets_tests.hub_server.http import Call, DroppedError, Response
-from isles_assets_tests.project import Project, linked, part_of
+from isles_assets_tests.project import build_all, linked, part_of
 from isles_assets_tests.running import LONG, TABLES, WARM, eventually, running, temporary_files
 from isles_assets_tests.toy import TOY
 
@@ -280,14 +279,8 @@ def moves_of_main(hub: HubServer) -> int:
 
 @pytest.fixture(scope="session")
 def twelve(made_once):
-    """The folder with tree and data of all of these subjects, in which the job `build` has run; not to be changed."""
-
-    def build(folder: Path) -> None:
-        make_sample(TWELVE, folder / TWELVE.record.top, workers=2)
-        with Project.temporary(folder / TWELVE.record.top, folder / "data", release=TWELVE) as project:
-            assert project.build().success
-
-    return made_once("twelve_toys", build)
+    """The folder with tree and data of all of these subjects, which is not to be changed."""
+    return made_once("twelve_toys", partial(build_all, TWELVE))
 
 
 @dataclass(frozen=True)

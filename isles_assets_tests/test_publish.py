@@ -48,7 +48,7 @@ from isles_assets_tests.hub_server import (
 )
 from isles_assets_tests.isles24 import ISLES24, PREVIEW, SMALL
 from isles_assets_tests.processes import END_AT_ONCE, shown
-from isles_assets_tests.project import MEMORY, Project, linked, part_of
+from isles_assets_tests.project import MEMORY, build_all, linked, part_of
 from isles_assets_tests.running import LONG, WARM, eventually, forked
 from isles_assets_tests.toy import TOY
 
@@ -98,14 +98,8 @@ def target_of_small(hub):
 
 @pytest.fixture(scope="session")
 def many(made_once):
-    """The folder with tree and data of all of these subjects, in which the job `build` has run; not to be changed."""
-
-    def build(folder: Path) -> None:
-        make_sample(MANY, folder / MANY.record.top, workers=2)
-        with Project.temporary(folder / MANY.record.top, folder / "data", release=MANY) as project:
-            assert project.build().success
-
-    return made_once("many_toys", build)
+    """The folder with tree and data of all of these subjects, which is not to be changed."""
+    return made_once("many_toys", partial(build_all, MANY))
 
 
 @pytest.fixture(scope="session")

@@ -109,12 +109,8 @@ def of_findings(findings: Sequence[Finding]) -> Metadata:
 
 def of_judgement(judgement: Judgement, how_to_waive: str = "") -> Metadata:
     """What was looked at; how many findings stop, are waived, and are notes; a table of 200 of them; how to waive."""
-    levelled = [
-        *((finding, str(finding.level), "") for finding in judgement.stopping),
-        *((finding, "waived", waiver.reason) for finding, waiver in judgement.waived),
-        *((finding, str(finding.level), "") for finding in judgement.notes),
-    ]
     told: Metadata = {"looked at": judgement.told} if judgement.told else {}
+    levelled = judgement.levelled
     if not levelled:
         return told
     columns = ("subject", "path", "problem", "mend", "level")

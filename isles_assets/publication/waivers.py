@@ -38,6 +38,15 @@ class Judgement:
     notes: tuple[Finding, ...] = ()
     told: str = ""
 
+    @property
+    def levelled(self) -> list[tuple[Finding, str, str]]:
+        """Each finding with its level, or `waived`, and the reason of its waiver if it has one; the worst first."""
+        return [
+            *((finding, str(finding.level), "") for finding in self.stopping),
+            *((finding, "waived", waiver.reason) for finding, waiver in self.waived),
+            *((finding, str(finding.level), "") for finding in self.notes),
+        ]
+
 
 NOTHING_FOUND = Judgement()
 

@@ -429,13 +429,8 @@ def _picture(dataset: Dataset, folder: DataFolder, known: _Known) -> bytes | Non
 
 def _told_by_subject(release: Release, judgement: Judgement, render: Render) -> dict[str, list[Told]]:
     """Every finding for people, the worst first, by subject; under no name those of no subject of the release."""
-    levelled = [
-        *((finding, str(finding.level), "") for finding in judgement.stopping),
-        *((finding, "waived", waiver.reason) for finding, waiver in judgement.waived),
-        *((finding, str(finding.level), "") for finding in judgement.notes),
-    ]
     told: dict[str, list[Told]] = {}
-    for finding, level, reason in levelled:
+    for finding, level, reason in judgement.levelled:
         subject = finding.subject or release.subject_of(finding.path)
         subject = subject if subject in release.subjects else ""
         told.setdefault(subject, []).append(_told(finding, level, reason, render))
