@@ -61,7 +61,7 @@ def small(tmp_path):
 def test_the_release_is_extracted_byte_for_byte_with_its_times(packed, sample_tree, tmp_path):
     said = []
     tree = tmp_path / "release" / "train"
-    extract_release(ISLES24, packed, tree, workers=2, say=said.append)
+    extract_release(ISLES24, packed, tree, workers=2, log=said.append)
     assert contents(tree) == contents(sample_tree)
     assert take_inventory(ISLES24, tree) == take_inventory(ISLES24, sample_tree)
     assert {entry.mtime_ns for entry in take_inventory(ISLES24, tree).values()} == {int(FILE_TIME * 1e9)}
@@ -153,7 +153,7 @@ def test_what_is_not_in_the_top_folder_is_left_out_and_named(tmp_path):
     with py7zr.SevenZipFile(archive, "a") as content:
         content.write(tmp_path / "beside", "__MACOSX/beside")
     said, tree = [], tmp_path / "release" / "train"
-    extract_release(SMALL, archive, tree, workers=1, say=said.append)
+    extract_release(SMALL, archive, tree, workers=1, log=said.append)
     assert "Leaving out what is not in `train`: __MACOSX/beside" in said
     assert list(tree.parent.iterdir()) == [tree] and set(take_inventory(ISLES24, tree)) == set(SMALL.expected_paths())
 

@@ -155,7 +155,7 @@ def test_staging_is_denied_in_the_same_words(hub, target, publication, place):
 def test_a_commit_is_tried_again_when_the_hub_says(hub, target, publication, code, how):
     said: list[str] = []
     fault = hub.fail(**COMMIT, times=1, how=status(code, how, message="too many requests"))
-    assert replace(target, say=said.append).publish(publication).changed
+    assert replace(target, log=said.append).publish(publication).changed
     assert [words for words in said if "too many requests. Waiting 1 s, as it asks" in words]
     assert fault.hits == 1
     first, second = (record.time for record in hub.requests if "/commit/" in record.path)

@@ -151,7 +151,7 @@ def test_a_change_while_a_volume_is_read_shows_in_the_next_survey(project, tree)
         put(path, flipped(right), status)
 
     inventory, previous = read_inventory(project.folder), read_previous_manifest(project.folder)
-    survey(TOY, tree, inventory, clinical, previous, digests=digests, full=True, say=change)
+    survey(TOY, tree, inventory, clinical, previous, digests=digests, full=True, log=change)
     at_first = digests.of(inventory[PATH])
     survey(TOY, tree, inventory, clinical, previous, digests=digests)
     assert digests.of(inventory[PATH]) not in (None, at_first)

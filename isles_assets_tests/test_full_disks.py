@@ -193,7 +193,7 @@ def restored(given: Given, root: Path) -> None:
     revision = open_revision(str(folder_at(given.toy_data).hub / TOY.repo))
     holdings = take_stock(revision, wanted, TOY.subjects[:2], 1, lambda words: None)
     write_clinical(TOY, root / "clinical.csv", holdings.clinical, overwrite=False)
-    outcome = restore_volumes(holdings.volumes, root / "tree", overwrite=False, workers=1, say=lambda words: None)
+    outcome = restore_volumes(holdings.volumes, root / "tree", overwrite=False, workers=1, log=lambda words: None)
     if outcome.findings:
         raise Refusal("Not all was restored.", outcome.findings)
 

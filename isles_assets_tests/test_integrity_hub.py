@@ -200,7 +200,7 @@ def test_a_blob_that_the_store_damaged_is_found_where_it_is_read_back(hub, targe
     target.publish(publication)
     hub.damage(REPO, PATH, at=100)
     said = []
-    assert remote_matches_local(target, publication, subjects=[OTHER], say=said.append) == []
+    assert remote_matches_local(target, publication, subjects=[OTHER], log=said.append) == []
     assert said[-1].startswith(f"{len(publication.files)} files compared with what the Hub states; 3, ")
     assert said[-1].endswith(f"read back; digest {publication.digest}")
     (finding,) = remote_matches_local(target, publication, subjects=TOY.subjects)
@@ -280,7 +280,7 @@ def test_a_bit_that_flips_in_what_is_published_is_found(local, noted):
     assert published.samefile(place_of(publication, PATH))
     flip(published)
     said = []
-    (finding,) = remote_matches_local(local, publication, say=said.append)
+    (finding,) = remote_matches_local(local, publication, log=said.append)
     assert (finding.path, finding.mend) == (PATH, way_back(publication))
     assert finding.problem == "has other bytes than were recorded, and so has the local one"
     assert said[-1].startswith(f"{len(publication.files)} files, ")

@@ -79,7 +79,7 @@ def build_and_publish(target: HuggingFaceHub, folder: DataFolder, tree: Path) ->
     stage = partial(stage_and_free, target, SHARD, folder, lambda sidecar: [])
     build = Build(tree, folder, {config.name: annotated_schema(config) for config in SHARD.configs})
     rows = list(read_manifest(folder).values())
-    for outcome in build_subjects(SHARD, build, rows, workers=1, say=lambda words: None, stage=stage):
+    for outcome in build_subjects(SHARD, build, rows, workers=1, log=lambda words: None, stage=stage):
         if isinstance(outcome.result, Exception):
             raise outcome.result
     publish(target, folder, tree)

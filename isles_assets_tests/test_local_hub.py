@@ -144,7 +144,7 @@ def test_killed_at_any_moment_all_is_whole_and_the_next_publication_leaves_nothi
 def test_one_waits_for_another_and_says_so_once(hub, publications):
     hub.publish(publications[0])
     said: list[str] = []
-    waiting = replace(hub, say=said.append)
+    waiting = replace(hub, log=said.append)
     with locked(hub.folder.with_name(f".{hub.folder.name}.lock"), lambda: None):
         thread = threading.Thread(target=waiting.publish, args=[publications[1]])
         thread.start()

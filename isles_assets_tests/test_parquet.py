@@ -110,11 +110,11 @@ def streamed(value, split):
 
 
 def stream(pieces, size):
-    def pour(sink):
+    def write_to(sink):
         for piece in pieces:
             sink(piece)
 
-    return Streamed(size, pour)
+    return Streamed(size, write_to)
 
 
 def by_pyarrow(path, cache):
@@ -264,7 +264,7 @@ def volume(size):
     yield from zeros(size - size // 2 - sum(map(len, marks)))
     yield marks[2]
 digest, crc32 = hashlib.sha256(), 0
-def pour(sink):
+def write_to(sink):
     global crc32
     for piece in volume(size):
         digest.update(piece)
@@ -275,7 +275,7 @@ def largest():
 path, size = sys.argv[1], int(sys.argv[2])
 fields = {"bytes": pa.binary(), "path": pa.string()}
 schema = pa.schema([("one", pa.binary()), ("two", pa.binary()), ("volume", pa.struct(fields)), ("last", pa.int16())])
-row = {"one": largest(), "two": largest(), "volume": {"bytes": Streamed(size, pour), "path": "p"}, "last": -2}
+row = {"one": largest(), "two": largest(), "volume": {"bytes": Streamed(size, write_to), "path": "p"}, "last": -2}
 before = peak()
 with open(path, "wb") as file:
     written = write_row(Holes(file), schema, row, dict, created_by="tests")
@@ -341,11 +341,11 @@ schema = pa.schema([("small", pa.binary()), ("large", pa.binary())])
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 def write(size):
-    def pour(sink):
+    def write_to(sink):
         for i in range(size >> 20):
             sink(bytes([i]) * (1 << 20))
     with path.open("wb") as file:
-        write_row(file, schema, {"small": b"s", "large": Streamed(size, pour)}, dict, created_by="tests")
+        write_row(file, schema, {"small": b"s", "large": Streamed(size, write_to)}, dict, created_by="tests")
     read_back(path, {"large": size})
 write(1 << 20)
 before = peak()
@@ -471,13 +471,13 @@ def test_a_stream_of_another_size_than_it_says_is_refused_by_name(pieces, of):
 
 
 def test_what_a_stream_raises_is_passed_on_after_what_it_gave():
-    def pour(sink):
+    def write_to(sink):
         sink(b"some")
         fail()
 
     file = io.BytesIO()
     with pytest.raises(OwnError):
-        write_row(file, BINARY, {"a": Streamed(9, pour)}, dict, created_by="tests")
+        write_row(file, BINARY, {"a": Streamed(9, write_to)}, dict, created_by="tests")
     assert file.getvalue().endswith(b"some")
 
 
@@ -515,9 +515,9 @@ def test_metadata_is_asked_for_once_and_after_all_values_are_written():
     file = io.BytesIO()
     calls = []
 
-    def pour(sink):
+    def write_to(sink):
         sink(b"value")
-        calls.append("pour")
+        calls.append("write_to")
 
     def metadata():
         assert file.getvalue().endswith(b"the last value")
@@ -525,10 +525,10 @@ def test_metadata_is_asked_for_once_and_after_all_values_are_written():
         return {"calls": " ".join(calls)}
 
     schema = pa.schema([("a", pa.binary()), ("b", pa.struct({"c": pa.binary()})), ("d", pa.string())])
-    row = {"a": Streamed(5, pour), "b": {"c": Streamed(5, pour)}, "d": "the last value"}
+    row = {"a": Streamed(5, write_to), "b": {"c": Streamed(5, write_to)}, "d": "the last value"}
     write_row(file, schema, row, metadata, created_by="tests")
-    assert footer_of(file.getvalue()).metadata == {b"calls": b"pour pour metadata"}
-    assert calls == ["pour", "pour", "metadata"]
+    assert footer_of(file.getvalue()).metadata == {b"calls": b"write_to write_to metadata"}
+    assert calls == ["write_to", "write_to", "metadata"]
 
 
 def test_metadata_is_the_schemas_and_what_was_returned_which_wins():

@@ -146,7 +146,7 @@ def is_there(hub: HubServer, publication: Publication) -> bool:
 
 def test_first_publication_moves_main_once_and_is_tagged(hub, target_of_small, whole_of_small):
     target, whole, said = target_of_small, whole_of_small, []
-    published = replace(target, say=said.append).publish(whole)
+    published = replace(target, log=said.append).publish(whole)
     assert is_there(hub, whole)
     assert moves_of_main(hub) == 1
     assert published.changed and published.revision == hub.head(REPO)
@@ -388,7 +388,7 @@ def publish(folder: Path, endpoint: str, token: str, ready: Any) -> None:
     os.environ["HF_TOKEN"] = token
     publication = recorded_publication(DATASET, DataFolder(folder, MANY), REPO)
     ready.set()
-    HuggingFaceHub(REPO, DATASET, endpoint=endpoint, say=print).publish(publication)
+    HuggingFaceHub(REPO, DATASET, endpoint=endpoint, log=print).publish(publication)
 
 
 def test_killed_at_any_moment_the_next_publication_completes_it(hub, target, data, whole):
@@ -437,7 +437,7 @@ def freeing(many, data, target, tmp_path):
         parts = Build(many / MANY.record.top, folder, schemas)
         rows = [other_size(everything[subject]) if subject in odd else everything[subject] for subject in some]
         outcomes = []
-        for outcome in build_subjects(SHARD, parts, rows, workers=2, say=lambda words: None, stage=stage):
+        for outcome in build_subjects(SHARD, parts, rows, workers=2, log=lambda words: None, stage=stage):
             outcomes.append(outcome)
             held.append(shards_here(folder))
         sidecars = {row.subject: sidecar for row in rows if (sidecar := state_of(SHARD, folder, row).sidecar)}
@@ -548,7 +548,7 @@ def test_a_disk_without_room_is_refused_before_anything_is_written(data, tmp_pat
     huge = {column: replace(entry, size=10**15) for column, entry in row.volumes.items()}
     build = Build(Path(), DataFolder(tmp_path / "data", MANY), {})
     with pytest.raises(Refusal, match="free_disk") as refusal:
-        list(build_subjects(SHARD, build, [replace(row, volumes=huge)], workers=1, say=print))
+        list(build_subjects(SHARD, build, [replace(row, volumes=huge)], workers=1, log=print))
     assert "3000 TB are needed" in str(refusal.value).replace("3e+03", "3000")
     assert not build.folder.root.exists()
 
@@ -566,7 +566,7 @@ def test_shards_that_a_publication_still_holds_are_no_room_for_those_that_replac
     for path in paths:
         with path.open("wb") as file:
             file.truncate(size)  # takes no room itself
-    rebuild = partial(build_subjects, SHARD, Build(tmp_path, folder, {}), large, workers=1, say=print)
+    rebuild = partial(build_subjects, SHARD, Build(tmp_path, folder, {}), large, workers=1, log=print)
     assert all(isinstance(outcome.result, Refusal) for outcome in rebuild())  # there is room, but no tree
     for path in paths:
         path.with_suffix(".published").hardlink_to(path)
@@ -590,7 +590,7 @@ publication = recorded_publication(dataset, DataFolder(Path(data), release), rep
 """
 PUBLISH = f"""{PUBLICATION}
 print("ready", flush=True)
-HuggingFaceHub(repo, dataset, say=print).publish(publication)
+HuggingFaceHub(repo, dataset, log=print).publish(publication)
 """
 
 

@@ -824,7 +824,7 @@ from isles_assets.release.isles24 import ISLES24
 config = next(config for config in Dataset.of(ISLES24).configs if config.name == "ctp_ncct")
 path, subject, size = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 digest = hashlib.sha256()
-def pour(sink):
+def write_to(sink):
     for i in range(size >> 20):
         piece = bytes([i % 256]) * (1 << 20)
         digest.update(piece)
@@ -835,7 +835,7 @@ def footer():
     said = {"release": {"version": "v7"}, "synthetic": True, "sources": {"ctp_ncct": source}}
     return {"isles_assets": json.dumps(said)}
 path.parent.mkdir(parents=True, exist_ok=True)
-row = {"subject_id": subject, "ctp_ncct": {"bytes": Streamed(size, pour), "path": "x"}}
+row = {"subject_id": subject, "ctp_ncct": {"bytes": Streamed(size, write_to), "path": "x"}}
 with path.open("wb") as file:
     write_row(file, config.schema, row, footer, created_by="tests")
 print(digest.hexdigest())

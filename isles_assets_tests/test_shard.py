@@ -291,11 +291,11 @@ def test_a_shard_that_does_not_hold_its_sources_is_not_kept(small_sample_tree, f
             return write_row(file, schema, row, metadata, **options)
         original = row["cta"]["bytes"]
 
-        def pour(sink):
-            original.pour(lambda piece: None)
+        def write_to(sink):
+            original.write_to(lambda piece: None)
             sink(b"x" * original.size)
 
-        spoiled = row | {"cta": row["cta"] | {"bytes": Streamed(original.size, pour)}}
+        spoiled = row | {"cta": row["cta"] | {"bytes": Streamed(original.size, write_to)}}
         return write_row(file, schema, spoiled, metadata, **options)
 
     monkeypatch.setattr("isles_assets.products.shard.product.write_row", write_another)

@@ -259,7 +259,7 @@ def test_what_another_machine_has_staged_is_not_removed(hub, target, folder, who
     said = []
     target.prepare_staging()
     stage(target, folder, sidecars_of(whole, SUBJECTS[2:]))
-    replace(target, say=said.append).publish(part)
+    replace(target, log=said.append).publish(part)
     assert f"The branch {STAGING} stays: 6 of its files" in said[-1]
     freed = recorded_publication(DATASET, folder, REPO)
     before = len(uploads(hub))
@@ -325,7 +325,7 @@ def build(target, folder, tree):
     rows = list(read_manifest(folder).values())
     target.prepare_staging()
     done = build_subjects(
-        SHARD, Build(tree, folder, {}), rows, workers=1, say=print, stage=lambda some: stage(target, folder, some)
+        SHARD, Build(tree, folder, {}), rows, workers=1, log=print, stage=lambda some: stage(target, folder, some)
     )
     return list(done)
 

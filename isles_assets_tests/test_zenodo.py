@@ -231,7 +231,7 @@ def test_a_newer_version_that_says_little_of_itself_is_found(server, zenodo):
 def test_a_server_that_does_not_say_what_is_newest_is_no_reason_to_stop(server, zenodo, record, fault):
     server.api_faults.append(fault)
     said = []
-    assert replace(zenodo, say=said.append).newer(record) is None
+    assert replace(zenodo, log=said.append).newer(record) is None
     assert "Not known whether there is a version after v7" in said[0]
     with pytest.raises((Refusal, PassingError)):
         server.api_faults.append(fault)

@@ -65,7 +65,7 @@ class Deposit:
 
 
 @dataclass
-class Seen:
+class ReceivedRequest:
     """A request, and what was answered: the status, and the bytes of the body that were sent."""
 
     path: str
@@ -128,7 +128,7 @@ class ZenodoServer(ThreadingHTTPServer):
         self.deposits = list(deposits)
         self.faults: deque[Fault] = deque()
         self.api_faults: deque[Fault] = deque()
-        self.requests: list[Seen] = []
+        self.requests: list[ReceivedRequest] = []
         self.knows_ranges = True
         self.latest_is_a_redirect = True
         self.states: Callable[[int, int, int], str] = lambda start, end, size: f"bytes {start}-{end - 1}/{size}"
@@ -148,7 +148,7 @@ class ZenodoServer(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     @property
-    def downloads(self) -> list[Seen]:
+    def downloads(self) -> list[ReceivedRequest]:
         """The requests for bytes."""
         return [seen for seen in self.requests if seen.path.endswith("/content")]
 
@@ -161,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: ZenodoServer
 
     def do_GET(self) -> None:
-        self.seen = Seen(self.path, dict(self.headers.items()))
+        self.seen = ReceivedRequest(self.path, dict(self.headers.items()))
         self.server.requests.append(self.seen)
         faults = self.server.faults if self.path.endswith("/content") else self.server.api_faults
         fault = faults.popleft() if faults else None

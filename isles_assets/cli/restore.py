@@ -91,7 +91,7 @@ def _restore(release: Release, chosen: argparse.Namespace) -> list[Finding]:
         findings += _write_clinical(release, chosen.clinical, holdings, overwrite=chosen.overwrite)
     if chosen.tree:
         restored = restore_volumes(
-            holdings.volumes, chosen.tree, overwrite=chosen.overwrite, workers=chosen.workers, say=log.info
+            holdings.volumes, chosen.tree, overwrite=chosen.overwrite, workers=chosen.workers, log=log.info
         )
         log.info("%s", _summary(restored, chosen.tree))
         findings += restored.findings

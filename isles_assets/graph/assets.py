@@ -97,7 +97,7 @@ def raw_tree(context: dg.AssetExecutionContext, settings: Settings, dataset: Dat
         setup = settings.setup(dataset)
         _see_to_sample(context, setup)
         if setup.uses_zenodo:
-            unpack(dataset.release, setup.places, workers=setup.workers, say=context.log.info)
+            unpack(dataset.release, setup.places, workers=setup.workers, log=context.log.info)
         inventory = take_inventory(dataset.release, setup.tree)
         table = write_inventory(setup.folder, inventory)
         compared = read_listing(setup.folder, setup.tree).compared("files by name and size")
@@ -161,7 +161,7 @@ def subject_manifest(
             listed=read_listing(setup.folder).crc32s,
             full=config.full,
             workers=setup.workers,
-            say=context.log.info,
+            log=context.log.info,
         )
         write_digests(setup.folder, digests)
         table = manifest.manifest_table(dataset.release, rows)

@@ -64,8 +64,8 @@ def card_check(
 ) -> dg.AssetCheckResult:
     """The check `card_valid`."""
 
-    def look(setup: Setup, publication: Publication, target: Target, say: Callable[[str], None]) -> list[Finding]:
-        say(f"The card at {target.address()}")
+    def look(setup: Setup, publication: Publication, target: Target, log: Callable[[str], None]) -> list[Finding]:
+        log(f"The card at {target.address()}")
         return card_valid(target, publication)
 
     return _of_published(context, _setup(settings, dataset), card_valid.__name__, look)
@@ -94,8 +94,8 @@ def matches_check(
     with refusals_reported():
         subjects = subjects_to_read(dataset.release.subjects, config.read_back, config.after)
 
-    def look(setup: Setup, publication: Publication, target: Target, say: Callable[[str], None]) -> list[Finding]:
-        return remote_matches_local(target, publication, subjects=subjects, say=say)
+    def look(setup: Setup, publication: Publication, target: Target, log: Callable[[str], None]) -> list[Finding]:
+        return remote_matches_local(target, publication, subjects=subjects, log=log)
 
     return _of_published(context, _setup(settings, dataset), remote_matches_local.__name__, look)
 
@@ -140,11 +140,11 @@ def loads_check(
     """The check `loads`, which remembers what it has decoded: fetching and decoding take most of a run in vain."""
     decoded = ""
 
-    def look(setup: Setup, publication: Publication, target: Target, say: Callable[[str], None]) -> list[Finding]:
+    def look(setup: Setup, publication: Publication, target: Target, log: Callable[[str], None]) -> list[Finding]:
         nonlocal decoded
         decoded = f"{publication.digest} at {target.address()} by datasets {version('datasets')}"
         known = decoded == _decoded_before(context) and not config.again
-        say(f"The first row of each config {'was decoded before' if known else 'is decoded'}")
+        log(f"The first row of each config {'was decoded before' if known else 'is decoded'}")
         return loads(target, publication, decode=not known)
 
     result = _of_published(context, _setup(settings, dataset), loads.__name__, look)
@@ -170,13 +170,13 @@ def _of_published(
     """What `look` finds in what is published. The last that it says is what it looked at."""
     said = [""]
 
-    def say(words: str) -> None:
+    def log(words: str) -> None:
         said.append(words)
         context.log.info(words)
 
     def judged() -> Judgement:
         publication = recorded_publication(setup.dataset, setup.folder, setup.repo)
-        return Judgement(stopping=tuple(look(setup, publication, setup.target().pinned(), say)))
+        return Judgement(stopping=tuple(look(setup, publication, setup.target().pinned(), log)))
 
     result = _result(context, setup, name, judged)
     if conclusion := _conclusion(context, result.passed):

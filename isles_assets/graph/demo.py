@@ -25,18 +25,18 @@ and neither patient data nor an account.
 def run_demo(data: Path) -> int:
     """Run the demo in the checkout that is the working directory, with the data folder `data`; its exit code."""
     start = time.monotonic()
-    _say(_BEFORE)
+    _log(_BEFORE)
     if code := _run("dagster", "job", "execute", "-j", "build", "-c", str(_CONFIG)):
-        _say("\nThe demo did not end well: see above.")
+        _log("\nThe demo did not end well: see above.")
         return code
     settings = yaml.safe_load(_CONFIG.read_text())["resources"]["settings"]["config"]
     published = data / "hub" / settings["hub_repo"]
-    _say(f"\nIt worked, in {readable_time(time.monotonic() - start)}. As `load_dataset` sees what was published:")
+    _log(f"\nIt worked, in {readable_time(time.monotonic() - start)}. As `load_dataset` sees what was published:")
     if code := _run("isles_assets.cli", "summary", "--short", str(published)):
         return code
-    _say("\nWhere to look next:")
+    _log("\nWhere to look next:")
     for what, where in _next(data, published):
-        _say(f"  {what:<12} {where}")
+        _log(f"  {what:<12} {where}")
     return 0
 
 
@@ -55,7 +55,7 @@ def _next(data: Path, published: Path) -> Iterator[tuple[str, str]]:
     yield "real data", "docs/operating.md; `make reset-demo` takes the sample away"
 
 
-def _say(words: str) -> None:
+def _log(words: str) -> None:
     sys.stdout.write(f"{words}\n")
     sys.stdout.flush()
 

@@ -69,7 +69,7 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
         """
         with refusals_reported(), faults_not_retried():
             setup = settings.setup(dataset)
-            target = setup.target(private=config.private, take_over=config.take_over, say=context.log.info)
+            target = setup.target(private=config.private, take_over=config.take_over, log=context.log.info)
             publication = publication_of(dataset, setup.tree, setup.folder, setup.repo)
             if setup.publishes_to_hub:
                 keep_sample_from_hub(setup.repo, publication.sidecars, allowed=config.allow_synthetic)

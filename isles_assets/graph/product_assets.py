@@ -99,14 +99,14 @@ def _build(
                 judge.stopping_at_hub,
                 private=config.private,
                 take_over=config.take_over,
-                say=context.log.info,
+                log=context.log.info,
             )
     schemas = {each.name: annotated_schema(each) for each in product.configs}
     build = Build(setup.tree, setup.folder, schemas, decode=config.decode or not product.may_skip_decoding)
     materialize_each(
         context,
         rows,
-        build=partial(build_subjects, product, build, workers=setup.workers, say=context.log.info, stage=stage),
+        build=partial(build_subjects, product, build, workers=setup.workers, log=context.log.info, stage=stage),
         complete=partial(up_to_date, product, setup.folder, tree=setup.tree, decode=build.decode),
         describe=partial(product.describe, setup.folder),
         damaged=judge.damaged_workbooks,

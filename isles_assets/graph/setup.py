@@ -95,18 +95,18 @@ class Setup:
         }
         return f"{self.origin}: {meant.get(self.origin, 'a tree that was given')}"
 
-    def zenodo(self, say: Callable[[str], None] = _LOG.info) -> Zenodo:
+    def zenodo(self, log: Callable[[str], None] = _LOG.info) -> Zenodo:
         """Where the release is downloaded from. Raises `Refusal` for an endpoint that is no address."""
-        return Zenodo(self.zenodo_endpoint, say=say)
+        return Zenodo(self.zenodo_endpoint, log=log)
 
     @property
     def publishes_to_hub(self) -> bool:
         """Whether what is published can be seen by others."""
         return TARGETS[self.hub_target].is_public
 
-    def target(self, *, private: bool = False, take_over: str = "", say: Callable[[str], None] = _LOG.info) -> Target:
+    def target(self, *, private: bool = False, take_over: str = "", log: Callable[[str], None] = _LOG.info) -> Target:
         """Where `hub_dataset` publishes, as a `Destination` says it. Raises `Refusal` for a repo that cannot be."""
-        return TARGETS[self.hub_target].at(Destination(self.dataset, self.folder, self.repo, private, say, take_over))
+        return TARGETS[self.hub_target].at(Destination(self.dataset, self.folder, self.repo, private, log, take_over))
 
     def stage(
         self,
@@ -115,13 +115,13 @@ class Setup:
         *,
         private: bool,
         take_over: str,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> Stage:
         """What hands finished files of `product` to the target and frees their disk, unless something is `stopping` it.
 
         Raises `Refusal` where the target cannot take them.
         """
-        staging = self.target(private=private, take_over=take_over, say=say).staging
+        staging = self.target(private=private, take_over=take_over, log=log).staging
         if staging is None:
             problem = f"needs a Hub to put the {product.plural} on"
             mend = f"set ISLES_HUB_TARGET={HubTarget.huggingface}"

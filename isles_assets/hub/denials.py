@@ -119,7 +119,7 @@ def words_of(response: httpx2.Response) -> str:
     return without_secrets(" ".join(said.split()))[:_LONGEST]
 
 
-def as_asked(attempt: Callable[[], Result], say: Callable[[str], None]) -> Result:
+def as_asked(attempt: Callable[[], Result], log: Callable[[str], None]) -> Result:
     """What `attempt` returns, tried three times in all where the server asks to wait for up to 15 minutes."""
     for tries_left in reversed(range(_TRIES)):
         try:
@@ -129,7 +129,7 @@ def as_asked(attempt: Callable[[], Result], say: Callable[[str], None]) -> Resul
             pause = denial.pause if denial and denial.may_pass else None
             if pause is None or pause > _LONGEST_PAUSE or not tries_left:
                 raise
-            say(f"{denial}. Waiting {readable_time(pause)}, as it asks")
+            log(f"{denial}. Waiting {readable_time(pause)}, as it asks")
             time.sleep(pause)
     raise AssertionError("the last try returns or raises")
 

@@ -67,7 +67,7 @@ _NOT_STAGED = "Staging failed; nothing was freed."
 
 @dataclass(frozen=True)
 class HuggingFaceHub(Target):
-    """The repo of `dataset` at `endpoint` (None: `HF_ENDPOINT`), to be `private` if that is set; `say` is told.
+    """The repo of `dataset` at `endpoint` (None: `HF_ENDPOINT`), to be `private` if that is set; `log` is told.
 
     `revision` is what is read of it; `main` is what is written. Somebody else's files are replaced only if `take_over`
     is the commit that they are at.
@@ -82,7 +82,7 @@ class HuggingFaceHub(Target):
     take_over: str = ""
     endpoint: str | None = None
     revision: str = MAIN
-    say: Callable[[str], None] = field(default=logging.getLogger(__name__).info, repr=False)
+    log: Callable[[str], None] = field(default=logging.getLogger(__name__).info, repr=False)
 
     def __post_init__(self) -> None:
         check_repo_id(self.repo)
@@ -90,7 +90,7 @@ class HuggingFaceHub(Target):
     @classmethod
     def at(cls, destination: Destination) -> "HuggingFaceHub":
         given = destination
-        return cls(given.repo, given.dataset, given.private, given.take_over, say=given.say)
+        return cls(given.repo, given.dataset, given.private, given.take_over, log=given.log)
 
     @property
     def _api(self) -> HfApi:
@@ -244,7 +244,7 @@ class HuggingFaceHub(Target):
         if left:
             some = name_some(sorted(left), 3)
             those = counted(len(left), "of its files is", "of its files are")
-            self.say(f"The branch {STAGING} stays: {those} in no publication: {some}")
+            self.log(f"The branch {STAGING} stays: {those} in no publication: {some}")
         elif self._refs()[1].get(STAGING) == commit:  # else something was staged while we looked
             self._api.delete_branch(self.repo, branch=STAGING, repo_type=_TYPE)
 
@@ -410,7 +410,7 @@ class HuggingFaceHub(Target):
 
         additions: list[CommitOperationAdd] = []
         by_lfs = not self._sends_by_xet(sum(file.size for file in files))
-        progress = Progress("file", len(files), self.say)
+        progress = Progress("file", len(files), self.log)
         for group in groups_of(files):
             additions += send(group, self.dataset, upload, refused, by_lfs=by_lfs)
             for file in group:
@@ -474,7 +474,7 @@ class HuggingFaceHub(Target):
             parent_commit=base,
             revision=branch,
         )
-        return str(as_asked(create, self.say).oid)
+        return str(as_asked(create, self.log).oid)
 
     def _ours(self, stored: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
         return {path: file for path, file in stored.items() if self.dataset.is_ours(path)}

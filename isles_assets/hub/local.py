@@ -44,14 +44,14 @@ KEPT_FOR_READERS = 10 * 60
 
 @dataclass(frozen=True)
 class LocalHub(Target):
-    """The repo `repo` below the folder `root`; `say` is told what a publication waits for.
+    """The repo `repo` below the folder `root`; `log` is told what a publication waits for.
 
     What is read is of the folder `revision`, if it is given.
     """
 
     root: Path
     repo: str
-    say: Callable[[str], None] = field(default=logging.getLogger(__name__).info, repr=False, compare=False)
+    log: Callable[[str], None] = field(default=logging.getLogger(__name__).info, repr=False, compare=False)
     revision: Path | None = None
 
     def __post_init__(self) -> None:
@@ -59,7 +59,7 @@ class LocalHub(Target):
 
     @classmethod
     def at(cls, destination: Destination) -> "LocalHub":
-        return cls(destination.folder.hub, destination.repo, destination.say)
+        return cls(destination.folder.hub, destination.repo, destination.log)
 
     @property
     def folder(self) -> Path:
@@ -94,7 +94,7 @@ class LocalHub(Target):
         waits = f"Waiting: another process publishes to {self.folder}"
         with explained(self.folder):
             make_folder(self.folder.parent)
-            with locked(self.folder.with_name(f".{self.folder.name}.lock"), lambda: self.say(waits)):
+            with locked(self.folder.with_name(f".{self.folder.name}.lock"), lambda: self.log(waits)):
                 return self._publish(publication)
 
     def _publish(self, publication: Publication) -> Published:

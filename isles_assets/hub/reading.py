@@ -24,7 +24,7 @@ from isles_assets.hub.repo import check_repo_id
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.secrets import without_secrets
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _TYPE: Any = "dataset"
 _LIBRARY = "isles-assets"
@@ -79,7 +79,7 @@ class FileOnHub:
                     patience = _TRIES if offset > start else patience - 1
                     if not patience:
                         raise
-                    log.warning("%s: %s; going on at byte %d", self.name, _said(error), offset)
+                    _LOG.warning("%s: %s; going on at byte %d", self.name, _said(error), offset)
                     time.sleep(min(2.0 ** (_TRIES - patience), _LONGEST_WAIT))
 
     def _answer(self, offset: int, end: int) -> Iterator[bytes]:

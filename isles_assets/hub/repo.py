@@ -12,7 +12,7 @@ from huggingface_hub.utils._validators import validate_repo_id
 from isles_assets.hub.denials import check_token, denial_of, denials_explained
 from isles_assets.lib.findings import Refusal
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _KNOWN_ENTITIES = ("user", "org", "model", "dataset", "space")
 """Kinds of entities of a token's scopes that are what they are called: a namespace or a repo."""
@@ -55,7 +55,7 @@ def _who(api: HfApi) -> Mapping[str, Any]:
         denial = denial_of(error)
         if denial is None or not denial.may_pass:
             raise
-        log.warning("Not known beforehand whether the token may write: %s", denial)
+        _LOG.warning("Not known beforehand whether the token may write: %s", denial)
         return {}
 
 

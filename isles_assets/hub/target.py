@@ -16,7 +16,7 @@ from isles_assets.tables.folder import DataFolder
 
 @dataclass(frozen=True)
 class Destination:
-    """Where to publish: the `repo`, which is made, and has to be, `private` if that is set; `say` is told the progress.
+    """Where to publish: the `repo`, which is made, and has to be, `private` if that is set; `log` is told the progress.
 
     `take_over` is the commit that somebody else's files are at which may be replaced; empty: none may.
     """
@@ -25,7 +25,7 @@ class Destination:
     folder: DataFolder
     repo: str
     private: bool
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     take_over: str = ""
 
 

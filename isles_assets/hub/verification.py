@@ -32,7 +32,7 @@ from isles_assets.reading.nifti import NiftiError, inspect
 from isles_assets.release.volumes import Content
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _STREAMS = 4
 """Files that are read back at a time."""
@@ -45,12 +45,12 @@ _LARGEST_FOR_LIBRARY = 1 << 27
 
 
 def remote_matches_local(
-    target: Target, publication: Publication, *, subjects: Collection[str] = (), say: Callable[[str], None] = log.info
+    target: Target, publication: Publication, *, subjects: Collection[str] = (), log: Callable[[str], None] = _LOG.info
 ) -> list[Finding]:
     """Every published file has the size and digest of the local one, and there is no other.
 
     Every byte of a local target is read. Of a Hub, which states digests, those files are read back that are of all
-    subjects, and those of `subjects`. `say` is told the progress, and at last what was looked at.
+    subjects, and those of `subjects`. `log` is told the progress, and at last what was looked at.
     """
     stored = target.stored()
     findings = differences(publication, stored)
@@ -60,18 +60,18 @@ def remote_matches_local(
     if target.states_digests:
         common = publication.dataset.common_files
         chosen = [file for file in files if file.path in common or PurePosixPath(file.path).stem in subjects]
-        findings += _read_back(target, chosen, say)
+        findings += _read_back(target, chosen, log)
         size = sum(file.size for file in chosen)
         back = f"{len(chosen)}, {readable_bytes(size)}, read back" if chosen else "none read back"
         read = f"{counted(len(files), 'file')} compared with what the Hub states; {back}"
-    say(f"{read}; digest {publication.digest}")
+    log(f"{read}; digest {publication.digest}")
     return findings
 
 
-def _read_back(target: Target, files: Sequence[PublicationFile], say: Callable[[str], None]) -> Iterator[Finding]:
+def _read_back(target: Target, files: Sequence[PublicationFile], log: Callable[[str], None]) -> Iterator[Finding]:
     """Those of `files` that come back otherwise than they are stated."""
     revision = target.opened()
-    progress = Progress("file read back", len(files), say, plural="files read back")
+    progress = Progress("file read back", len(files), log, plural="files read back")
     for file, digest in each_in_threads(lambda f: digest_of(revision.file(f.path, f.size)), files, _STREAMS):
         if isinstance(digest, Refusal):
             raise digest

@@ -44,10 +44,10 @@ LARGEST_VALUE = 2**31 - 1 - _LEVELS.size - _LENGTH.size
 
 @dataclass(frozen=True)
 class Streamed:
-    """A binary value that is never in memory as a whole: `size` bytes, which `pour` gives to a sink in pieces."""
+    """A binary value that is never in memory as a whole: `size` bytes, which `write_to` gives to a sink in pieces."""
 
     size: int
-    pour: Callable[[Sink], None]
+    write_to: Callable[[Sink], None]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def write_row(
 
     Raises `TypeError` for a column of another type, and `ValueError` for a value of more than `LARGEST_VALUE` bytes
     or a null where none may be, before anything is written; `ValueError` for a stream of another size than it says;
-    and whatever a `pour`, `metadata` or `file` raises.
+    and whatever a `write_to`, `metadata` or `file` raises.
     """
     elements = [_FORMAT.SchemaElement(name="schema", num_children=len(schema)), *_elements(schema)]
     values = [(leaf, *_value(row, leaf)) for leaf in _leaves(schema)]
@@ -364,7 +364,7 @@ def _write_chunk(output: "_Output", leaf: _Leaf, level: int, value: bytes | Stre
     output.write(_page_start(0 if value is None else _size(value), prefix, level if leaf.nullable else None))
     if isinstance(value, Streamed):
         end = output.position + value.size
-        value.pour(output.write)
+        value.write_to(output.write)
         if output.position != end:
             given = output.position - end + value.size
             raise ValueError(f"{'.'.join(leaf.path)} was to have {value.size} bytes, but {given} were given")

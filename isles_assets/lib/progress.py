@@ -40,13 +40,13 @@ class Progress:
         self,
         what: str,
         total: int,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         every: float = EACH_SECONDS,
         *,
         size: int | None = None,
         plural: str = "",
     ):
-        self._what, self._total, self._say, self._every, self._size = what, total, say, every, size
+        self._what, self._total, self._log, self._every, self._size = what, total, log, every, size
         self._plural = plural
         self._done, self._bytes = 0, 0
         self._start = self._said = time.monotonic()
@@ -67,7 +67,7 @@ class Progress:
             now = time.monotonic()
             if now - self._said >= self._every or (done and self._done == self._total):
                 self._said = now
-                self._say(self._state(now - self._start))
+                self._log(self._state(now - self._start))
 
     def _state(self, seconds: float) -> str:
         words = [f"{self._done} of {counted(self._total, self._what, self._plural)}"]
@@ -88,9 +88,9 @@ class ByteProgress:
     """
 
     def __init__(
-        self, what: str, total: int, say: Callable[[str], None], *, done: int = 0, every: float = EACH_SECONDS_OF_BYTES
+        self, what: str, total: int, log: Callable[[str], None], *, done: int = 0, every: float = EACH_SECONDS_OF_BYTES
     ):
-        self._what, self._total, self._say, self._every = what, total, say, every
+        self._what, self._total, self._log, self._every = what, total, log, every
         self._done = self._said_of = done
         self._said = time.monotonic()
 
@@ -108,5 +108,5 @@ class ByteProgress:
         words = f"{self._what}: {readable_bytes(done)} of {readable_bytes(self._total)}, {readable_bytes(rate)}/s"
         if rate and done < self._total:
             words += f", about {readable_time((self._total - done) / rate)} left"
-        self._say(words)
+        self._log(words)
         self._said, self._said_of = now, done

@@ -161,7 +161,7 @@ def build_subjects(
     rows: Sequence[ManifestRow],
     *,
     workers: int,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     stage: Stage | None = None,
 ) -> Iterator[Outcome]:
     """Yield an outcome for each of `rows`, as they come; one that fails does not stop the others.
@@ -186,8 +186,8 @@ def build_subjects(
             stage(here[:STAGED_TOGETHER])
             here = here[STAGED_TOGETHER:]
     _check_room(product, folder, batches, workers, frees=stage is not None)
-    say(_ahead(len(known), len(work)))
-    progress = Progress("subject", len(work), say)
+    log(_ahead(len(known), len(work)))
+    progress = Progress("subject", len(work), log)
     for batch in batches:
         arguments = {row.subject: (product, build, row) for row in batch}
         for subject, result in each_in_processes(build_subject, arguments, workers):

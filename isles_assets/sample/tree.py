@@ -49,7 +49,7 @@ _ENCODINGS = {
 }  # fmt: skip
 _LESION = "lesion_mask"
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def make_sample(
             for done, (subject, files) in enumerate(_write_all(orders, workers), start=1):
                 listing += files
                 if len(orders) <= 25 or done % 25 == 0 or done == len(orders):
-                    log.info("%d of %d subjects written, last %s", done, len(orders), subject)
+                    _LOG.info("%d of %d subjects written, last %s", done, len(orders), subject)
             os.sync()
             write_own_listing(root, listing)
             partial.rename(root)

@@ -95,7 +95,7 @@ def extract_release(
     *,
     workers: int,
     notes: Mapping[str, bytes] = MappingProxyType({}),
-    say: Callable[[str], None] = lambda words: None,
+    log: Callable[[str], None] = lambda words: None,
 ) -> None:
     """Extract what is below the top folder of the `archive` of `release` to `tree`, which appears when it is complete.
 
@@ -110,7 +110,7 @@ def extract_release(
     wanted = [member for name, member in found.items() if name.startswith(f"{top}/")]
     _check_release(archive, release, found)
     if others := [name for name in found if not name.startswith(f"{top}/")]:
-        say(f"Leaving out what is not in `{top}`: {name_some(others)}")
+        log(f"Leaving out what is not in `{top}`: {name_some(others)}")
     size = sum(member.size for member in wanted)
     with explained(tree, headline=NOT_EXTRACTED):
         tree.parent.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def extract_release(
             raise Refusal.of(NOT_EXTRACTED, problem, mend, path=tree.parent)
         partial = temporary_beside(tree)
         try:
-            extract(archive, wanted, partial, workers=workers, progress=ByteProgress("Extracted", size, say))
+            extract(archive, wanted, partial, workers=workers, progress=ByteProgress("Extracted", size, log))
             for name, content in notes.items():
                 with (partial / top / name).open("wb") as file:
                     file.write(content)

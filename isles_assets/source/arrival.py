@@ -39,14 +39,14 @@ def fetch(release: Release, places: Places, zenodo: Zenodo, *, shards: int) -> s
         _check_origin(record, places.tree)
         return "not needed: the tree that was extracted from it is there"
     if places.archive.exists():
-        verify(places.archive, release, zenodo.say)
+        verify(places.archive, release, zenodo.log)
         return "was there"
     _check_room(room_needed(record, places, shards=shards))
     download(record, places.archive, zenodo)
     return "downloaded"
 
 
-def unpack(release: Release, places: Places, *, workers: int, say: Callable[[str], None] = lambda words: None) -> None:
+def unpack(release: Release, places: Places, *, workers: int, log: Callable[[str], None] = lambda words: None) -> None:
     """See that the tree is there: extract it from the archive that `fetch` has seen, if it is not.
 
     Raises `Refusal` if there is no such archive, if the tree is of another one, and as `extract_release` does.
@@ -60,7 +60,7 @@ def unpack(release: Release, places: Places, *, workers: int, say: Callable[[str
         mend = Materialize(("zenodo_archive",))
         raise Refusal.of(NOT_EXTRACTED, problem, mend, path=places.archive)
     notes = {ORIGIN_NOTE: json.dumps(_origin(record)).encode()}
-    extract_release(release, places.archive, places.tree, workers=workers, notes=notes, say=say)
+    extract_release(release, places.archive, places.tree, workers=workers, notes=notes, log=log)
 
 
 def room_needed(record: ZenodoRecord, places: Places, *, shards: int) -> dict[Path, int]:

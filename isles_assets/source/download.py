@@ -34,14 +34,14 @@ def download(record: ZenodoRecord, path: Path, zenodo: Zenodo, *, patience: Pati
     is at an end, or if what arrived has not the pinned MD5.
     """
     zenodo.check(record)
-    with Partial.opened(path, record, zenodo.say) as partial:
+    with Partial.opened(path, record, zenodo.log) as partial:
         arrival = _Arrival(record, partial, zenodo, patience)
         for _ in range(MOST_BEGINNINGS):
             try:
-                patiently(arrival.go_on, patience, zenodo.say, arrival.url, lambda: partial.size)
+                patiently(arrival.go_on, patience, zenodo.log, arrival.url, lambda: partial.size)
                 break
             except _ChangedError as change:
-                zenodo.say(f"Beginning anew: {change}")
+                zenodo.log(f"Beginning anew: {change}")
                 partial.begin(None)
         else:
             problem = f"was another file each of {MOST_BEGINNINGS} times"
@@ -54,7 +54,7 @@ class _Arrival:
 
     def __init__(self, record: ZenodoRecord, partial: Partial, zenodo: Zenodo, patience: Patience):
         self._record, self._partial, self._zenodo, self._patience = record, partial, zenodo, patience
-        self._progress = ByteProgress(record.archive, record.size, zenodo.say, done=partial.size)
+        self._progress = ByteProgress(record.archive, record.size, zenodo.log, done=partial.size)
         self.url = zenodo.content_url(record.record, record.archive)
 
     def go_on(self) -> None:

@@ -59,7 +59,7 @@ def members_at_zenodo(record: ZenodoRecord, zenodo: Zenodo, patience: Patience =
     Raises `UnansweredError` if Zenodo has no such archive, gives no ranges or does not answer within `patience`, and
     `Refusal` if what it gives is no sound header.
     """
-    question = _Question(zenodo.content_url(record.record, record.archive), zenodo.say, patience)
+    question = _Question(zenodo.content_url(record.record, record.archive), zenodo.log, patience)
     question.ask(lambda: zenodo.check_now(record))
     try:
         return members_in(cast(BinaryIO, _Ranges(question, record.size)), question.url)
@@ -75,7 +75,7 @@ class _Question:
     """What is asked at `url`, in one or more requests that share one `patience`."""
 
     url: str
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     patience: Patience
 
     def __post_init__(self) -> None:
@@ -90,7 +90,7 @@ class _Question:
         """What `attempt` returns in the end. Raises `UnansweredError` where it raises `Refusal` or goes on for long."""
         rest = replace(self.patience, in_all=self._end - time.monotonic())
         try:
-            return patiently(attempt, rest, self.say, self.url)
+            return patiently(attempt, rest, self.log, self.url)
         except Refusal as refusal:
             raise UnansweredError(refusal.headline, refusal.findings) from refusal
 

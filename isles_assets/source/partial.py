@@ -56,8 +56,8 @@ class Partial:
     `size`: the bytes that are there. `etag`: the server's name for the file that they are of, None if it has none.
     """
 
-    def __init__(self, path: Path, record: ZenodoRecord, file: BinaryIO, say: Callable[[str], None], noted_every: int):
-        self._path, self._record, self._file, self._say = path, record, file, say
+    def __init__(self, path: Path, record: ZenodoRecord, file: BinaryIO, log: Callable[[str], None], noted_every: int):
+        self._path, self._record, self._file, self._log = path, record, file, log
         self._part = part_beside(path)
         self._noted_every = noted_every
         self.size, self._digest = 0, _md5()
@@ -66,7 +66,7 @@ class Partial:
     @classmethod
     @contextmanager
     def opened(
-        cls, path: Path, record: ZenodoRecord, say: Callable[[str], None], noted_every: int = NOTED_EVERY
+        cls, path: Path, record: ZenodoRecord, log: Callable[[str], None], noted_every: int = NOTED_EVERY
     ) -> Iterator["Partial"]:
         """The part of what will be `path`, and what is there of it: read once, and dropped if it is of another file.
 
@@ -80,7 +80,7 @@ class Partial:
                     raise not_downloaded("another process is downloading it", "wait for it, or end it", path=part)
                 if path.exists():  # and then what is open here may be that file
                     raise not_downloaded("another process has just completed it", "run again", path=path)
-                opened = cls(path, record, file, say, noted_every)
+                opened = cls(path, record, file, log, noted_every)
                 opened._take_over()
                 yield opened
 
@@ -129,19 +129,19 @@ class Partial:
         if note is None or not note.is_of(self._record) or there > self._record.size:
             what = f"record {note.record}, {note.size} bytes, md5 {note.md5}" if note else "something unknown"
             drops = f"Dropping {readable_bytes(there)} in {self._part}"
-            self._say(f"{drops}: they are of {what}, not of the pinned archive")
+            self._log(f"{drops}: they are of {what}, not of the pinned archive")
             return self._cut(0, _md5())
         self._note = note
-        self._say(f"Reading the {readable_bytes(there)} that have arrived before, for their MD5")
+        self._log(f"Reading the {readable_bytes(there)} that have arrived before, for their MD5")
         self._read(there, trusted=note.boot is not None and note.boot == _boot())
         if self.size < there:
-            self._say(f"Dropping {readable_bytes(there - self.size)} at their end, which a crash may have damaged")
+            self._log(f"Dropping {readable_bytes(there - self.size)} at their end, which a crash may have damaged")
         self._note.boot = _boot()
         self._write_note()
 
     def _read(self, there: int, *, trusted: bool) -> None:
         """Read the part; keep it up to the last digest that agrees, or to the end if all do and it is `trusted`."""
-        progress = ByteProgress(self._part.name, there, self._say)
+        progress = ByteProgress(self._part.name, there, self._log)
         digests = self._note.digests | {self._record.size: self._record.md5}
         good, good_digest = 0, _md5()
         self._file.seek(0)

@@ -62,7 +62,7 @@ class PassingError(Exception):
 def patiently(
     attempt: Callable[[], Result],
     patience: Patience,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     url: str,
     reached: Callable[[], int] = lambda: 0,
 ) -> Result:
@@ -86,6 +86,6 @@ def patiently(
                     problem += f", and the server asks to wait for {readable_time(error.pause)}"
                 mend = "run again later: what has arrived is kept" if reached() else "run again later"
                 raise not_downloaded(problem, mend, path=url) from None
-            say(without_secrets(f"{url}: {error}; going on in {readable_time(rest)}"))
+            log(without_secrets(f"{url}: {error}; going on in {readable_time(rest)}"))
             time.sleep(rest)
             pause = min(2 * pause, patience.longest)

@@ -42,7 +42,7 @@ def read_note(path: Path) -> object:
         return None
 
 
-def verify(path: Path, release: Release, say: Callable[[str], None]) -> None:
+def verify(path: Path, release: Release, log: Callable[[str], None]) -> None:
     """See that `path` is the archive of `release`, and remember it; it is read only if that is not known yet.
 
     Raises `Refusal` naming what it is instead; it stays as it is.
@@ -56,8 +56,8 @@ def verify(path: Path, release: Release, say: Callable[[str], None]) -> None:
             raise _not_used("is not a file", _MEND, path=path)
         if size != record.size:
             raise _not_used(f"has {size} bytes, which is {_which(release, size)}", _MEND, path=path)
-        say(f"Reading {path} to see that it is the pinned one")
-        md5 = md5_of(path, ByteProgress(path.name, record.size, say))
+        log(f"Reading {path} to see that it is the pinned one")
+        md5 = md5_of(path, ByteProgress(path.name, record.size, log))
         if md5 != record.md5:
             problem = f"has the size of {record.version}, but md5 {md5} instead of {record.md5}"
             raise _not_used(problem, _MEND, path=path)

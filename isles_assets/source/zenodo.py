@@ -69,12 +69,12 @@ class PublishedRecord:
 class Zenodo:
     """Zenodo at `endpoint`. All addresses are built from that, because a mirror's answers name the original's.
 
-    `say` is told about waiting and progress. Raises `Refusal` for an endpoint that is no address.
+    `log` is told about waiting and progress. Raises `Refusal` for an endpoint that is no address.
     """
 
     endpoint: str = ENDPOINT
     patience: Patience = SHORT
-    say: Callable[[str], None] = lambda words: None
+    log: Callable[[str], None] = lambda words: None
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.endpoint)
@@ -89,7 +89,7 @@ class Zenodo:
 
     def check(self, record: ZenodoRecord) -> None:
         """Raise `Refusal` unless Zenodo's record and its archive are the pinned ones; waits for Zenodo's answer."""
-        patiently(lambda: self.check_now(record), self.patience, self.say, self._record_url(record.record))
+        patiently(lambda: self.check_now(record), self.patience, self.log, self._record_url(record.record))
 
     def check_now(self, record: ZenodoRecord) -> None:
         """The same, but raises `PassingError` where Zenodo does not answer at once."""
@@ -113,11 +113,11 @@ class Zenodo:
             raise not_downloaded(problem, "see whether a newer isles-assets pins that; do not mix the two", path=url)
 
     def newer(self, record: ZenodoRecord) -> PublishedRecord | None:
-        """The newest version if that is not `record`; None, too, where Zenodo does not say, which `say` is told."""
+        """The newest version if that is not `record`; None, too, where Zenodo does not say, which `log` is told."""
         try:
             newest = self.newest(record.record)
         except (PassingError, Refusal) as error:
-            self.say(f"Not known whether there is a version after {record.version}: {error}")
+            self.log(f"Not known whether there is a version after {record.version}: {error}")
             return None
         return None if newest.record == record.record else newest
 

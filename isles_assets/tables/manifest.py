@@ -213,13 +213,13 @@ def survey(
     listed: Mapping[str, int] = MappingProxyType({}),
     full: bool = False,
     workers: int = 1,
-    say: Callable[[str], None] = lambda words: None,
+    log: Callable[[str], None] = lambda words: None,
 ) -> list[ManifestRow]:
     """A row for each subject in `clinical`, which holds its clinical values; `listed` are CRC-32s by path.
 
     Only headers are read, and only of volumes whose size or time is another than in `previous`. With `full` every
     volume is read to its end, in `workers` threads, for its digest; without, those whose digest is known and in doubt.
-    What was read is noted in `digests`, and `say` is told the progress.
+    What was read is noted in `digests`, and `log` is told the progress.
     """
     rows: list[ManifestRow] = []
     digests = digests or Digests()
@@ -229,7 +229,7 @@ def survey(
         for file in files
         if file and file.size and not file.fault and (full or digests.is_doubtful(root, file))
     }
-    progress = Progress("volume", len(whole), say, size=sum(whole.values()))
+    progress = Progress("volume", len(whole), log, size=sum(whole.values()))
     with ThreadPoolExecutor(workers) as executor:
         for subject, values in clinical.items():
             known = previous[subject].volumes if subject in previous else {}

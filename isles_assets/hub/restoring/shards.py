@@ -87,7 +87,7 @@ class Holdings:
 
 
 def take_stock(
-    revision: Revision, wanted: Wanted, subjects: Sequence[str] | None, workers: int, say: Callable[[str], None]
+    revision: Revision, wanted: Wanted, subjects: Sequence[str] | None, workers: int, log: Callable[[str], None]
 ) -> Holdings:
     """Read the footers of the shards of `subjects` (None: of all that are there), `workers` at a time.
 
@@ -112,7 +112,7 @@ def take_stock(
         Finding("is not there", _PUBLISHER, path=path, subject=names[path][1]) for path in paths if path not in found
     ]
     shards: dict[str, Shard] = {}
-    say(f"Looking into {counted(len(paths), 'shard')}")
+    log(f"Looking into {counted(len(paths), 'shard')}")
     read = partial(_read_shard, wanted, found, names)
     for path, outcome in each_in_threads(read, [path for path in paths if path in found], workers):
         if isinstance(outcome, Unavailable):

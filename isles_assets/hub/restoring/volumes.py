@@ -32,7 +32,7 @@ class Restored:
 
 
 def restore_volumes(
-    volumes: Sequence[PackedVolume], root: Path, *, overwrite: bool, workers: int, say: Callable[[str], None]
+    volumes: Sequence[PackedVolume], root: Path, *, overwrite: bool, workers: int, log: Callable[[str], None]
 ) -> Restored:
     """Make `root` hold `volumes`, `workers` at a time; what cannot be restored does not stop the others.
 
@@ -42,7 +42,7 @@ def restore_volumes(
     restored = Restored()
     there = [volume for volume in volumes if os.path.lexists(root / volume.path)]
     progress = Progress(
-        "file compared", len(there), say, plural="files compared", size=sum(volume.size for volume in there)
+        "file compared", len(there), log, plural="files compared", size=sum(volume.size for volume in there)
     )
     settled = set()
     for volume, same in each_in_threads(partial(_is_same, root, progress, overwrite), there, workers):
@@ -55,7 +55,7 @@ def restore_volumes(
             restored.kept += 1
     missing = [volume for volume in volumes if volume.path not in settled]
     _check_room(root, missing, workers)
-    progress = Progress("file", len(missing), say, size=sum(volume.size for volume in missing))
+    progress = Progress("file", len(missing), log, size=sum(volume.size for volume in missing))
     stop, reasons = Event(), list[Finding]()
     for _, outcome in each_in_threads(partial(_fetch, root, progress, stop), missing, workers, stop):
         if isinstance(outcome, Unavailable):

@@ -148,10 +148,10 @@ def _value(build: Build, row: ManifestRow, volume: Volume, sources: dict[str, So
     """The struct of a volume column; while its bytes are written, what they are is noted in `sources`."""
     entry = row.entry(volume.column)
 
-    def pour(sink: Sink) -> None:
+    def write_to(sink: Sink) -> None:
         sources[volume.column] = read_source(build.root, row, volume, decode=build.decode, sink=sink)
 
-    return {"bytes": Streamed(entry.size, pour), "path": Path(entry.path).name}
+    return {"bytes": Streamed(entry.size, write_to), "path": Path(entry.path).name}
 
 
 def _read_back(path: Path, written: Written, sources: Mapping[str, Source]) -> ReadBack:
