@@ -21,7 +21,7 @@ from isles_assets.graph.settings import Settings
 from isles_assets.release.release import Release
 from isles_assets.source.listing import own_listing
 from isles_assets.tables.folder import DataFolder
-from isles_assets.tables.listing import take_listing, write_listing
+from isles_assets.tables.listing import obtain_listing, write_listing
 from isles_assets_tests.isles24 import SMALL
 from isles_assets_tests.project import OF_TABLES, Project
 from isles_assets_tests.project import flip as flip_in
@@ -80,7 +80,7 @@ def with_listing(tree: Path, folder: Path, release: Release) -> None:
 def listed(folder: Path, release: Release) -> None:
     """Take the listing of the tree in `folder` again, as has to be done after both were copied there."""
     data = DataFolder(folder / "data", release)
-    write_listing(data, take_listing(data, folder / "tree", None))
+    write_listing(data, obtain_listing(data, folder / "tree", None))
 
 
 def at(folder: Path, release: Release):

@@ -39,7 +39,7 @@ from isles_assets.tables import clinical
 from isles_assets.tables.digests import Digests, write_digests
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.inventory import write_inventory
-from isles_assets.tables.listing import take_listing, write_listing
+from isles_assets.tables.listing import obtain_listing, write_listing
 from isles_assets.tables.manifest import manifest_table, read_manifest, survey
 from isles_assets.tables.storage import write_table
 from isles_assets_tests.archives import COPY, pack
@@ -86,7 +86,7 @@ class Write:
 def tables(given: Given, root: Path) -> None:
     """`archive_listing`, `raw_tree`, `clinical` with its findings, `digests`, `manifest`."""
     folder, tree = folder_at(root), given.toy_tree
-    write_listing(folder, take_listing(folder, tree, None))
+    write_listing(folder, obtain_listing(folder, tree, None))
     inventory = take_inventory(TOY, tree)
     write_inventory(folder, inventory)
     rows = read_clinical_rows(TOY, tree, TOY.subjects)

@@ -160,7 +160,7 @@ opened = []
 sys.addaudithook(lambda event, args: event == "open" and opened.append(str(args[0])))
 clinical = {{s: row.clinical for s, row in known.items()}}
 listed = read_listing(folder).crc32s
-rows = survey(SMALL, Path(sys.argv[1]), read_inventory(folder), clinical, known, listed=listed)
+rows = survey(SMALL, Path(sys.argv[1]), read_inventory(folder), clinical, known, crc32s=listed)
 assert [row.subject for row in rows if row != known[row.subject]] == ["{SUBJECT}"]
 print(*(name for name in opened if name.endswith(".nii.gz")))
 """
@@ -228,7 +228,7 @@ def test_full_is_the_same_manifest_with_digests(small_built, small_sample_tree):
     clinical = {subject: row.clinical for subject, row in quick.items()}
     inventory = read_inventory(small_built.folder)
     listed = read_listing(small_built.folder).crc32s
-    options = {"listed": listed, "full": True, "workers": 2, "say": said.append}
+    options = {"crc32s": listed, "full": True, "workers": 2, "log": said.append}
     rows = survey(SMALL, small_sample_tree, inventory, clinical, **options)
     for row in rows:
         record = Sidecar.from_json(SHARD.sidecar_path(small_built.folder, row.subject).read_text())

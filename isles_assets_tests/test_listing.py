@@ -26,7 +26,7 @@ from isles_assets.source.listing import (
     read_own_listing,
 )
 from isles_assets.source.zenodo import Zenodo
-from isles_assets.tables.listing import read_listing, take_listing
+from isles_assets.tables.listing import obtain_listing, read_listing
 from isles_assets.tables.manifest import read_manifest
 from isles_assets_tests.archives import LZMA2, hollow, pack
 from isles_assets_tests.isles24 import ISLES24, SMALL
@@ -274,7 +274,7 @@ def test_zenodo_is_asked_of_a_real_tree_and_never_of_a_synthetic_one(toy_tree, t
     folder = changed(folder, release=release)
     with ZenodoServer(Deposit(release.record, archive)) as server:
         zenodo = Zenodo(server.endpoint)
-        assert take_listing(folder, toy_tree, zenodo).why_not == (
+        assert obtain_listing(folder, toy_tree, zenodo).why_not == (
             "the tree is synthetic, and has no listing of its own beside it"
         )
         assert not server.requests
@@ -282,9 +282,9 @@ def test_zenodo_is_asked_of_a_real_tree_and_never_of_a_synthetic_one(toy_tree, t
         image = image_of(reference)
         image.header["descrip"] = b""
         write_volume(reference, image)
-        assert take_listing(folder, toy_tree, None).why_not == "ISLES_LISTING is off"
+        assert obtain_listing(folder, toy_tree, None).why_not == "ISLES_LISTING is off"
         assert not server.requests
-        listing = take_listing(folder, toy_tree, zenodo)
+        listing = obtain_listing(folder, toy_tree, zenodo)
         assert sorted(listing.members) == sorted(TOYS) and server.requests
 
 
@@ -405,7 +405,7 @@ def test_a_listing_of_the_local_archive_needs_no_question(toy_sample_tree, tmp_p
     folder = changed(folder, release=changed(TOY, record=record_of(archive, TOY.record)))
     folder.archive.parent.mkdir(parents=True)
     shutil.copyfile(archive, folder.archive)
-    listing = take_listing(folder, tmp_path / "tree", None)
+    listing = obtain_listing(folder, tmp_path / "tree", None)
     assert listing.origin == str(folder.archive)
     assert {f"toys/{path}": one.crc32 for path, one in listing.members.items()} == {
         one.name: one.crc32 for one in members(archive)
@@ -415,4 +415,4 @@ def test_a_listing_of_the_local_archive_needs_no_question(toy_sample_tree, tmp_p
 def test_a_listing_of_the_sample_that_is_none_is_refused(given):
     own_listing(given).write_text("[1")
     with pytest.raises(Refusal, match="is no listing of a synthetic tree"):
-        take_listing(folder_at(given.parent / "data"), given, None)
+        obtain_listing(folder_at(given.parent / "data"), given, None)

@@ -106,7 +106,7 @@ def test_grids_are_compared_in_mm_at_the_corners(difference, one, found, is_off)
     assert (seen and seen.found, seen and seen.is_off) == (found, is_off)
     if found:
         words = f"has {found}, its T1 grid 20x30x10" if "shape" in found else "is displaced from its T1 grid by up to"
-        assert seen.words("T1 grid").startswith(words)
+        assert seen.describe("T1 grid").startswith(words)
 
 
 def test_half_a_voxel_is_that_of_the_reference(difference):

@@ -22,7 +22,7 @@ from isles_assets.source.arrival import fetch, unpack
 from isles_assets.tables import clinical, manifest
 from isles_assets.tables.digests import read_digests, write_digests
 from isles_assets.tables.inventory import read_inventory, write_inventory
-from isles_assets.tables.listing import other_workbooks, read_listing, take_listing, write_listing
+from isles_assets.tables.listing import obtain_listing, read_listing, workbook_findings, write_listing
 from isles_assets.tables.storage import write_table
 
 
@@ -49,7 +49,7 @@ def archive_listing(
         _see_to_sample(context, setup)
         may_ask = setup.listing is ListingQuestion.on and not setup.uses_sample
         zenodo = setup.zenodo(context.log.info) if may_ask else None
-        listing = take_listing(setup.folder, setup.tree, zenodo)
+        listing = obtain_listing(setup.folder, setup.tree, zenodo)
         table = write_listing(setup.folder, listing)
     if listing.why_not:
         context.log.warning(f"There is no listing, and the tree is {listing.compared('')}")
@@ -119,7 +119,7 @@ def clinical_table(
         table = clinical.clinical_table(release, rows)
         listing = read_listing(setup.folder, setup.tree)
         extracted = setup.folder.has_extracted(setup.tree)
-        others = other_workbooks(release, setup.tree, rows, listing, extracted=extracted)
+        others = workbook_findings(release, setup.tree, rows, listing, extracted=extracted)
         clinical.write_clinical_findings(setup.folder, rows, others)
         write_table(setup.folder.clinical, table)
     variables = counted(len(release.variables), "clinical variable")
@@ -150,7 +150,7 @@ def subject_manifest(
     """
     with refusals_reported():
         setup = settings.setup(dataset)
-        digests = read_digests(setup.folder, anew=config.full)
+        digests = read_digests(setup.folder, ignore_damage=config.full)
         rows = manifest.survey(
             dataset.release,
             setup.tree,
@@ -158,7 +158,7 @@ def subject_manifest(
             clinical.clinical_values(clinical.read_clinical_table(setup.folder, strict=True)),
             manifest.read_previous_manifest(setup.folder),
             digests=digests,
-            listed=read_listing(setup.folder).crc32s,
+            crc32s=read_listing(setup.folder).crc32s,
             full=config.full,
             workers=setup.workers,
             log=context.log.info,

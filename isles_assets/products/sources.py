@@ -10,7 +10,7 @@ from isles_assets.lib.files import FileStatus, sha256_of, status_of
 from isles_assets.lib.findings import Finding, InOrder, Materialize, Step
 from isles_assets.reading.nifti import DigestingReader, Inspection, NiftiError, See, inspect, voxel_ml
 from isles_assets.release.volumes import Volume
-from isles_assets.tables import TAKE_STOCK
+from isles_assets.tables import TREE_ASSETS
 from isles_assets.tables.manifest import ManifestRow, VolumeEntry
 
 _RESTORE = "restore the file from the release archive"
@@ -100,7 +100,7 @@ class UnfitError(Exception):
     def finding(self, asset: str) -> Finding:
         """The finding, with the whole way back to the subject's partition of `asset`."""
         again = Materialize((asset,), self.subject)
-        stock = Materialize(TAKE_STOCK)
+        stock = Materialize(TREE_ASSETS)
         steps = (stock, again) if self.step == stock else (self.step, stock, again)
         return Finding(self.problem, InOrder(steps), self.path, self.subject)
 
@@ -115,7 +115,7 @@ def check_entry(root: Path, row: ManifestRow, volume: Volume) -> None:
     except OSError as error:
         raise UnfitError.of(row, volume, f"cannot be read: {error.strerror}") from error
     if (status.size, status.mtime_ns) != (entry.size, entry.mtime_ns):
-        raise UnfitError.of(row, volume, "has changed since the manifest was made", Materialize(TAKE_STOCK))
+        raise UnfitError.of(row, volume, "has changed since the manifest was made", Materialize(TREE_ASSETS))
     if entry.fault:
         raise UnfitError.of(row, volume, entry.fault)
 
@@ -139,13 +139,13 @@ def read_source(
         with DigestingReader(root / entry.path, sink) as file:
             if decode:
                 seen = inspect(file, volume.content, see)
-                if not entry.is_of(seen.header):
+                if not entry.matches_header(seen.header):
                     raise NiftiError("is on another grid than the manifest says, though its size and time are the same")
             file.drain()
     except NiftiError as error:
         raise UnfitError.of(row, volume, str(error)) from error
     if file.size != entry.size or (entry.sha256 and file.sha256 != entry.sha256):
-        raise UnfitError.of(row, volume, "has changed since the manifest was made", Materialize(TAKE_STOCK))
+        raise UnfitError.of(row, volume, "has changed since the manifest was made", Materialize(TREE_ASSETS))
     source = Source(entry.path, file.size, file.sha256, file.crc32, file.status, None)
     return _decoded(source, seen) if seen else source
 

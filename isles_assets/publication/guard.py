@@ -17,7 +17,7 @@ from isles_assets.publication.judging import judge_recorded, stopping, undecoded
 from isles_assets.publication.publication import Publication
 from isles_assets.publication.waivers import how_to_waive
 from isles_assets.reading.workbooks import read_clinical_rows
-from isles_assets.tables import TAKE_STOCK
+from isles_assets.tables import TREE_ASSETS
 from isles_assets.tables.clinical import clinical_table, clinical_values
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import ManifestRow
@@ -81,7 +81,7 @@ def keep_undecoded_from_hub(evidence: Evidence, publication: Publication) -> Non
 
 def _out_of_date(evidence: Evidence) -> Iterator[Finding]:
     """Tables that no longer say what the tree holds."""
-    release, mend = evidence.release, Materialize(TAKE_STOCK)
+    release, mend = evidence.release, Materialize(TREE_ASSETS)
     recorded = Evidence(evidence.root, evidence.folder).inventory
     for path in release.expected_paths():
         if evidence.inventory.get(path) != recorded.get(path):

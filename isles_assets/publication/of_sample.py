@@ -11,7 +11,7 @@ from isles_assets.products.building import read_sidecars
 from isles_assets.products.dataset import Dataset
 from isles_assets.reading.nifti import SYNTHETIC_MARK, NiftiError, read_header
 from isles_assets.tables.folder import DataFolder
-from isles_assets.tables.listing import listing_of_sample, read_listing
+from isles_assets.tables.listing import read_listing, sample_listing_path
 from isles_assets.tables.manifest import read_manifest
 
 _MADE_OF_OTHERS = "report"
@@ -61,10 +61,10 @@ def _why_not(dataset: Dataset, folder: DataFolder, path: Path) -> str:
 
 
 def _why_no_sample(folder: DataFolder) -> str:
-    ours = {folder.sample, listing_of_sample(folder)}
+    ours = {folder.sample, sample_listing_path(folder)}
     if others := [path.name for path in folder.sample.parent.iterdir() if path not in ours]:
         return f"holds {name_some(others)} beside the sample"
-    if folder.sample.exists() and not listing_of_sample(folder).exists():
+    if folder.sample.exists() and not sample_listing_path(folder).exists():
         return "holds a tree that was not made here: it has no listing"
     paths = [folder.sample / folder.release.reference.path(subject) for subject in folder.release.subjects]
     real = [path for path in paths if path.exists() and not _is_synthetic(path)]

@@ -1,7 +1,7 @@
 """The tables between assets, from `archive_listing` to `subject_manifest`, and the data folder that holds them.
 
-Add a table of the whole release here. What is made of each subject goes to `products`.
+Add a table of the whole release here. Products of single subjects go to `products`.
 """
 
-TAKE_STOCK = ("raw_tree", "clinical_table", "subject_manifest")
+TREE_ASSETS = ("raw_tree", "clinical_table", "subject_manifest")
 """The assets to materialize when the tree has changed."""

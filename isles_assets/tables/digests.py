@@ -1,7 +1,7 @@
-"""The table of digests: what each volume was when it was last read to its end.
+"""The table of digests: the SHA-256 of each volume, and its status when it was last read to its end.
 
-Kept apart from the manifest, whose bytes are a version of the data: a file that is only copied has another inode, and
-another time of its status, and is no other data for that.
+The table is not part of the manifest, because the manifest's bytes are a version of the data. A mere copy of a file
+changes its inode and ctime, but not the data.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -28,67 +28,75 @@ _MEND = f"materialize {_ASSET} with `full: true` in its run config, which reads 
 
 @dataclass(frozen=True)
 class Digest:
-    """The SHA-256 of a file of the tree by its `path` there, and its status when it began to be read."""
+    """The SHA-256 of a file of the tree."""
 
     path: str
+    """Path relative to the tree."""
     status: FileStatus
+    """The file's status before its first byte was read."""
     sha256: str
 
 
 class Digests:
-    """What is known of files, by their paths in the tree. Threads may share one.
+    """The digests of the tree's files by path. Threads may share one object.
 
-    Nothing is forgotten: a file that vanished and comes back with the size and the time that it had is another one
-    by ctime or inode, and read again.
+    Digests of vanished files are kept. A file that comes back has another ctime or inode, so it is read again.
     """
 
-    def __init__(self, known: Iterable[Digest] = ()):
-        self._known = {digest.path: digest for digest in known}
+    def __init__(self, digests: Iterable[Digest] = ()):
+        self._digests = {digest.path: digest for digest in digests}
 
     def __iter__(self) -> Iterator[Digest]:
-        return iter(sorted(self._known.values(), key=attrgetter("path")))
+        return iter(sorted(self._digests.values(), key=attrgetter("path")))
 
     def of(self, file: TreeFile) -> str | None:
-        """The digest that a file of this path, size and time had when it was last read; None where it never was."""
-        digest = self._known.get(file.path)
+        """Return the digest noted for this path, size and modification time; None if there is none."""
+        digest = self._digests.get(file.path)
         same = digest and (digest.status.size, digest.status.mtime_ns) == (file.size, file.mtime_ns)
         return digest.sha256 if digest and same else None
 
-    def is_doubtful(self, root: Path, file: TreeFile) -> bool:
-        """Whether the digest `of` the file may be no longer its own: it was written into, replaced, copied, linked."""
+    def may_be_outdated(self, root: Path, file: TreeFile) -> bool:
+        """Return whether a file with a digest may have other bytes: it was written to, replaced, copied or linked."""
         if not self.of(file):
             return False
         try:
-            return status_of(root / file.path) != self._known[file.path].status
+            return status_of(root / file.path) != self._digests[file.path].status
         except OSError:
             return True
 
     def note(self, path: str, status: FileStatus, sha256: str) -> None:
         """Remember the digest of a file, which had this `status` before its first byte was read."""
-        self._known[path] = Digest(path, status, sha256)
+        self._digests[path] = Digest(path, status, sha256)
 
 
 def write_digests(folder: DataFolder, digests: Digests) -> None:
-    """One row a file, sorted by path; no table where nothing is known."""
+    """Write one row per file, sorted by path; without digests, write no table.
+
+    Raises:
+        Refusal: The table cannot be written.
+    """
     if rows := [_row(digest) for digest in digests]:
         write_table(folder.digests, pa.Table.from_pylist(rows, _SCHEMA))
 
 
-def read_digests(folder: DataFolder, *, anew: bool = False) -> Digests:
-    """What `write_digests` wrote; nothing where it never did.
+def read_digests(folder: DataFolder, *, ignore_damage: bool = False) -> Digests:
+    """Return the stored digests; none if there is no table.
 
-    Raises `Refusal` for a table that cannot be read, unless all of it is to be made `anew`.
+    Args:
+        ignore_damage: Return no digests if the table cannot be read, because all volumes are about to be read again.
+    Raises:
+        Refusal: The table cannot be read.
     """
     if not folder.digests.exists():
         return Digests()
     try:
         rows = read_table(folder.digests, _ASSET, _SCHEMA).to_pylist()
     except Refusal as refusal:
-        if anew:
+        if ignore_damage:
             return Digests()
         (finding,) = refusal.findings
         raise Refusal.of(
-            "What is known of the volumes is lost.", finding.problem, _MEND, path=finding.path
+            "The digests of the volumes cannot be read.", finding.problem, _MEND, path=finding.path
         ) from refusal
     return Digests(Digest(row["path"], _status(row), row["sha256"]) for row in rows)
 

@@ -1,6 +1,6 @@
-"""The data folder (`ISLES_DATA_DIR`): where archive, tree and tables of a release lie, and the local hub.
+"""The data folder (`ISLES_DATA_DIR`): paths of a release's archive, tree and tables, and of the local hub.
 
-Where a product lies is said by the product, below its own folder here.
+Each product has a folder of its own here and defines the paths below it.
 """
 
 from dataclasses import dataclass
@@ -12,42 +12,40 @@ from isles_assets.release.zenodo_record import ORIGIN_NOTE
 
 @dataclass(frozen=True)
 class DataFolder:
-    """Paths below `root` for all that is made of `release`; nothing is created by asking for one.
-
-    `waivers_file` is where the operator's waivers are, if not here.
-    """
+    """Paths below `root` for all that is made of `release`. No property creates its path."""
 
     root: Path
     release: Release
     waivers_file: Path | None = None
+    """The operator's waivers, if they are not in the data folder."""
 
     @property
     def waivers(self) -> Path:
-        """What the operator takes responsibility for; it need not exist."""
+        """The operator's waivers. The file need not exist."""
         return self.waivers_file or self.root / "waivers.yaml"
 
     @property
     def sample(self) -> Path:
-        """The synthetic tree that stands in for the release where no other source is set."""
+        """The synthetic tree, used if no other source is set."""
         return self.root / "sample" / self.release.record.top
 
     @property
     def archive(self) -> Path:
-        """The release as Zenodo has it."""
+        """The release's archive, as Zenodo has it."""
         return self.root / "downloads" / self.release.record.archive
 
     @property
     def tree(self) -> Path:
-        """The tree that is extracted from the archive."""
+        """The tree extracted from the archive."""
         return self.root / "release" / self.release.record.top
 
     @property
     def listing(self) -> Path:
-        """The table of what the archive's header says of its files."""
+        """The table of the files that the archive's header lists."""
         return self.root / "tables" / "archive_listing.parquet"
 
     def has_extracted(self, tree: Path) -> bool:
-        """Whether `tree` is the one that this package has extracted from the archive, and not one put in its place."""
+        """Return whether this package extracted `tree` from the archive, so nobody put another in its place."""
         return tree == self.tree and (tree / ORIGIN_NOTE).is_file()
 
     @property
@@ -61,7 +59,7 @@ class DataFolder:
 
     @property
     def clinical_findings(self) -> Path:
-        """The table of what was wrong with the workbooks."""
+        """The table of the findings on the workbooks."""
         return self.root / "tables" / "clinical_findings.parquet"
 
     @property
@@ -70,20 +68,20 @@ class DataFolder:
 
     @property
     def digests(self) -> Path:
-        """The table of what the volumes were when they were last read to their ends."""
+        """The table of the volumes' digests."""
         return self.root / "tables" / "digests.parquet"
 
     @property
     def report(self) -> Path:
-        """The page on which a person decides whether to publish."""
+        """The page to look at before publishing."""
         return self.root / "report" / "index.html"
 
     @property
     def dry_run(self) -> Path:
-        """The card that a dry run would publish, and what it shows."""
+        """The folder of the card that a dry run would publish, and of its pictures."""
         return self.root / "dry_run"
 
     @property
     def hub(self) -> Path:
-        """The local target: one folder a repo, laid out as the Hub's."""
+        """The local target: one folder per repo, laid out as on the Hub."""
         return self.root / "hub"

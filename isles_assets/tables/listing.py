@@ -1,4 +1,4 @@
-"""The table `archive_listing`: what the archive's own header says of its files, and what a tree is compared with."""
+"""The table `archive_listing`: the files that the archive's header lists. Trees are compared with it."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,7 +24,7 @@ from isles_assets.source.listing import (
     read_own_listing,
 )
 from isles_assets.source.zenodo import Zenodo
-from isles_assets.tables import TAKE_STOCK
+from isles_assets.tables import TREE_ASSETS
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import read_previous_manifest
 from isles_assets.tables.storage import read_table, write_table
@@ -45,64 +45,76 @@ _KEY = b"isles_assets.listing"
 
 @dataclass(frozen=True)
 class Listing:
-    """What the archive holds below its top folder, by path relative to that; a member's name is that path.
-
-    `origin` is whose word it is: the archive's address or path, or a synthetic tree's own listing. `of` is the MD5 of
-    the archive, empty for a synthetic tree. `outside` counts the files beside the top folder. Where there is no
-    listing, `members` is empty and `why_not` says why.
-    """
+    """The files below the archive's top folder, or why there is no listing."""
 
     members: Mapping[str, Member] = field(default_factory=lambda: MappingProxyType({}))
+    """Files by path relative to the top folder. A member's name is that path, too."""
     origin: str = ""
+    """Address or path of the archive, or path of a synthetic tree's own listing."""
     of: str = ""
+    """MD5 of the archive; empty for a synthetic tree."""
     outside: int = 0
+    """Number of files beside the top folder."""
     why_not: str = ""
+    """Why there is no listing; empty if there is one."""
 
     @property
     def crc32s(self) -> dict[str, int]:
-        """The CRC-32 of every file that has one."""
+        """The CRC-32 by path, of the files that have one."""
         return {path: member.crc32 for path, member in self.members.items() if member.crc32 is not None}
 
-    def compared(self, what: str) -> str:
-        """That `what` was compared with it, or was not, and why, for people."""
+    def compared(self, files: str) -> str:
+        """Return a sentence for people: `files` were compared with the listing, or why they were not."""
         if self.why_not:
             return f"not compared with the archive: {self.why_not}"
-        return f"{what} compared with the listing of {self.origin}"
+        return f"{files} compared with the listing of {self.origin}"
 
     def difference(
         self, path: str, size: int, crc32: int | None = None, *, subject: str, extracted: bool
     ) -> Finding | None:
-        """A finding if the file at `path` of the tree has not the size, or the CRC-32 if that is known, of the archive.
+        """Return a finding if a file of the tree differs from the archive's; None if not, or if it is not listed.
 
-        `extracted`: the tree is what this package has extracted from the archive, and was not given.
+        Args:
+            path: Path relative to the tree.
+            size: Size of the tree's file in bytes.
+            crc32: CRC-32 of the tree's file; None: compare only the size.
+            subject: Subject of the file; empty for a file of the whole release.
+            extracted: This package extracted the tree from the archive; nobody else provided it.
         """
         member = self.members.get(path)
         if member is None or (member.size == size and crc32 in (None, member.crc32)):
             return None
         kind = Problem.OTHER_BYTES_EXTRACTED if extracted else Problem.OTHER_BYTES
-        problem = f"has {_told(size, crc32)}, and the archive's listing says {_told(member.size, member.crc32)}"
+        actual, listed = _size_and_crc32(size, crc32), _size_and_crc32(member.size, member.crc32)
+        problem = f"has {actual}, and the archive's listing says {listed}"
         restore = "restore it from the release archive"
-        again = Materialize((_ASSET, *TAKE_STOCK))
+        again = Materialize((_ASSET, *TREE_ASSETS))
         steps = (restore, again, Materialize(("subject_shard",), subject)) if subject else (restore, again)
-        return kind.finding(problem, InOrder(steps), path=path, subject=subject, found=_told(size, crc32))
+        return kind.finding(problem, InOrder(steps), path=path, subject=subject, found=actual)
 
 
-def take_listing(folder: DataFolder, tree: Path, zenodo: Zenodo | None) -> Listing:
-    """The listing that `tree`, which need not be there yet, is to be compared with.
+def obtain_listing(folder: DataFolder, tree: Path, zenodo: Zenodo | None) -> Listing:
+    """Return the listing to compare `tree` with. The tree need not exist yet.
 
-    A synthetic tree that was given is compared with its own. Otherwise it is the archive's: as it was read before, for
-    a record never changes; or of the archive on the disk; or by a question to `zenodo`, if that may be asked. Raises
-    `Refusal` where the header is damaged.
+    A synthetic tree has its own listing, unless this package extracted it. Otherwise the listing is the archive's: the
+    stored one, because a record never changes; else from the archive on the disk; else from Zenodo.
+
+    Args:
+        zenodo: The server to ask; None: do not ask.
+    Returns:
+        The listing, or why there is none, such as that Zenodo did not answer.
+    Raises:
+        Refusal: The archive's header, or the synthetic tree's listing, is damaged.
     """
     release = folder.release
     own = own_listing(tree)
-    if tree != folder.tree and _is_synthetic(folder, tree, wholly=not own.exists()):
+    if tree != folder.tree and _is_synthetic(folder, tree, every_subject=not own.exists()):
         members = read_own_listing(tree)
         if members is None:
             return Listing(why_not="the tree is synthetic, and has no listing of its own beside it")
         return Listing({member.name: member for member in members}, str(own))
-    if (kept := _kept(folder)) and kept.of == release.record.md5:
-        return kept
+    if (stored := _stored_listing(folder)) and stored.of == release.record.md5:
+        return stored
     if folder.archive.is_file() and folder.archive.stat().st_size == release.record.size:
         return _listing_of(release, members_of(folder.archive), str(folder.archive))
     if zenodo is None:
@@ -110,12 +122,18 @@ def take_listing(folder: DataFolder, tree: Path, zenodo: Zenodo | None) -> Listi
     try:
         members = members_at_zenodo(release.record, zenodo)
     except UnansweredError as refusal:
-        return Listing(why_not="; ".join(f"{one.path} {one.problem}" for one in refusal.findings))
+        return Listing(why_not="; ".join(f"{finding.path} {finding.problem}" for finding in refusal.findings))
     return _listing_of(release, members, zenodo.content_url(release.record.record, release.record.archive))
 
 
 def write_listing(folder: DataFolder, listing: Listing) -> pa.Table:
-    """Write one row a file: path, size (bytes), CRC-32, modification time (ns), method, and number of its block."""
+    """Write one row per file: path, size (bytes), CRC-32, modification time (ns), method, and number of its block.
+
+    Returns:
+        The table as it was written.
+    Raises:
+        Refusal: The table cannot be written.
+    """
     rows = [{**asdict(member), "path": path} for path, member in sorted(listing.members.items())]
     about = {"origin": listing.origin, "of": listing.of, "outside": listing.outside, "why_not": listing.why_not}
     table = pa.Table.from_pylist(rows, _SCHEMA).replace_schema_metadata({_KEY: json.dumps(about).encode()})
@@ -124,9 +142,12 @@ def write_listing(folder: DataFolder, listing: Listing) -> pa.Table:
 
 
 def read_listing(folder: DataFolder, tree: Path | None = None) -> Listing:
-    """The listing as `archive_listing` wrote it, or why there is none; of a `tree`, if given, not another tree's own.
+    """Return the stored listing, or why there is none.
 
-    Raises `Refusal` if the table cannot be read.
+    Args:
+        tree: The tree to compare with it: the listing of another synthetic tree does not count. None: any counts.
+    Raises:
+        Refusal: The table cannot be read.
     """
     if not folder.listing.exists():
         return Listing(why_not=f"{_ASSET} was not materialized")
@@ -135,30 +156,37 @@ def read_listing(folder: DataFolder, tree: Path | None = None) -> Listing:
     members = {row["path"]: Member(row.pop("path"), **row) for row in rows}
     listing = Listing(members, **json.loads((table.schema.metadata or {}).get(_KEY, b"{}")))
     if tree and members and not listing.of and listing.origin != str(own_listing(tree)):
-        return Listing(why_not=f"{_ASSET} was materialized of another synthetic tree, see {listing.origin}")
+        return Listing(why_not=f"{_ASSET} was materialized for another synthetic tree, see {listing.origin}")
     return listing
 
 
-def other_workbooks(
+def workbook_findings(
     release: Release, root: Path, rows: Iterable[ClinicalRow], listing: Listing, *, extracted: bool
 ) -> list[Finding]:
-    """Findings on workbooks whose size or CRC-32 is not what the `listing` says: those of `rows`, and the dictionary.
+    """Return findings on the workbooks of `rows`, and on the dictionary, that differ from the archive's.
 
-    `extracted` as of `Listing.difference`.
+    Args:
+        root: The tree.
+        extracted: See `Listing.difference`.
     """
     files = [(row.subject, file) for row in rows for file in row.files]
     if release.dictionary and listing.members:
-        with suppress(WorkbookError):  # which is told where the dictionary is compared with the variables
+        with suppress(WorkbookError):  # reported by the check that compares the dictionary with the variables
             files.append(("", read_file(root, release.dictionary.path)[1]))
-    found = (
+    differences = (
         listing.difference(file.path, file.size, file.crc32, subject=subject, extracted=extracted)
         for subject, file in files
     )
-    return [finding for finding in found if finding]
+    return [finding for finding in differences if finding]
 
 
-def _kept(folder: DataFolder) -> Listing | None:
-    """The listing that is there, if it can be read."""
+def sample_listing_path(folder: DataFolder) -> Path:
+    """Return the path of the listing that is written beside the sample."""
+    return own_listing(folder.sample)
+
+
+def _stored_listing(folder: DataFolder) -> Listing | None:
+    """Return the stored listing; None if it cannot be read."""
     try:
         return read_listing(folder)
     except Refusal:
@@ -167,30 +195,25 @@ def _kept(folder: DataFolder) -> Listing | None:
 
 def _listing_of(release: Release, members: list[Member], origin: str) -> Listing:
     top = f"{release.record.top}/"
-    below = [replace(one, name=one.name.removeprefix(top)) for one in members if one.name.startswith(top)]
-    return Listing({one.name: one for one in below}, origin, release.record.md5, len(members) - len(below))
+    below = [replace(member, name=member.name.removeprefix(top)) for member in members if member.name.startswith(top)]
+    return Listing({member.name: member for member in below}, origin, release.record.md5, len(members) - len(below))
 
 
-def listing_of_sample(folder: DataFolder) -> Path:
-    """What is written beside the sample when it is made."""
-    return own_listing(folder.sample)
+def _is_synthetic(folder: DataFolder, tree: Path, *, every_subject: bool) -> bool:
+    """Return whether any subject, or `every_subject`, is marked as made by the sample generator."""
+    marks = _synthetic_marks(folder, tree)
+    return next(marks, False) and all(marks) if every_subject else any(marks)
 
 
-def _is_synthetic(folder: DataFolder, tree: Path, *, wholly: bool) -> bool:
-    """Whether any subject says of itself that the sample generator made it; `wholly`: all of them."""
-    marks = _marks(folder, tree)
-    return next(marks, False) and all(marks) if wholly else any(marks)
+def _synthetic_marks(folder: DataFolder, tree: Path) -> Iterator[bool]:
+    """Yield for each subject with a readable reference volume whether that has the mark of the sample generator.
 
-
-def _marks(folder: DataFolder, tree: Path) -> Iterator[bool]:
-    """Whether the reference volume of a subject bears the mark, for each that has one whose header can be read.
-
-    It is not read if the manifest has its header, as its size and time say.
+    A volume that has the size and time of its manifest entry is not read.
     """
-    reference, known = folder.release.reference, read_previous_manifest(folder)
+    reference, manifest = folder.release.reference, read_previous_manifest(folder)
     for subject in folder.release.subjects:
         path = tree / reference.path(subject)
-        entry = known[subject].volumes[reference.column] if subject in known else None
+        entry = manifest[subject].volumes[reference.column] if subject in manifest else None
         try:
             status = status_of(path)
             if entry and (entry.size, entry.mtime_ns) == (status.size, status.mtime_ns) and not entry.fault:
@@ -201,5 +224,5 @@ def _marks(folder: DataFolder, tree: Path) -> Iterator[bool]:
             continue
 
 
-def _told(size: int, crc32: int | None) -> str:
+def _size_and_crc32(size: int, crc32: int | None) -> str:
     return f"{size} bytes" if crc32 is None else f"{size} bytes with CRC-32 {crc32:08x}"

@@ -1,4 +1,4 @@
-"""The subject manifest: what the tree holds of each subject, from file attributes and NIfTI headers alone."""
+"""The subject manifest: each subject's volumes, as file attributes and NIfTI headers describe them."""
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -36,13 +36,13 @@ from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.storage import SUBJECT_COLUMN, read_table
 
 CODE_VERSION = 3
-"""To be raised when the same tree is to give other rows: then nothing is taken over from an older manifest."""
+"""Raise it when the same tree must give other rows. Entries of an older manifest are then not reused."""
 
 ROUNDING_MM = 0.01
-"""Corners of a volume that are no farther apart are at the same place: affines are stored with seven digits."""
+"""Corners up to this distance count as the same place, because affines are stored with seven digits."""
 
 _PIXDIM_TOLERANCE = 1e-3
-"""Of the spacing: tools round it."""
+"""Relative difference to the spacing that is allowed, because tools round."""
 
 _VERSION_KEY = b"isles_assets.manifest"
 _TEXT = pa.struct({"field": pa.string(), "text": pa.string()})
@@ -54,44 +54,46 @@ _FROM_HEADER = (
 
 @dataclass(frozen=True)
 class GridDifference:
-    """How a volume's grid differs from that of a reference, by shape or, if that is the same, by `mm` at the corners.
-
-    `is_off` says whether by half a voxel or more.
-    """
+    """The difference between a volume's grid and a reference grid: in shape or, with the same shape, in place."""
 
     shape: tuple[int, ...]
     reference: tuple[int, ...]
+    """The shape of the reference."""
     mm: float | None
+    """Largest distance between the corners; None if the shapes differ."""
     is_off: bool
+    """Whether the difference is half a voxel or more."""
 
-    def words(self, called: str) -> str:
-        """The difference from the reference, which is `called` so."""
+    def describe(self, reference: str) -> str:
+        """Return the problem in words, with the name of the `reference`."""
         if self.mm is None:
-            return f"has {self.found}, its {called} {_by(self.reference)}"
-        return f"is displaced from its {called} by up to {self.mm:.3g} mm"
+            return f"has {self.found}, its {reference} {_by(self.reference)}"
+        return f"is displaced from its {reference} by up to {self.mm:.3g} mm"
 
     @property
     def found(self) -> str:
-        """The difference alone, for a waiver to name."""
+        """The difference as a waiver names it."""
         return f"shape {_by(self.shape)}" if self.mm is None else f"displaced by {self.mm:.3g} mm"
 
 
 @dataclass(frozen=True)
 class VolumeEntry:
-    """One volume of one subject, without reading its voxels; each field with its type in the table.
+    """One volume of one subject. Each field is annotated with its type in the table.
 
-    `path` is relative to the tree, `size` in bytes, `crc32` what the archive's listing says (None: nothing), `text`
-    the free text before the voxels as {field, text}; what follows `fault` is as `Header` has it. Where the header
-    cannot be read, `fault` says why and what it would say is None. `sha256` is there only if the whole file was read,
-    now or earlier.
+    The fields after `fault` are those of `Header`, and None if the header cannot be read.
     """
 
     path: Annotated[str, pa.string()]
+    """Path relative to the tree."""
     size: Annotated[int, pa.int64()]
+    """Size of the file in bytes."""
     mtime_ns: Annotated[int, pa.int64()]
     sha256: Annotated[str | None, pa.string()] = None
+    """None if the whole file was never read."""
     crc32: Annotated[int | None, pa.uint32()] = None
+    """CRC-32 by the archive's listing; None if it is not listed."""
     fault: Annotated[str | None, pa.string()] = None
+    """Why the header cannot be read; None if it can."""
     shape: Annotated[tuple[int, ...] | None, pa.list_(pa.int32())] = None
     spacing: Annotated[tuple[float, ...] | None, pa.list_(pa.float64())] = None
     pixdim: Annotated[tuple[float, ...] | None, pa.list_(pa.float64())] = None
@@ -104,50 +106,51 @@ class VolumeEntry:
     qform_mm: Annotated[float | None, pa.float64()] = None
     gzip_name: Annotated[str | None, pa.string()] = None
     text: Annotated[tuple[dict[str, str], ...] | None, pa.list_(_TEXT)] = None
+    """Free text before the voxels, as {field, text}."""
 
-    def is_still_of(self, file: TreeFile) -> bool:
-        """Whether it was read from `file`, as its size and time say, and could be."""
+    def matches_file(self, file: TreeFile) -> bool:
+        """Return whether both are readable, and path, size and time are the same."""
         same = (self.path, self.size, self.mtime_ns) == (file.path, file.size, file.mtime_ns)
         return same and not self.fault and not file.fault
 
-    def is_of(self, header: Header) -> bool:
-        """Whether `header` has the grid and the stored type that this has."""
+    def matches_header(self, header: Header) -> bool:
+        """Return whether `header` has the same grid and stored type."""
         same = (self.shape, self.dtype) == (header.shape, header.dtype)
         return same and np.array_equal(self.affine or (), header.affine, equal_nan=True)
 
     @property
     def synthetic(self) -> bool:
-        """Whether it says of itself that the sample generator made it."""
+        """Whether its header has the mark of the sample generator."""
         return any(text["text"].startswith(SYNTHETIC_MARK) for text in self.text or ())
 
     @property
     def is_numeric(self) -> bool:
-        """Whether the voxels are numbers."""
+        """Whether the voxels are numbers, not colours."""
         return self.dtype is not None and is_numeric(self.dtype)
 
     def fits(self, volume: Volume) -> bool:
-        """Whether it has the axes that `volume` has, and but single ones beyond."""
+        """Return whether it has the number of axes that `volume` needs. More axes must have length one."""
         axes = volume.dimensions
         return self.shape is not None and len(self.shape) >= axes and prod(self.shape[axes:]) == 1
 
     def grid_difference(self, reference: "VolumeEntry") -> GridDifference | None:
-        """How the grid differs from that of `reference`; None where it does not, or one of them is not known.
+        """Return how the grid differs from that of `reference`; None if it does not, or if a shape is unknown.
 
-        Only the shapes are compared where one of the affines cannot be used.
+        If an affine cannot be used, only the shapes are compared.
         """
         if self.shape is None or reference.shape is None:
             return None
         shape, expected = self.shape[:3], reference.shape[:3]
         if shape != expected:
             return GridDifference(shape, expected, None, is_off=True)
-        mm = self.distance(reference)
+        mm = self.corner_distance(reference)
         if mm is None or reference.spacing is None:
             return None
         is_off = mm >= min(reference.spacing) / 2
         return GridDifference(shape, expected, mm, is_off) if mm > ROUNDING_MM else None
 
-    def distance(self, reference: "VolumeEntry") -> float | None:
-        """How far apart the corners of the grids are, at most, in mm; None where they cannot be compared."""
+    def corner_distance(self, reference: "VolumeEntry") -> float | None:
+        """Return the largest distance in mm between the grids' corners; None if they cannot be compared."""
         if self.transform or reference.transform or not (self.affine and reference.affine and reference.spacing):
             return None
         if self.shape is None or reference.shape is None or self.shape[:3] != reference.shape[:3]:
@@ -155,7 +158,7 @@ class VolumeEntry:
         return displacement(self.affine, reference.affine, reference.shape[:3])
 
     def transform_problems(self) -> Iterator[tuple[Problem, str, str]]:
-        """What is wrong with the affine, or in the header disagrees with it: the kind, words, what a waiver names."""
+        """Yield each problem with the affine, qform, sform or pixdim: its kind, its words, and what a waiver names."""
         if self.transform:
             yield Problem.TRANSFORM_UNUSABLE, f"has an affine that {self.transform}", self.transform.partition(":")[0]
         if self.transform or not (self.spacing and self.pixdim):
@@ -184,14 +187,16 @@ _ENTRY = TypeAdapter[VolumeEntry | None](VolumeEntry | None)
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One row of the manifest: the volumes by column (None: not in the tree) and the clinical values by column."""
+    """One subject of the manifest."""
 
     subject: str
     volumes: Mapping[str, VolumeEntry | None]
+    """Volumes by column; None for one that is missing or empty."""
     clinical: Mapping[str, Any]
+    """Clinical values by column."""
 
     def entry(self, column: str) -> VolumeEntry:
-        """What is known of a volume that is in the tree."""
+        """Return the entry of a volume that must be in the tree."""
         entry = self.volumes[column]
         assert entry is not None
         return entry
@@ -210,60 +215,70 @@ def survey(
     previous: Mapping[str, ManifestRow] = MappingProxyType({}),
     *,
     digests: Digests | None = None,
-    listed: Mapping[str, int] = MappingProxyType({}),
+    crc32s: Mapping[str, int] = MappingProxyType({}),
     full: bool = False,
     workers: int = 1,
-    log: Callable[[str], None] = lambda words: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> list[ManifestRow]:
-    """A row for each subject in `clinical`, which holds its clinical values; `listed` are CRC-32s by path.
+    """Return a row for each subject in `clinical`.
 
-    Only headers are read, and only of volumes whose size or time is another than in `previous`. With `full` every
-    volume is read to its end, in `workers` threads, for its digest; without, those whose digest is known and in doubt.
-    What was read is noted in `digests`, and `log` is told the progress.
+    The header of a volume that is as in `previous` is not read again. A volume is read to its end if its digest may be
+    outdated, or with `full`.
+
+    Args:
+        root: The tree.
+        clinical: Clinical values by subject and column.
+        previous: Rows of the last manifest, by subject.
+        digests: Known digests. Digests of volumes that are read to their ends are added.
+        crc32s: CRC-32s of the archive's listing, by path.
+        full: Read every volume to its end.
+        workers: Number of threads.
+        log: Where progress is reported.
     """
     rows: list[ManifestRow] = []
     digests = digests or Digests()
     files = [inventory.get(volume.path(subject)) for subject in clinical for volume in release.volumes]
-    whole = {
+    to_digest = {
         file.path: file.size
         for file in files
-        if file and file.size and not file.fault and (full or digests.is_doubtful(root, file))
+        if file and file.size and not file.fault and (full or digests.may_be_outdated(root, file))
     }
-    progress = Progress("volume", len(whole), log, size=sum(whole.values()))
+    progress = Progress("volume", len(to_digest), log, size=sum(to_digest.values()))
     with ThreadPoolExecutor(workers) as executor:
         for subject, values in clinical.items():
-            known = previous[subject].volumes if subject in previous else {}
-            look = partial(_survey, root, inventory, subject, known, digests, whole, progress)
-            surveyed = dict(executor.map(look, release.volumes))
-            found = {name: entry and replace(entry, crc32=listed.get(entry.path)) for name, entry in surveyed.items()}
-            rows.append(ManifestRow(subject, found, values))
+            earlier = previous[subject].volumes if subject in previous else {}
+            survey_volume = partial(_survey_volume, root, inventory, subject, earlier, digests, to_digest, progress)
+            entries = dict(executor.map(survey_volume, release.volumes))
+            volumes = {column: e and replace(e, crc32=crc32s.get(e.path)) for column, e in entries.items()}
+            rows.append(ManifestRow(subject, volumes, values))
     return rows
 
 
-def _survey(
+def _survey_volume(
     root: Path,
     inventory: Inventory,
     subject: str,
-    known: Mapping[str, VolumeEntry | None],
+    previous: Mapping[str, VolumeEntry | None],
     digests: Digests,
-    whole: Container[str],
+    to_digest: Container[str],
     progress: Progress,
     volume: Volume,
 ) -> tuple[str, VolumeEntry | None]:
+    """Return the volume's column and entry; None for one that is missing or empty."""
     file = inventory.get(volume.path(subject))
     if file is None or file.size == 0:
         return volume.column, None
-    entry = known.get(volume.column)
-    if file.path in whole:
+    entry = previous.get(volume.column)
+    if file.path in to_digest:
         entry = _read_entry(root, file, digests)
         progress.advance(file.size)
-    elif not entry or not entry.is_still_of(file) or (digests.of(file) or entry.sha256) != entry.sha256:
+    elif not entry or not entry.matches_file(file) or (digests.of(file) or entry.sha256) != entry.sha256:
         entry = _read_entry(root, file)
     return volume.column, replace(entry, sha256=None if entry.fault else digests.of(file))
 
 
 def _read_entry(root: Path, file: TreeFile, digests: Digests | None = None) -> VolumeEntry:
-    """What the header of a file says. With `digests` the file is read to its end, too, and its digest noted there."""
+    """Return the entry of a file by its header. With `digests`, also read it to its end and note its digest there."""
     entry = VolumeEntry(file.path, file.size, file.mtime_ns)
     if file.fault:
         return replace(entry, fault=str(file.fault))
@@ -278,26 +293,26 @@ def _read_entry(root: Path, file: TreeFile, digests: Digests | None = None) -> V
 
 
 def _note_digest(root: Path, file: TreeFile, digests: Digests) -> None:
-    """Read a file to its end. Its status is that from before, so that a change meanwhile shows later."""
+    """Read a file to its end. The status noted is from before, so that a change meanwhile shows later."""
     with DigestingReader(root / file.path) as reader:
         reader.drain()
     digests.note(file.path, reader.status, reader.sha256)
 
 
 def manifest_version(release: Release) -> str:
-    """Another one for another table of volumes or variables, or other code."""
+    """Return a fingerprint of the volumes, the clinical columns and the code version."""
     volumes = [(volume.column, volume.path("")) for volume in release.volumes]
     return f"{CODE_VERSION}.{fingerprint(volumes, manifest_schema(release))}"
 
 
 def manifest_schema(release: Release) -> pa.Schema:
-    """One struct a volume, then the clinical columns."""
+    """Return the columns of the manifest: the subject's id, a struct per volume, the clinical columns."""
     volumes = [pa.field(volume.column, _VOLUME) for volume in release.volumes]
     return pa.schema([pa.field(SUBJECT_COLUMN, pa.string()), *volumes, *clinical_fields(release)])
 
 
 def manifest_table(release: Release, rows: Iterable[ManifestRow]) -> pa.Table:
-    """One row a subject, sorted by id."""
+    """Return one row per subject, sorted by id."""
     records = [
         {
             SUBJECT_COLUMN: row.subject,
@@ -311,12 +326,16 @@ def manifest_table(release: Release, rows: Iterable[ManifestRow]) -> pa.Table:
 
 
 def read_manifest(folder: DataFolder) -> dict[str, ManifestRow]:
-    """The rows by subject, as `subject_manifest` wrote them."""
+    """Return the stored rows by subject.
+
+    Raises:
+        Refusal: The table is missing, damaged or of another version.
+    """
     return _rows(folder.release, read_table(folder.manifest, "subject_manifest", manifest_schema(folder.release)))
 
 
 def read_previous_manifest(folder: DataFolder) -> dict[str, ManifestRow]:
-    """The rows of a manifest that this code wrote for this release; none where there is no such."""
+    """Return the stored rows by subject; none unless this version of the code wrote them for this release."""
     try:
         table = read_table(folder.manifest, "subject_manifest", manifest_schema(folder.release))
     except Refusal:

@@ -36,7 +36,7 @@ from isles_assets.products.sources import Source, UnfitError, read_source
 from isles_assets.reading.nifti import See
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Volume
-from isles_assets.tables import TAKE_STOCK
+from isles_assets.tables import TREE_ASSETS
 from isles_assets.tables.clinical import clinical_fields
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import ManifestRow
@@ -104,7 +104,7 @@ class Preview(Product):
             volume = self.release.by_column[column]
             source = read_source(build.root, row, volume, see=see)
             if read.setdefault(column, source).sha256 != source.sha256:
-                raise UnfitError.of(row, volume, "has changed while it was read", Materialize(TAKE_STOCK))
+                raise UnfitError.of(row, volume, "has changed while it was read", Materialize(TREE_ASSETS))
 
         scene = self._scene(row, omitted, look)
         sources = {v.column: read.get(v.column) or read_source(build.root, row, v) for v in self.sources}

@@ -33,7 +33,7 @@ def _grids_told(evidence: Evidence) -> str:
         if reference is None:
             continue
         entries = (row.volumes[volume.column] for volume in registered)
-        apart = [mm for entry in entries if entry and (mm := entry.distance(reference)) is not None]
+        apart = [mm for entry in entries if entry and (mm := entry.corner_distance(reference)) is not None]
         compared += apart
         least += [min(reference.spacing) / 2] if apart and reference.spacing else []
     if not compared:
@@ -114,7 +114,7 @@ def ncct_grid(evidence: Evidence) -> Iterator[Finding]:
             if reference and entry and (difference := entry.grid_difference(reference)):
                 off = difference.is_off
                 kind, mend = (Problem.OFF_GRID, _LOOK) if off else (Problem.GRID_ROUNDING, _AS_IT_IS)
-                problem = difference.words(release.common_grid)
+                problem = difference.describe(release.common_grid)
                 yield kind.finding(
                     problem, mend, path=entry.path, subject=subject, found=difference.found if off else ""
                 )
