@@ -15,7 +15,7 @@ from benchmarks.measure import Comparison, Sample, compare, in_child
 from benchmarks.products import DATASET, SHARD
 from benchmarks.project import Project
 from isles_assets.hub.local import LocalHub
-from isles_assets.products.building import STAGED_TOGETHER
+from isles_assets.products.building import STAGE_SIZE
 from isles_assets.products.product import PublicationFile
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.publication import Publication
@@ -55,8 +55,8 @@ def measure(material: Material, rounds: int) -> Iterator[Comparison]:
 def sending(material: Material, rounds: int) -> Comparison:
     """Stage as much as a group of subjects of the release, by Xet and by LFS: bytes that cannot be packed."""
     with material.scratch() as folder:
-        number = STAGED_TOGETHER * len(SHARD.configs)
-        mean = DATASET.release.record.size // len(DATASET.release.subjects) * STAGED_TOGETHER // number
+        number = STAGE_SIZE * len(SHARD.configs)
+        mean = DATASET.release.record.size // len(DATASET.release.subjects) * STAGE_SIZE // number
         files = [_random_file(folder / str(index), 100_000 if material.tiny else mean) for index in range(number)]
         contenders: dict[str, Callable[[], Sample]] = {
             BY_XET: partial(_staged, material, files, xet=True),

@@ -13,7 +13,7 @@ from isles_assets.definitions import build_defs
 from isles_assets.graph.settings import Settings
 from isles_assets.hub.xet import LIMITS
 from isles_assets.lib.progress import EACH_SECONDS_OF_BYTES
-from isles_assets.products.building import HERE_AT_MOST, STAGED_TOGETHER
+from isles_assets.products.building import MAX_LOCAL_SUBJECTS, STAGE_SIZE
 from isles_assets.publication.properties import properties_of
 from isles_assets.publication.waivers import read_waivers
 from isles_assets.release.isles24 import ISLES24
@@ -92,9 +92,9 @@ def test_run_config_is_accepted(defs, page):
 
 @pytest.mark.parametrize("name", ["docs/hub.md", "docs/operating.md"])
 def test_the_room_that_a_disk_needs_that_frees_itself_is_what_is_asked_for(name):
-    room = ISLES24.record.size * HERE_AT_MOST / len(ISLES24.subjects)
+    room = ISLES24.record.size * MAX_LOCAL_SUBJECTS / len(ISLES24.subjects)
     page = " ".join(PAGES[name].split())
-    assert f"{HERE_AT_MOST} subjects ({room / 1e9:.0f} GB)" in page and f"each {STAGED_TOGETHER} " in page
+    assert f"{MAX_LOCAL_SUBJECTS} subjects ({room / 1e9:.0f} GB)" in page and f"each {STAGE_SIZE} " in page
 
 
 def test_the_guide_gives_what_bounds_the_memory_of_an_upload():

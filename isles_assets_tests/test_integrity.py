@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from isles_assets.lib.files import FileStatus, status_of
-from isles_assets.products.building import build_subject, note_again, state_of
+from isles_assets.products.building import build_subject, state_of, update_noted_status
 from isles_assets.products.features import annotated_schema
 from isles_assets.products.product import Build
 from isles_assets.products.shard.product import Shard
@@ -184,7 +184,7 @@ def test_another_file_in_the_place_of_a_noted_one_is_not_noted(own):
     sidecar = read_sidecar(SHARD.sidecar_path(own.folder, subject))
     assert sidecar is not None
     replace(shard_of(own.folder, subject), shard_of(own.folder, other).read_bytes())
-    assert note_again(SHARD, own.folder, sidecar) == sidecar
+    assert update_noted_status(SHARD, own.folder, sidecar) == sidecar
     assert state(own.folder, subject).sidecar is None
 
 

@@ -29,7 +29,7 @@ from isles_assets.hub.ownership import BEFORE, tag_of
 from isles_assets.hub.reading import digest_of
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.lib.files import sha256_of
-from isles_assets.products.building import STAGED_TOGETHER, build_subjects, read_sidecars
+from isles_assets.products.building import STAGE_SIZE, build_subjects, read_sidecars
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
 from isles_assets.products.product import Build
@@ -55,7 +55,7 @@ TWELVE = replace(TOY, subjects=tuple(f"sub-a{number:02}" for number in range(1, 
 SUBJECTS = TWELVE.subjects
 DATASET = Dataset.of(TWELVE)
 (SHARD,) = DATASET.products
-OLD, MADE = SUBJECTS[:4], SUBJECTS[: STAGED_TOGETHER - 1]
+OLD, MADE = SUBJECTS[:4], SUBJECTS[: STAGE_SIZE - 1]
 """Subjects that were published before, and those whose shards are there when all are made and staged."""
 
 REPO = TWELVE.repo
@@ -266,7 +266,7 @@ def assert_ended_right(work: Work, moves: int) -> None:
     assert_nothing_freed_is_lost(work)
     here = [{path.stem for path in (SHARD.root(work.folder) / c.name).iterdir()} for c in SHARD.configs]
     assert all(of_config == here[0] for of_config in here), "a subject is freed in part"
-    assert len(here[0]) < STAGED_TOGETHER if work.freed else len(here[0]) == len(SUBJECTS)
+    assert len(here[0]) < STAGE_SIZE if work.freed else len(here[0]) == len(SUBJECTS)
 
 
 def moves_of_main(hub: HubServer) -> int:

@@ -31,7 +31,7 @@ from isles_assets.products.config import MEDIA
 from isles_assets.products.footer import FOOTER_KEY
 from isles_assets.products.preview.facts import all_facts
 from isles_assets.products.preview.left_out import left_out
-from isles_assets.products.preview.pictures import LARGEST, PICTURES, SIZE
+from isles_assets.products.preview.pictures import MAX_BYTES, PICTURES, SIZE
 from isles_assets.products.preview.product import Preview, headline
 from isles_assets.products.product import Build
 from isles_assets.products.sidecar import Sidecar
@@ -132,7 +132,7 @@ def test_row_holds_the_pictures_under_their_names_and_the_clinical_values(sample
     assert {picture["path"] for picture in pictures.values()} >= {f"{SUBJECT}_ncct.png", f"{SUBJECT}_dwi_lesion.png"}
     for picture in pictures.values():
         assert Image.open(io.BytesIO(picture["bytes"])).size == SIZE
-    assert sum(len(picture["bytes"]) for picture in pictures.values()) <= LARGEST
+    assert sum(len(picture["bytes"]) for picture in pictures.values()) <= MAX_BYTES
     assert record.size == preview(folder).stat().st_size
     assert record.synthetic and record.subject == SUBJECT and record.version == PREVIEW.version
     assert Sidecar.from_json(record.to_json()) == record

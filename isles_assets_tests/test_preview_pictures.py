@@ -12,9 +12,9 @@ from nibabel.eulerangles import euler2mat
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from PIL import Image, ImageDraw
 
-from isles_assets.products.preview.montage import LARGEST as LARGEST_MONTAGE
-from isles_assets.products.preview.montage import SMALL_LARGEST, montage, small
-from isles_assets.products.preview.pictures import LARGEST, PICTURES, SIZE, THICKNESS, draw
+from isles_assets.products.preview.montage import MAX_BYTES as MAX_MONTAGE_BYTES
+from isles_assets.products.preview.montage import MAX_SMALL_BYTES, montage, small_montage
+from isles_assets.products.preview.pictures import MAX_BYTES, PICTURES, SIZE, THICKNESS, draw
 from isles_assets.products.preview.scene import Axes, Scene, read_scene
 from isles_assets.reading.nifti import DigestingReader, NiftiError, inspect
 from isles_assets_tests.isles24 import BY_COLUMN
@@ -485,10 +485,10 @@ def noise():
 
 def test_even_pure_noise_stays_within_the_sizes():
     drawings = pictures_of(noise())
-    assert LARGEST / 2 < sum(len(drawing.png) for drawing in drawings.values()) <= LARGEST == 300_000
+    assert MAX_BYTES / 2 < sum(len(drawing.png) for drawing in drawings.values()) <= MAX_BYTES == 300_000
     page = montage(drawings, "noise")
-    assert len(page) <= LARGEST_MONTAGE == 120_000
-    assert len(small(page)) <= SMALL_LARGEST
+    assert len(page) <= MAX_MONTAGE_BYTES == 120_000
+    assert len(small_montage(page)) <= MAX_SMALL_BYTES
 
 
 def test_common_noise_costs_no_shade():
@@ -520,8 +520,8 @@ def test_a_montage_shows_all_pictures_in_order_under_its_line():
 
 def test_a_small_montage_shows_the_same():
     page = Image.open(io.BytesIO(content := montage(pictures_of(scene()), "a line of text")))
-    shown = Image.open(io.BytesIO(small(content)))
-    assert len(small(content)) <= SMALL_LARGEST
+    shown = Image.open(io.BytesIO(small_montage(content)))
+    assert len(small_montage(content)) <= MAX_SMALL_BYTES
     assert shown.format == "WEBP" and shown.size == (page.width // 2, page.height // 2)
     assert np.abs(np.asarray(shown.convert("RGB"), int) - np.asarray(page.resize(shown.size), int)).mean() < 8
 

@@ -21,7 +21,7 @@ from isles_assets.lib.files import sha256_of
 from isles_assets.products import registry
 from isles_assets.products.config import Config
 from isles_assets.products.dataset import Dataset
-from isles_assets.products.product import Build, Made, Product
+from isles_assets.products.product import Build, BuildResult, Product
 from isles_assets.products.sidecar import BuiltFile, Sidecar
 from isles_assets.products.sources import read_source
 from isles_assets.publication.guard import recorded_publication
@@ -45,7 +45,7 @@ class Histogram(Product):
     code_version = 1
     kinds = frozenset({"parquet"})
     description = "A histogram of the reference volume."
-    refused = "has no histogram"
+    failure_text = "has no histogram"
 
     @cached_property
     def configs(self) -> tuple[Config, ...]:
@@ -61,7 +61,7 @@ class Histogram(Product):
     def derives_from(self) -> list[int]:
         return [BINS]
 
-    def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> Made:
+    def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> BuildResult:
         counts = np.zeros(BINS, np.int64)
 
         def see(header: Any, start: int, voxels: Any) -> None:
@@ -72,7 +72,7 @@ class Histogram(Product):
         values = [{SUBJECT_COLUMN: row.subject, "counts": counts.tolist()}]
         pq.write_table(pa.Table.from_pylist(values, build.schemas[self.name]), path)
         size = path.stat().st_size
-        return Made({self.name: BuiltFile(size, sha256_of(path), size)}, {volume.column: source})
+        return BuildResult({self.name: BuiltFile(size, sha256_of(path), size)}, {volume.column: source})
 
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
         return {"file": self.path(folder, self.configs[0], row.subject)}

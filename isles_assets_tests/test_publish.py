@@ -22,7 +22,7 @@ from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.verification import card_valid, remote_matches_local
 from isles_assets.lib.files import free_space
 from isles_assets.lib.findings import Finding, Refusal
-from isles_assets.products.building import HERE_AT_MOST, STAGED_TOGETHER, build_subjects, state_of
+from isles_assets.products.building import MAX_LOCAL_SUBJECTS, STAGE_SIZE, build_subjects, state_of
 from isles_assets.products.config import CARD
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
@@ -451,7 +451,7 @@ def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target,
     folder, build = freeing
     outcomes, publication, held = build()
     assert [outcome.written for outcome in outcomes] == [True] * 25
-    assert max(held) == STAGED_TOGETHER * len(CONFIGS) and shards_here(folder) == 0
+    assert max(held) == STAGE_SIZE * len(CONFIGS) and shards_here(folder) == 0
     assert len(uploads(hub)) == 50 and moves_of_main(hub) == 0
 
     published = target.publish(publication)
@@ -469,20 +469,20 @@ def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target,
 def test_fewer_than_two_groups_are_on_the_disk_at_any_moment(hub, freeing):
     """What an earlier run has left, and the group that is being made."""
     folder, build = freeing
-    left = STAGED_TOGETHER - 1
+    left = STAGE_SIZE - 1
     build(some=SUBJECTS[:left])
     assert shards_here(folder) == left * len(CONFIGS) and not uploads(hub)
     _, _, held = build()
-    assert max(held) == HERE_AT_MOST * len(CONFIGS)
-    assert shards_here(folder) == (len(SUBJECTS) - left) % STAGED_TOGETHER * len(CONFIGS)
+    assert max(held) == MAX_LOCAL_SUBJECTS * len(CONFIGS)
+    assert shards_here(folder) == (len(SUBJECTS) - left) % STAGE_SIZE * len(CONFIGS)
 
 
 def test_a_group_of_which_some_cannot_be_made_is_no_room_for_the_next(freeing):
     folder, build = freeing
-    odd = SUBJECTS[1 : STAGED_TOGETHER - 1]
+    odd = SUBJECTS[1 : STAGE_SIZE - 1]
     outcomes, _, held = build(odd=odd)
     assert {outcome.subject for outcome in outcomes if isinstance(outcome.result, Refusal)} == set(odd)
-    assert max(held) == STAGED_TOGETHER * len(CONFIGS) and shards_here(folder) == 0
+    assert max(held) == STAGE_SIZE * len(CONFIGS) and shards_here(folder) == 0
 
 
 def test_a_shard_that_may_not_be_published_is_not_staged_and_stays(hub, target, freeing):
@@ -703,7 +703,7 @@ def test_the_whole_graph_runs_on_a_disk_that_frees_itself(hub, part_tree, home):
     build = ("job", "execute", "-m", "part", "-j", "build", "-c", "free-disk.yaml")
     code, output = dagster(PART, part_tree, "data", hub, home, *build)
     assert code == 0, output
-    left, configs = len(PART.subjects) % STAGED_TOGETHER, len(isles24.CONFIGS)
+    left, configs = len(PART.subjects) % STAGE_SIZE, len(isles24.CONFIGS)
     assert shards_here(DataFolder(home / "freed", PART)) == left * configs == 4
     assert moves_of_main(hub) == 1
     assert len(hub.files(REPO)) == len(PART.subjects) * configs + len(DESCRIBING) + 2  # the card and .gitattributes

@@ -16,7 +16,7 @@ from isles_assets.graph.commands import render
 from isles_assets.lib.findings import Refusal
 from isles_assets.products.building import read_sidecars
 from isles_assets.products.dataset import Dataset
-from isles_assets.products.preview.montage import LARGEST as LARGEST_MONTAGE
+from isles_assets.products.preview.montage import MAX_BYTES as MAX_MONTAGE_BYTES
 from isles_assets.products.preview.pictures import SIZE
 from isles_assets.publication.evidence import Evidence
 from isles_assets.release.release import Release
@@ -219,7 +219,7 @@ def noise(number: int) -> bytes:
     for quality in range(90, 0, -5):
         content = io.BytesIO()
         Image.fromarray(voxels).save(content, "JPEG", quality=quality, subsampling=0)
-        if content.tell() <= LARGEST_MONTAGE:
+        if content.tell() <= MAX_MONTAGE_BYTES:
             break
     return content.getvalue()
 

@@ -13,7 +13,7 @@ from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.graph.setup import ListingQuestion, Setup
 from isles_assets.lib.files import sha256_of
 from isles_assets.lib.words import counted
-from isles_assets.products.building import HERE_AT_MOST
+from isles_assets.products.building import MAX_LOCAL_SUBJECTS
 from isles_assets.publication.guard import keep_release_from_sample
 from isles_assets.reading.tree import take_inventory
 from isles_assets.reading.workbooks import read_clinical_rows
@@ -79,7 +79,7 @@ def zenodo_archive(
                 f"Zenodo has a version after {record.version}, which is pinned and used: "
                 f"{newest.version} of {newest.date}, {newest.url}"
             )
-        share = HERE_AT_MOST if config.free_disk else len(dataset.release.subjects)
+        share = MAX_LOCAL_SUBJECTS if config.free_disk else len(dataset.release.subjects)
         shards = record.size * share // len(dataset.release.subjects)
         how = fetch(dataset.release, setup.places, zenodo, shards=shards)
     context.log.info(f"{record.archive}: {how}")

@@ -15,7 +15,7 @@ from isles_assets.hub.rehearsal import rehearse
 from isles_assets.lib.findings import summarize
 from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.lib.words import counted
-from isles_assets.products.building import note_again
+from isles_assets.products.building import update_noted_status
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication import card
 from isles_assets.publication.evidence import Evidence
@@ -88,7 +88,7 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
             published = target.publish(publication)
             for product in dataset.products:
                 for sidecar in publication.made[product.name].values():  # a local target has given their files links
-                    note_again(product, setup.folder, sidecar)
+                    update_noted_status(product, setup.folder, sidecar)
         context.log.info(f"{'Published' if published.changed else 'Nothing has changed:'} {published.url}")
         metadata |= reporting.of_published(published, target.location)
         yield dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(publication.digest))

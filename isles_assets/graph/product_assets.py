@@ -11,7 +11,7 @@ from isles_assets.graph.outcomes import materialize_each
 from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.findings import Materialize, Refusal
-from isles_assets.products.building import STAGED_TOGETHER, build_subjects, up_to_date
+from isles_assets.products.building import STAGE_SIZE, build_subjects, up_to_date
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
 from isles_assets.products.product import Build, Product
@@ -32,7 +32,7 @@ class BuildConfig(dg.Config):
     )
     free_disk: bool = Field(
         default=False,
-        description=f"For a disk that cannot hold all shards: stage each {STAGED_TOGETHER} subjects on the Hub, where "
+        description=f"For a disk that cannot hold all shards: stage each {STAGE_SIZE} subjects on the Hub, where "
         "no reader of `main` sees them, and remove them here. Needs hub_target huggingface.",
     )
     private: bool = Field(
@@ -60,7 +60,7 @@ def product_asset(
             code_version=product.version,
             description=f"{product.description}\n\n{_ALL_AT_ONCE}",
         )
-        if product.published_apart:
+        if product.published_as_built:
 
             @asset
             def with_config(
@@ -110,6 +110,6 @@ def _build(
         complete=partial(up_to_date, product, setup.folder, tree=setup.tree, decode=build.decode),
         describe=partial(product.describe, setup.folder),
         damaged=judge.damaged_workbooks,
-        stopping=judge.stopping if product.published_apart else lambda sidecar: [],
+        stopping=judge.stopping if product.published_as_built else lambda sidecar: [],
         how_to_waive=how,
     )

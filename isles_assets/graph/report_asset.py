@@ -23,7 +23,7 @@ def report_asset(of: Dataset) -> dg.AssetsDefinition:
     It depends on the products that are only looked at, and not on those that are published apart: one of these that
     failed is to be seen in the report of the same run.
     """
-    looked_at = [product.asset for product in of.products if not product.published_apart]
+    looked_at = [product.asset for product in of.products if not product.published_as_built]
     everything = [dg.AssetDep(asset, partition_mapping=dg.AllPartitionMapping()) for asset in looked_at]
 
     @dg.asset(

@@ -19,7 +19,7 @@ from isles_assets.lib.findings import Finding, MayPass, Refusal, name_some
 from isles_assets.lib.markdown import escaped, markdown_table
 from isles_assets.lib.secrets import clean
 from isles_assets.lib.shown import Link, Markdown, Shown, shown_size
-from isles_assets.products.preview.montage import small as small_picture
+from isles_assets.products.preview.montage import small_montage
 from isles_assets.publication.card import text_of_card
 from isles_assets.publication.publication import Publication
 from isles_assets.publication.waivers import Judgement
@@ -276,7 +276,7 @@ def _pictures(publication: Publication, *, small: bool = False) -> dict[str, str
     for file in publication.files:
         kind = mimetypes.guess_type(file.path)[0] or ""
         if isinstance(file.content, bytes) and kind.startswith("image/"):
-            kind, content = ("image/webp", small_picture(file.content)) if small else (kind, file.content)
+            kind, content = ("image/webp", small_montage(file.content)) if small else (kind, file.content)
             addresses[file.path] = f"data:{kind};base64,{base64.b64encode(content).decode()}"
     return addresses
 

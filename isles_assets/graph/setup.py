@@ -69,7 +69,7 @@ class Setup:
     @property
     def places(self) -> Places:
         """Where the release is downloaded and extracted to, and what is made of it."""
-        made = next(product for product in self.dataset.products if product.published_apart)
+        made = next(product for product in self.dataset.products if product.published_as_built)
         return Places(self.folder.archive, self.folder.tree, made.root(self.folder))
 
     @property

@@ -29,7 +29,7 @@ def spoiled(dataset: Dataset, file: PublicationFile, problem: str) -> Finding:
     """
     assert isinstance(file.content, Path)
     doubt(file.content)
-    made_apart = {config.name: p for p in dataset.products if p.published_apart for config in p.configs}
+    made_apart = {config.name: p for p in dataset.products if p.published_as_built for config in p.configs}
     product = made_apart.get(file.config)
     again = product and Materialize((product.asset,), PurePosixPath(file.path).stem)
     return Finding(problem, InOrder((again, PUBLISH)) if again else PUBLISH, path=file.path)

@@ -1,5 +1,5 @@
-"""What is made of each subject of a release: a folder a product, and a line each in `registry`.
+"""Products: files built from each subject of a release. Each product has a folder, and a line in `registry`.
 
-Add a product's code to its folder, and what all of them share to `product`, `building`, `sources` or `sidecar`. What is
-made of the whole release before them goes to `tables`, what is published beside them to `publication`.
+Add a product's code to its folder, and code that all products share to `product`, `building`, `sources` or `sidecar`.
+Tables of the whole release go to `tables`. Files that are published beside the products' go to `publication`.
 """

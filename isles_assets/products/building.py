@@ -1,7 +1,4 @@
-"""Building a product: of one subject, or of many in several processes; only those that are not up to date.
-
-`build_subject` depends on nothing but its arguments, so that it can run in any process.
-"""
+"""Building a product: of one subject, or of many in several processes; and which subjects are up to date."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from isles_assets.lib.files import explained, lack_of_room, status_of, written_whole
+from isles_assets.lib.files import FileStatus, explained, lack_of_room, status_of, written_whole
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress
 from isles_assets.lib.words import counted
@@ -21,18 +18,19 @@ from isles_assets.products.sources import UnfitError, clinical_digest
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import ManifestRow
 
-STAGED_TOGETHER = 5
-"""Subjects whose files are handed over, and freed, at a time."""
-HERE_AT_MOST = 2 * STAGED_TOGETHER - 1
-"""Subjects whose files are on the disk at any moment if files are handed over: those that an earlier run has left,
-fewer than a group, and the group that is being made. Those that may not be handed over come on top."""
+STAGE_SIZE = 5
+"""Number of subjects that are staged, and then freed, together."""
+MAX_LOCAL_SUBJECTS = 2 * STAGE_SIZE - 1
+"""Number of subjects whose files are on the disk at a time, if they are staged: the group that is being built, and
+less than a group from an earlier run. Subjects that may not be staged come on top."""
 
 Stage = Callable[[Sequence[Sidecar]], None]
+"""Stages and frees the files of finished subjects."""
 
 
 @dataclass(frozen=True)
 class State:
-    """The sidecar of files that are up to date, else None and why they are not."""
+    """The sidecar of files that are up to date; or None, and the reason why they are not."""
 
     sidecar: Sidecar | None
     reason: str = ""
@@ -40,44 +38,54 @@ class State:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a subject: the sidecar of its files or the error, and whether they had to be written."""
+    """The outcome of building a subject: the sidecar or the error."""
 
     subject: str
     result: Sidecar | Exception
     written: bool
+    """Whether the files were written; False if they were up to date, or failed."""
 
 
 def build_subject(product: Product, build: Build, row: ManifestRow) -> Sidecar:
-    """Make the files of `product` for the row's subject, whether or not they are up to date.
+    """Build the files of the row's subject, whether or not they are up to date. Can run in any process.
 
-    Raises `Refusal` naming each source that is not what the manifest says, not a valid volume or otherwise unfit. The
-    files made before then stay as they were.
+    Returns:
+        The stored sidecar.
+    Raises:
+        Refusal: Sources cannot be used, all of which it names; or the disk is full. Older files stay.
     """
     try:
         return _build(product, build, row)
     except UnfitError as first:
-        everything = list(_unfit(product, build, row))
-        raise Refusal(f"{row.subject} {product.refused}.", everything or [first.finding(product.asset)]) from first
+        findings = list(_unfit_sources(product, build, row))
+        raise Refusal(f"{row.subject} {product.failure_text}.", findings or [first.finding(product.asset)]) from first
 
 
 def _build(product: Product, build: Build, row: ManifestRow) -> Sidecar:
     for volume in product.sources:
         product.check(build, row, volume)
     folder, sidecar_path = build.folder, product.sidecar_path(build.folder, row.subject)
-    places = {config.name: product.path(folder, config, row.subject) for config in product.configs}
+    paths = {config.name: product.path(folder, config, row.subject) for config in product.configs}
     with explained(product.root(folder)), ExitStack() as stack:
-        paths = {name: stack.enter_context(written_whole(path)) for name, path in places.items()}
-        made = product.make(build, row, paths)
-        noted = {name: status_of(path) for name, path in paths.items()}
-        sidecar_path.unlink(missing_ok=True)  # all files are whole; from here on they take the place of older ones
+        temporary = {name: stack.enter_context(written_whole(path)) for name, path in paths.items()}
+        result = product.make(build, row, temporary)
+        noted = {name: status_of(path) for name, path in temporary.items()}
+        sidecar_path.unlink(missing_ok=True)  # all files are complete, and replace older ones from here on
     sidecar = Sidecar(
-        row.subject, product.version, clinical_digest(row), row.synthetic, made.files, made.sources, made.facts, noted
+        subject=row.subject,
+        version=product.version,
+        clinical=clinical_digest(row),
+        synthetic=row.synthetic,
+        files=result.files,
+        sources=result.sources,
+        facts=result.facts,
+        noted=noted,
     )
-    return note_again(product, folder, sidecar)
+    return update_noted_status(product, folder, sidecar)
 
 
-def _unfit(product: Product, build: Build, row: ManifestRow) -> Iterator[Finding]:
-    """What is wrong with each source."""
+def _unfit_sources(product: Product, build: Build, row: ManifestRow) -> Iterator[Finding]:
+    """Yield a finding for each source that cannot be used."""
     for volume in product.sources:
         try:
             product.check(build, row, volume)
@@ -87,11 +95,16 @@ def _unfit(product: Product, build: Build, row: ManifestRow) -> Iterator[Finding
 
 
 def state_of(product: Product, folder: DataFolder, row: ManifestRow, tree: Path | None = None) -> State:
-    """Whether the files on disk are what the manifest's row and the files in `tree`, as they are now, give.
+    """Return whether a subject's files are up to date with the manifest's row and the tree.
 
-    They are compared with their sidecar, by the status of each file: one that has another status than was noted is read
-    again, and is what it was if it has its digest. The sidecar returned notes the statuses of now. Without `tree`, the
-    sources are compared with the manifest alone.
+    Files and sources are compared with their sidecar. One with another status than noted is read again for its digest.
+
+    Args:
+        tree: The tree; None: compare the sources with the manifest alone.
+    Returns:
+        The state. Its sidecar notes the present statuses, and is not stored yet.
+    Raises:
+        OSError: A file that is there cannot be read.
     """
     path, name = product.sidecar_path(folder, row.subject), product.name
     sidecar = read_sidecar(path)
@@ -101,26 +114,39 @@ def state_of(product: Product, folder: DataFolder, row: ManifestRow, tree: Path 
         return State(None, f"has a {name} of format {sidecar.version}, which is now {product.version}")
     if sidecar.clinical != clinical_digest(row):
         return State(None, f"has a {name} with other clinical values")
-    sources = {column: source.of_now(row.volumes[column], tree) for column, source in sidecar.sources.items()}
+    sources = {column: source.refreshed(row.volumes[column], tree) for column, source in sidecar.sources.items()}
     if changed := [column for column, source in sources.items() if source is None]:
         return State(None, f"has a {name} made before these changed: {', '.join(changed)}")
     if reason := product.mismatch(row, sidecar):
         return State(None, reason)
-    places = product.places(folder, sidecar)
-    now = {config: status_of(path) for config, path in places.items() if path.exists()}
-    trusted = [config for config, status in now.items() if status == sidecar.noted.get(config)]
+    statuses = _statuses(product, folder, sidecar)
+    trusted = [config for config, status in statuses.items() if status == sidecar.noted.get(config)]
     if reason := product.damage(folder, sidecar, trusted):
         return State(None, reason)
-    return State(replace(sidecar, sources={c: source for c, source in sources.items() if source}, noted=now))
+    return State(replace(sidecar, sources={c: source for c, source in sources.items() if source}, noted=statuses))
+
+
+def _statuses(product: Product, folder: DataFolder, sidecar: Sidecar) -> dict[str, FileStatus]:
+    """Return the present status by config of the subject's files that are there."""
+    paths = product.expected_files(folder, sidecar)
+    return {config: status_of(path) for config, path in paths.items() if path.exists()}
 
 
 def states_of(
     product: Product, folder: DataFolder, rows: Sequence[ManifestRow], tree: Path | None = None, *, workers: int = 1
 ) -> dict[str, State]:
-    """The state of each of `rows` by subject; what `workers` threads had to read again is noted in the sidecars."""
+    """Return the state of each row's subject, and store the statuses that they note.
+
+    Args:
+        tree: See `state_of`.
+        workers: Number of threads.
+    Raises:
+        Refusal: A sidecar cannot be stored.
+        OSError: A file that is there cannot be read.
+    """
     with ThreadPoolExecutor(workers) as executor:
-        found = executor.map(partial(state_of, product, folder, tree=tree), rows)
-        states = {row.subject: state for row, state in zip(rows, found, strict=True)}
+        results = executor.map(partial(state_of, product, folder, tree=tree), rows)
+        states = {row.subject: state for row, state in zip(rows, results, strict=True)}
     for subject, state in states.items():
         if state.sidecar:
             store_sidecar(product.sidecar_path(folder, subject), state.sidecar)
@@ -136,21 +162,32 @@ def up_to_date(
     decode: bool = True,
     workers: int = 1,
 ) -> dict[str, Sidecar]:
-    """The sidecars, by subject, of those of `rows` whose files are up to date, and decoded if they are to be."""
-    states = states_of(product, folder, rows, tree, workers=workers)
-    known = {subject: state.sidecar for subject, state in states.items() if state.sidecar}
-    return {subject: sidecar for subject, sidecar in known.items() if sidecar.decoded or not decode}
+    """Return the sidecars, by subject, of the files that are up to date.
 
-
-def note_again(product: Product, folder: DataFolder, sidecar: Sidecar) -> Sidecar:
-    """`sidecar`, stored with the status that its files have now that they were renamed or got or lost a link.
-
-    A file of another size, time or inode is another file: what was noted stays, so that it is read again.
+    Args:
+        tree: See `state_of`.
+        decode: Leave out files that were built without decoding.
+        workers: Number of threads.
+    Raises:
+        Refusal: A sidecar cannot be stored.
+        OSError: A file that is there cannot be read.
     """
-    places = product.places(folder, sidecar)
-    now = {config: status_of(path) for config, path in places.items() if path.exists()}
-    noted = {config: status for config, status in now.items() if status.is_of_file(sidecar.noted.get(config))}
-    sidecar = replace(sidecar, noted={**sidecar.noted, **noted})
+    states = states_of(product, folder, rows, tree, workers=workers)
+    sidecars = {subject: state.sidecar for subject, state in states.items() if state.sidecar}
+    return {subject: sidecar for subject, sidecar in sidecars.items() if sidecar.decoded or not decode}
+
+
+def update_noted_status(product: Product, folder: DataFolder, sidecar: Sidecar) -> Sidecar:
+    """Store the statuses of a subject's files after this package renamed or linked them, and return the new sidecar.
+
+    The status of a file with another size, time or inode is not stored, so that the file is read again.
+
+    Raises:
+        Refusal: The sidecar cannot be stored.
+    """
+    statuses = _statuses(product, folder, sidecar)
+    same_file = {config: status for config, status in statuses.items() if status.is_of_file(sidecar.noted.get(config))}
+    sidecar = replace(sidecar, noted={**sidecar.noted, **same_file})
     store_sidecar(product.sidecar_path(folder, sidecar.subject), sidecar)
     return sidecar
 
@@ -164,58 +201,67 @@ def build_subjects(
     log: Callable[[str], None],
     stage: Stage | None = None,
 ) -> Iterator[Outcome]:
-    """Yield an outcome for each of `rows`, as they come; one that fails does not stop the others.
+    """Build the subjects that are not up to date, and yield an outcome for each row. A failure stops no other subject.
 
-    What was made without decoding is made again if the build decodes. With `stage`, the sidecars of finished subjects
-    are given to it, `STAGED_TOGETHER` at a time and once with those that were left, and their disk is free when it
-    returns. Fewer wait for the next run, so that a run of one subject is no hand-over of its own. Without, all files
-    stay. Raises `Refusal` if the disk has no room for what is to do, before anything is written.
+    Files built without decoding are built again if `build.decode`. A full group of finished subjects is staged.
+    A smaller one waits for the next run, so that a run of one subject makes no commit of its own.
+
+    Args:
+        workers: Number of processes.
+        log: Where progress is reported.
+        stage: Called with at least `STAGE_SIZE` sidecars, or with what is left of a group of which subjects failed, and
+            with subjects that a killed run freed in part. None: all files stay.
+    Raises:
+        Refusal: The disk has no room for the files. Nothing was written.
     """
     folder = build.folder
-    known = up_to_date(product, folder, rows, build.root, decode=build.decode, workers=workers)
-    work = [row for row in rows if row.subject not in known]
-    size = STAGED_TOGETHER if stage else max(1, len(work))
-    batches = [work[start : start + size] for start in range(0, len(work), size)] or [[]]
-    for subject, sidecar in known.items():
+    current = up_to_date(product, folder, rows, build.root, decode=build.decode, workers=workers)
+    to_build = [row for row in rows if row.subject not in current]
+    size = STAGE_SIZE if stage else max(1, len(to_build))
+    batches = [to_build[start : start + size] for start in range(0, len(to_build), size)] or [[]]
+    for subject, sidecar in current.items():
         yield Outcome(subject, sidecar, written=False)
-    here = [sidecar for sidecar in known.values() if not sidecar.freed]  # also without work, they may be staged
+    unstaged = [sidecar for sidecar in current.values() if not sidecar.freed]
     if stage:
-        if half_freed := [s for s in known.values() if s.freed and product.places(folder, s)]:
-            stage(half_freed)  # a run was killed while it freed them
-        while len(here) >= STAGED_TOGETHER:
-            stage(here[:STAGED_TOGETHER])
-            here = here[STAGED_TOGETHER:]
+        if partly_freed := [s for s in current.values() if s.freed and product.expected_files(folder, s)]:
+            stage(partly_freed)  # a run was killed while it freed them
+        while len(unstaged) >= STAGE_SIZE:
+            stage(unstaged[:STAGE_SIZE])
+            unstaged = unstaged[STAGE_SIZE:]
     _check_room(product, folder, batches, workers, frees=stage is not None)
-    log(_ahead(len(known), len(work)))
-    progress = Progress("subject", len(work), log)
+    log(_work_to_do(len(current), len(to_build)))
+    progress = Progress("subject", len(to_build), log)
     for batch in batches:
         arguments = {row.subject: (product, build, row) for row in batch}
         for subject, result in each_in_processes(build_subject, arguments, workers):
             progress.advance(0 if isinstance(result, Exception) else result.size)
             if isinstance(result, Sidecar):
-                here.append(result)
+                unstaged.append(result)
             yield Outcome(subject, result, written=isinstance(result, Sidecar))
-        if stage and here and max(len(here), len(batch)) >= STAGED_TOGETHER:
-            stage(here)  # also if some of the batch failed: what is left of it is no room for the next
-            here = []
+        if stage and unstaged and max(len(unstaged), len(batch)) >= STAGE_SIZE:
+            stage(unstaged)  # also if some of the batch failed: the next batch needs the room
+            unstaged = []
 
 
-def _ahead(known: int, work: int) -> str:
-    """How many are done, and how many are to do."""
-    if not known:
-        return f"{counted(work, 'subject')} to do"
-    return f"{counted(known, 'subject is', 'subjects are')} up to date, {work or 'nothing'} to do"
+def _work_to_do(current: int, to_build: int) -> str:
+    if not current:
+        return f"{counted(to_build, 'subject')} to do"
+    return f"{counted(current, 'subject is', 'subjects are')} up to date, {to_build or 'nothing'} to do"
 
 
 def free(product: Product, folder: DataFolder, sidecar: Sidecar) -> None:
-    """Remove the files, which the Hub must have; the sidecar, which says so, stays."""
+    """Remove a subject's files, which the Hub must have. The sidecar stays and records that.
+
+    Raises:
+        Refusal: The sidecar cannot be stored. No file was removed.
+    """
     store_sidecar(product.sidecar_path(folder, sidecar.subject), replace(sidecar, freed=True))
     for config in product.configs:
         product.path(folder, config, sidecar.subject).unlink(missing_ok=True)
 
 
 def read_sidecars(product: Product, folder: DataFolder) -> list[Sidecar]:
-    """The sidecars of all that is there of `product`, by subject; those that cannot be read are left out."""
+    """Return all stored sidecars of `product`, sorted by subject, without those that cannot be read."""
     paths = sorted(product.sidecar_path(folder, "*").parent.glob("*.json"))
     return [sidecar for path in paths if (sidecar := read_sidecar(path))]
 
@@ -223,14 +269,14 @@ def read_sidecars(product: Product, folder: DataFolder) -> list[Sidecar]:
 def _check_room(
     product: Product, folder: DataFolder, batches: Sequence[Sequence[ManifestRow]], workers: int, *, frees: bool
 ) -> None:
-    """Raise `Refusal` unless the files of any one batch, each as large as its sources, fit beside what is there.
+    """Raise `Refusal` unless the disk has room for each batch.
 
-    Those that take the place of others need room for both until they are complete, in each worker at a time; and for
-    good if the others have further links, by which a local target still publishes them.
+    A file that replaces another needs room for both until it is complete, which is true of one subject per worker. If
+    the replaced file has further links, because a local target publishes it, its room is not freed at all.
     """
     needed = 0
     for batch in batches:
-        sizes = {row.subject: product.room_for(row) for row in batch}
+        sizes = {row.subject: product.bytes_needed(row) for row in batch}
         replaced = {
             row.subject: _freed_by_replacing(product, folder, row.subject) for row in batch if sizes[row.subject]
         }
@@ -244,5 +290,5 @@ def _check_room(
 
 def _freed_by_replacing(product: Product, folder: DataFolder, subject: str) -> int:
     paths = (product.path(folder, config, subject) for config in product.configs)
-    there = [path.stat() for path in paths if path.exists()]
-    return sum(status.st_size for status in there if status.st_nlink == 1)
+    statuses = [path.stat() for path in paths if path.exists()]
+    return sum(status.st_size for status in statuses if status.st_nlink == 1)

@@ -1,4 +1,4 @@
-"""What a config of the dataset is: its files in the repo, its columns and their Arrow types."""
+"""A config of the dataset: its files in the repo, its columns and their Arrow types."""
 
 from dataclasses import dataclass
 
@@ -7,27 +7,26 @@ import pyarrow as pa
 SPLIT = "train"
 CARD = "README.md"
 MEDIA = pa.struct({"bytes": pa.binary(), "path": pa.string()})
-"""The storage of `datasets.Nifti()` and `datasets.Image()`; with `large_binary` the library would yield plain dicts."""
+"""Storage of `datasets.Nifti()` and `datasets.Image()`. With `large_binary` the library would yield plain dicts."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """One config of the dataset, a row a subject, whose files lie below `folder` of the repo.
-
-    `schema` has the columns without the Hugging Face metadata that `features.annotated_schema` adds; those of type
-    `MEDIA` hold NIfTI files if they are among `volumes`, else pictures. `joined`: one file holds the rows of all
-    subjects, otherwise each has its own.
-    """
+    """One config of the dataset, with one row per subject."""
 
     name: str
     folder: str
+    """Folder of its files in the repo."""
     description: str
     schema: pa.Schema
+    """The columns, without the Hugging Face metadata that `features.annotated_schema` adds."""
     volumes: tuple[str, ...] = ()
+    """Columns of type `MEDIA` that hold NIfTI files. The other ones of that type hold pictures."""
     joined: bool = False
+    """Whether one file holds the rows of all subjects. Otherwise each subject has a file."""
 
     def path(self, subject: str) -> str:
-        """Path in the repo of the file that holds `subject`."""
+        """Return the path in the repo of the file that holds `subject`."""
         return f"{self.folder}/{SPLIT}.parquet" if self.joined else f"{self.folder}/{SPLIT}/{subject}.parquet"
 
     @property

@@ -1,4 +1,4 @@
-"""`Dataset`: what is published of a release, before anything is made: its products, configs and files in the repo."""
+"""The dataset of a release: its products, configs and paths in the repo, whether or not they exist yet."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,19 +9,19 @@ from isles_assets.products.product import Product
 from isles_assets.release.release import Release
 
 _READ_BY_LOAD_DATASET = (".huggingface.yaml", "dataset_infos.json")
-"""What the library reads beside the card, and would believe."""
+"""Files beside the card from which the library would take metadata."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The dataset of `release`, whose subjects are published as `products`."""
+    """The dataset of `release`, made of the files of its `products`."""
 
     release: Release
     products: tuple[Product, ...]
 
     @classmethod
     def of(cls, release: Release) -> "Dataset":
-        """The dataset of `release` with those of the registered products that can be made of it."""
+        """Return the dataset with all registered products that fit `release`."""
         return cls(release, tuple(product(release) for product in registry.PRODUCTS if product.fits(release)))
 
     @cached_property
@@ -31,17 +31,17 @@ class Dataset:
 
     @cached_property
     def common_files(self) -> tuple[str, ...]:
-        """Paths in the repo of the files that are not a subject's."""
+        """Paths in the repo of the files that do not belong to one subject."""
         joined = (config.path("") for config in self.configs if config.joined)
         return (CARD, *(path for product in self.products for path in product.other_files), *joined)
 
     def is_ours(self, path: str) -> bool:
-        """Whether a file of the repo stands where this dataset's go, or beside them where `load_dataset` would read it.
+        """Return whether `path` in the repo is one of this dataset's, or one that `load_dataset` would read, too.
 
-        So do those of an earlier layout, and those that somebody else has put there.
+        Such a path may hold a file of an earlier layout, or somebody else's.
         """
         return path in self.common_files or path in _READ_BY_LOAD_DATASET or self.is_data(path)
 
     def is_data(self, path: str) -> bool:
-        """Whether a file of the repo lies below the folder of a config."""
+        """Return whether `path` in the repo lies below the folder of a config."""
         return path.startswith(tuple(f"{config.folder}/" for config in self.configs))

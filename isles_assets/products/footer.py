@@ -1,4 +1,4 @@
-"""Where a published Parquet file is from: what its footer says under the key `isles_assets`, as JSON."""
+"""The provenance of a published Parquet file: JSON in its footer, under the key `isles_assets`."""
 
 from typing import Any
 
@@ -8,6 +8,6 @@ FOOTER_KEY = "isles_assets"
 
 
 def provenance(release: Release, version: str, synthetic: bool) -> dict[str, Any]:
-    """The `version` of the product, the release, and whether the sample generator made the volumes."""
-    known = {"version": release.version, "doi": release.record.doi}
-    return {"format": version, "release": known, "synthetic": synthetic}
+    """Return the JSON content: the `version` of the product, the release, and whether any volume is synthetic."""
+    origin = {"version": release.version, "doi": release.record.doi}
+    return {"format": version, "release": origin, "synthetic": synthetic}

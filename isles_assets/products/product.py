@@ -1,7 +1,7 @@
-"""`Product`: what is made of each subject. What all products have in common is here, what one makes is in its folder.
+"""`Product`: the base class of all products. Each product has its own folder, and is listed in `registry`.
 
-A product says its name, configs, sources, how its files are made, and what people see of it. The asset, its version,
-staleness, publication, card and freeing follow. The products are listed in `registry`.
+A product defines its name, configs, sources, how to build its files, and how to describe them. The asset, its version,
+staleness, publication, card and freeing follow from that.
 """
 
 import hashlib
@@ -27,87 +27,98 @@ from isles_assets.tables.manifest import ManifestRow
 
 @dataclass(frozen=True)
 class Build:
-    """What subjects are built from and with: the tree at `root`, the data folder, and the configs' annotated `schemas`.
-
-    Without `decode`, a product that may leave decoding out does so.
-    """
+    """The inputs that a build needs beside the manifest's rows."""
 
     root: Path
+    """The tree."""
     folder: DataFolder
     schemas: Mapping[str, pa.Schema]
+    """Annotated schemas by config."""
     decode: bool = True
+    """Whether to decode the volumes even if the product could do without."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a product has written and read for a subject: `files` by config, `sources` by column, `facts` by column."""
+class BuildResult:
+    """The files that a product wrote for a subject, the sources that it read, and facts about the subject."""
 
     files: Mapping[str, BuiltFile]
+    """Files by config."""
     sources: Mapping[str, Source]
+    """Sources by column."""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    """Facts by column."""
 
 
 @dataclass(frozen=True)
 class PublicationFile:
-    """A file of a publication: its `path` in the repo, where its `content` is, `size` in bytes, SHA-256.
-
-    `content` is None for a file that was freed: only the Hub has it. A file of a `config` holds so many `rows` and
-    bytes of `values`. `noted` is the status that the file had when it was last seen to have its digest, if that is
-    known.
-    """
+    """A file of a publication."""
 
     path: str
+    """Path in the repo."""
     content: Path | bytes | None
+    """Local file or bytes; None if the file was freed, so that only the Hub has it."""
     size: int
+    """Size of the file in bytes."""
     sha256: str
     config: str = ""
+    """The config that it belongs to; empty if none."""
     rows: int = 0
     values: int = 0
+    """Bytes of the values in it."""
     noted: FileStatus | None = None
+    """The file's status when its digest was last confirmed, if known."""
 
     @classmethod
     def of_bytes(cls, path: str, content: bytes) -> "PublicationFile":
-        """A small file that is in memory."""
+        """Return a file whose content is in memory."""
         return cls(path, content, len(content), hashlib.sha256(content).hexdigest())
 
 
 @dataclass(frozen=True)
 class CardParts:
-    """What a product adds to the card, as Markdown: a `picture`, an example, rows of what was counted, a section."""
+    """A product's parts of the card. All texts are Markdown."""
 
     picture: str = ""
     example: str = ""
+    """How to load the product, with code."""
     counts: Sequence[tuple[str, str]] = ()
+    """Rows of the card's table of counts: what is counted, and the number."""
     section: str = ""
+    """A section of its own, with heading."""
 
 
 class Product(ABC):
-    """One product: `name` in the singular, `plural` is also its folder below the data folder.
-
-    `code_version` is to be raised when the same sources are to give other bytes. `refused` says of a subject that it
-    was not made. `published_apart`: each subject's files are published as they are, so they may be freed once the Hub
-    has them. `may_skip_decoding`: it is of use also without decoding the volumes.
-    """
+    """A product of a release: files that are built from each subject."""
 
     name: ClassVar[str]
+    """Name in the singular."""
     plural: ClassVar[str]
+    """Name in the plural, also of its folder below the data folder."""
     code_version: ClassVar[int]
+    """Raise it when the same sources must give other bytes."""
     kinds: ClassVar[frozenset[str]]
+    """The asset's kinds in Dagster's UI."""
     description: ClassVar[str]
-    refused: ClassVar[str]
-    published_apart: ClassVar[bool] = True
+    """The asset's description in Dagster's UI."""
+    failure_text: ClassVar[str]
+    """Follows the id of a subject that could not be built, such as `was not packed`."""
+    published_as_built: ClassVar[bool] = True
+    """Whether each file is published as it was built. Then it may be freed once the Hub has it."""
     may_skip_decoding: ClassVar[bool] = False
+    """Whether it is of use without decoding the volumes."""
 
     def __init__(self, release: Release):
         self.release = release
 
     @property
     def asset(self) -> str:
+        """Name of its asset."""
         return f"subject_{self.name}"
 
     @classmethod
     def fits(cls, release: Release) -> bool:
-        """Whether the product can be made of `release`."""
+        """Return whether the product can be built from `release`."""
         return True
 
     @cached_property
@@ -118,83 +129,104 @@ class Product(ABC):
     @cached_property
     @abstractmethod
     def sources(self) -> tuple[Volume, ...]:
-        """The volumes that are read for it."""
+        """The volumes that it reads."""
 
     @property
     def other_files(self) -> tuple[str, ...]:
-        """Paths in the repo of what it publishes beside the files of its configs."""
+        """Paths in the repo of the files that it publishes beside those of its configs."""
         return ()
 
     @property
     def derives_from(self) -> Sequence[Any]:
-        """What else its bytes follow from, for the version: tables as numbers, strings, lists."""
+        """Other inputs that determine its bytes, for the version: tables as numbers, strings, lists."""
         return ()
 
     @cached_property
     def version(self) -> str:
-        """Another one for other code, columns, sources, or tables that it derives from."""
+        """Fingerprint of the code version, columns, sources, and of the inputs in `derives_from`."""
         configs = [(config.name, config.path(""), config.schema) for config in self.configs]
         sources = [(volume.column, volume.path(""), volume.content) for volume in self.sources]
         return f"{self.code_version}.{fingerprint(configs, sources, list(self.derives_from))}"
 
     def root(self, folder: DataFolder) -> Path:
-        """Where its files lie."""
+        """Return the folder of its files."""
         return folder.root / self.plural
 
     def path(self, folder: DataFolder, config: Config, subject: str) -> Path:
-        """The file of `config` that is made of `subject`."""
+        """Return the path of a subject's file of `config`."""
         return self.root(folder) / config.name / f"{subject}.parquet"
 
     def sidecar_path(self, folder: DataFolder, subject: str) -> Path:
-        """What is known of a subject's files; it exists only while all of them are complete."""
+        """Return the path of a subject's sidecar. It exists only while all files of the subject are complete."""
         return self.root(folder) / "records" / f"{subject}.json"
 
     def check(self, build: Build, row: ManifestRow, volume: Volume) -> None:
-        """Raise `UnfitError` for a source that is known to be unfit before it is read."""
+        """Check a source before it is read.
+
+        Raises:
+            UnfitError: The source cannot be used.
+        """
         check_entry(build.root, row, volume)
 
     @abstractmethod
-    def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> Made:
-        """Write the subject's file of each config to its path in `paths`. Raises `UnfitError` or `Refusal`."""
+    def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> BuildResult:
+        """Write the subject's files to `paths`, which are by config.
+
+        Raises:
+            UnfitError: A source cannot be used.
+            Refusal: The disk is full, or a file differs from what was written to it.
+        """
 
     def read(self, build: Build, row: ManifestRow, volume: Volume) -> None:
-        """Read a source as `make` does, without making anything. Raises `UnfitError`."""
+        """Read a source as `make` does, but write nothing.
+
+        Raises:
+            UnfitError: The source cannot be used.
+        """
         read_source(build.root, row, volume, decode=build.decode)
 
     def mismatch(self, row: ManifestRow, sidecar: Sidecar) -> str:
-        """Why the files that `sidecar` is of do not follow from `row` any more; empty if they do."""
+        """Return why the recorded files do not follow from `row` any more; empty if they do."""
         return ""
 
-    def places(self, folder: DataFolder, sidecar: Sidecar) -> dict[str, Path]:
-        """Where the files that `sidecar` is of should be, by config; those that were freed are left out."""
-        places = {config.name: self.path(folder, config, sidecar.subject) for config in self.configs}
-        return {name: path for name, path in places.items() if not sidecar.freed or path.exists()}
+    def expected_files(self, folder: DataFolder, sidecar: Sidecar) -> dict[str, Path]:
+        """Return the paths of the subject's files by config, without those that were freed."""
+        paths = {config.name: self.path(folder, config, sidecar.subject) for config in self.configs}
+        return {name: path for name, path in paths.items() if not sidecar.freed or path.exists()}
 
     def damage(self, folder: DataFolder, sidecar: Sidecar, trusted: Container[str] = ()) -> str:
-        """Why the files are not those that `sidecar` is of; empty if they are.
+        """Return why the files are not those that `sidecar` records; empty if they are.
 
-        They are read in full for size and SHA-256, but for those of the configs that are `trusted`.
+        Args:
+            trusted: Configs whose files are not read for size and SHA-256.
         """
-        for name, path in self.places(folder, sidecar).items():
-            known, place = sidecar.files[name], path.relative_to(folder.root)
+        for name, path in self.expected_files(folder, sidecar).items():
+            recorded, place = sidecar.files[name], path.relative_to(folder.root)
             if not path.exists():
                 return f"has no {place}"
-            if name not in trusted and (path.stat().st_size, sha256_of(path)) != (known.size, known.sha256):
+            if name not in trusted and (path.stat().st_size, sha256_of(path)) != (recorded.size, recorded.sha256):
                 return f"has a {self.name} that is not the one recorded: {place}"
         return ""
 
-    def room_for(self, row: ManifestRow) -> int:
-        """Bytes that a subject's files take, as far as it is worth to ask for room; 0 if it is not."""
+    def bytes_needed(self, row: ManifestRow) -> int:
+        """Return how many bytes a subject's files take; 0 if they are too small to check the disk for room."""
         return 0
 
     def files(
         self, folder: DataFolder, sidecars: Mapping[str, Sidecar], schemas: Mapping[str, pa.Schema]
     ) -> list[PublicationFile]:
-        """What is published of the subjects in `sidecars`."""
+        """Return the files to publish.
+
+        Args:
+            sidecars: Sidecars by subject.
+            schemas: Annotated schemas by config.
+        Raises:
+            Refusal: A subject's file is missing or damaged, or the disk is full.
+        """
         return [file for _, sidecar in sorted(sidecars.items()) for file in self.files_of(folder, sidecar)]
 
     def files_of(self, folder: DataFolder, sidecar: Sidecar) -> list[PublicationFile]:
-        """One subject's files, as they are published."""
+        """Return one subject's files to publish."""
         return [
             PublicationFile(
                 config.path(sidecar.subject), path if path.exists() else None, built.size, built.sha256,
@@ -206,17 +238,21 @@ class Product(ABC):
 
     @abstractmethod
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
-        """What a person sees of one subject in the UI, by name; see `lib.shown` for the kinds of values."""
+        """Return the metadata of one subject for Dagster's UI, by name. `lib.shown` has the kinds of values."""
 
     @property
-    def fact_meanings(self) -> Mapping[str, str]:
-        """What the facts in a sidecar mean, by column."""
+    def fact_descriptions(self) -> Mapping[str, str]:
+        """Descriptions of the facts in a sidecar, by column."""
         return {}
 
     def montage(self, folder: DataFolder, sidecar: Sidecar) -> bytes | None:
-        """What there is to see of a subject on one page, as JPEG; None where nothing is drawn. Raises `Refusal`."""
+        """Return a page of a subject's pictures as JPEG; None if the product has no pictures.
+
+        Raises:
+            Refusal: The subject's file is missing or damaged.
+        """
         return None
 
     def card_parts(self, repo: str, sidecars: Mapping[str, Sidecar]) -> CardParts:
-        """What it adds to the card."""
+        """Return the product's parts of the card for `repo`. The sidecars are by subject."""
         return CardParts()

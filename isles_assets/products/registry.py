@@ -1,4 +1,4 @@
-"""What is made of each subject: a line a product, in the order in which they are published and told on the card."""
+"""The products, one line each, in the order in which they are published and described on the card."""
 
 from isles_assets.products.preview.product import Preview
 from isles_assets.products.product import Product

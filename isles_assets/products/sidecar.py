@@ -1,4 +1,4 @@
-"""Sidecars: what is known of the files made of a subject, as JSON beside them, and only while they are complete."""
+"""Sidecars: JSON records beside a subject's files. A sidecar exists only while all of its files are complete."""
 
 import hashlib
 import json
@@ -15,40 +15,44 @@ from isles_assets.products.sources import Source
 
 @dataclass(frozen=True)
 class BuiltFile:
-    """One finished Parquet file: `size` in bytes, SHA-256, and the bytes of the `values` in it."""
+    """A finished Parquet file."""
 
     size: int
+    """Size of the file in bytes."""
     sha256: str
     values: int
+    """Bytes of the values in it."""
 
 
 @dataclass(frozen=True)
 class Sidecar:
-    """What a subject's files of one product were made from and hold: `files` by config, `sources` by column.
-
-    `version` is the product's, `clinical` a digest of the clinical values, `facts` what the product notes of the
-    subject by column. `noted`, by config, is the status that a file had when it was last seen to have its digest.
-    `freed`: the files need not be here any more, because the Hub has them.
-    """
+    """The record of a subject's files of one product, and of the sources that they were built from."""
 
     subject: str
     version: str
+    """The product's version."""
     clinical: str
+    """Digest of the clinical values."""
     synthetic: bool
     files: Mapping[str, BuiltFile]
+    """Files by config."""
     sources: Mapping[str, Source]
+    """Sources by column."""
     facts: Mapping[str, Any] = field(default_factory=dict)
+    """Facts about the subject, by column."""
     noted: Mapping[str, FileStatus] = field(default_factory=dict)
+    """By config, the status of the file when its digest was last confirmed."""
     freed: bool = False
+    """Whether the files may be missing, because the Hub has them."""
 
     @property
     def size(self) -> int:
-        """Bytes of all its files."""
+        """Size of all its files in bytes."""
         return sum(file.size for file in self.files.values())
 
     @property
     def data_version(self) -> str:
-        """A digest of what is in its files: equal for equal content."""
+        """Digest of the content of its files."""
         return hashlib.sha256("".join(file.sha256 for _, file in sorted(self.files.items())).encode()).hexdigest()
 
     @property
@@ -57,13 +61,17 @@ class Sidecar:
         return all(source.voxels for source in self.sources.values())
 
     def to_json(self) -> str:
-        """The JSON of an object that holds the sidecar and the digest of that."""
+        """Return the sidecar and its digest as JSON."""
         content = asdict(self)
         return json.dumps({"sidecar": content, "sha256": _digest(content)}, indent=1, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "Sidecar":
-        """Raises `ValueError` for a text that says anything else than one that `to_json` wrote."""
+        """Return the sidecar that `to_json` wrote.
+
+        Raises:
+            ValueError: The text differs from what `to_json` wrote.
+        """
         stored = json.loads(text)
         if not isinstance(stored, dict) or stored.get("sha256") != _digest(stored.get("sidecar")):
             raise ValueError("is not what was stored")
@@ -78,7 +86,7 @@ def _digest(content: Any) -> str:
 
 
 def read_sidecar(path: Path) -> Sidecar | None:
-    """The sidecar at `path`; None if it is not there, as while another run replaces the files, or cannot be read."""
+    """Return the sidecar at `path`; None if it cannot be read, or is missing, as while a run replaces the files."""
     try:
         return Sidecar.from_json(path.read_text())
     except (OSError, ValueError):
@@ -86,7 +94,11 @@ def read_sidecar(path: Path) -> Sidecar | None:
 
 
 def store_sidecar(path: Path, sidecar: Sidecar) -> None:
-    """Store `sidecar` at `path`, if it is not what is stored there."""
+    """Store `sidecar` at `path`, unless the same one is stored there.
+
+    Raises:
+        Refusal: The disk is full, or does not allow writing.
+    """
     if read_sidecar(path) == sidecar:
         return
     with written_whole(path) as temporary:

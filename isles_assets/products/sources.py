@@ -1,4 +1,4 @@
-"""The volumes that a product is made from: read once, and only as what the manifest says."""
+"""The source volumes of a product: each is read once and compared with the manifest."""
 
 import hashlib
 import json
@@ -18,51 +18,54 @@ _RESTORE = "restore the file from the release archive"
 
 @dataclass(frozen=True)
 class Voxels:
-    """What decoding a volume showed: NaN and infinite voxels, and of a mask what it marks.
-
-    `marked` is the number of voxels that are not 0, `marked_ml` their volume in millilitres, None where the affine
-    cannot be used. `labels` are their distinct whole numbers, the first ones if there are `more_labels`; `no_labels`
-    says in words which other values they have.
-    """
+    """Counts of a volume's voxels. All but `non_finite` are of masks."""
 
     non_finite: int
+    """Number of NaN and infinite voxels."""
     marked: int
+    """Number of voxels that are not 0."""
     marked_ml: float | None
+    """Volume of the marked voxels in millilitres; None if the affine cannot be used."""
     labels: list[int]
+    """Distinct whole numbers of the marked voxels; only the first ones if there are `more_labels`."""
     more_labels: bool
     no_labels: str
+    """The values that are not labels, in words."""
 
     @property
     def empty(self) -> bool:
+        """Whether no voxel is marked."""
         return not self.marked
 
 
 @dataclass(frozen=True)
 class Source:
-    """A volume as it was read: `path` in the tree, `size` (bytes), SHA-256, CRC-32; `voxels` if it was decoded.
-
-    `noted` is the file's status when it was last seen to hold these bytes. The others are known only if it was decoded:
-    `surplus` counts the bytes after the last voxel, `trailing` those after the end of the gzip stream, `garbage` those
-    of them from the first that is not zero, at which the datasets library stops, and `text` is the free text that the
-    manifest does not have, as {field, text}.
-    """
+    """A volume as it was read. The fields from `surplus` on are known only if it was decoded."""
 
     path: str
+    """Path relative to the tree."""
     size: int
+    """Size of the file in bytes."""
     sha256: str
     crc32: int
     noted: FileStatus
+    """The file's status when its digest was last confirmed."""
     voxels: Voxels | None
+    """None if it was not decoded."""
     surplus: int = 0
+    """Bytes after the last voxel."""
     trailing: int = 0
+    """Bytes after the end of the gzip stream."""
     garbage: int = 0
+    """Trailing bytes from the first that is not zero. The datasets library stops there."""
     text: tuple[dict[str, str], ...] = ()
+    """Free text that the manifest does not have, as {field, text}."""
 
-    def of_now(self, entry: VolumeEntry | None, tree: Path | None) -> "Source | None":
-        """This, with the status that the file in `tree` has now; None if that or the manifest's `entry` differs.
+    def refreshed(self, entry: VolumeEntry | None, tree: Path | None) -> "Source | None":
+        """Return the source with its file's status of now; None if file or manifest `entry` have changed.
 
-        The file is read again only if its status is not the one that was noted. Without a tree the entry decides: by
-        its digest if it has one, else by size and time.
+        A file with another status than noted is read again. Without a `tree` only the entry is compared: by its digest
+        or, if it has none, by size and time.
         """
         if entry is None or (entry.path, entry.size) != (self.path, self.size):
             return None
@@ -71,22 +74,22 @@ class Source:
         if tree is None:
             return self if entry.sha256 or entry.mtime_ns == self.noted.mtime_ns else None
         try:
-            now = status_of(tree / self.path)
-            if (now.size, now.mtime_ns) != (entry.size, entry.mtime_ns):
+            status = status_of(tree / self.path)
+            if (status.size, status.mtime_ns) != (entry.size, entry.mtime_ns):
                 return None
-            is_same = now == self.noted or sha256_of(tree / self.path) == self.sha256
-        except OSError:  # why not is said when it is read to be built from
+            is_same = status == self.noted or sha256_of(tree / self.path) == self.sha256
+        except OSError:  # the build that follows reads the file, too, and reports the error
             return None
-        return replace(self, noted=now) if is_same else None
+        return replace(self, noted=status) if is_same else None
 
 
 def clinical_digest(row: ManifestRow) -> str:
-    """SHA-256 of the clinical values."""
+    """Return the SHA-256 of the clinical values."""
     return hashlib.sha256(json.dumps(dict(row.clinical), sort_keys=True).encode()).hexdigest()
 
 
 class UnfitError(Exception):
-    """A volume that nothing can be made from. `step` is the first of the way back."""
+    """A volume that nothing can be built from. `step` is the first step to mend it."""
 
     def __init__(self, path: str, subject: str, problem: str, step: Step):
         super().__init__(path, subject, problem, step)
@@ -94,19 +97,23 @@ class UnfitError(Exception):
 
     @classmethod
     def of(cls, row: ManifestRow, volume: Volume, problem: str, step: Step = _RESTORE) -> "UnfitError":
-        """To be raised for a volume of the row's subject."""
+        """Return the error for a volume of the row's subject."""
         return cls(volume.path(row.subject), row.subject, problem, step)
 
     def finding(self, asset: str) -> Finding:
-        """The finding, with the whole way back to the subject's partition of `asset`."""
-        again = Materialize((asset,), self.subject)
-        stock = Materialize(TREE_ASSETS)
-        steps = (stock, again) if self.step == stock else (self.step, stock, again)
+        """Return the finding, with all steps up to the subject's partition of `asset`."""
+        rebuild = Materialize((asset,), self.subject)
+        refresh = Materialize(TREE_ASSETS)
+        steps = (refresh, rebuild) if self.step == refresh else (self.step, refresh, rebuild)
         return Finding(self.problem, InOrder(steps), self.path, self.subject)
 
 
 def check_entry(root: Path, row: ManifestRow, volume: Volume) -> None:
-    """Raise `UnfitError` for a volume that is known to be unfit before it is read."""
+    """Check a volume by its manifest entry and file status, before it is read.
+
+    Raises:
+        UnfitError: The volume is missing, empty, unreadable or faulty, or has changed since the manifest was made.
+    """
     entry = row.volumes[volume.column]
     if entry is None:
         raise UnfitError.of(row, volume, "is missing or empty")
@@ -129,17 +136,23 @@ def read_source(
     sink: Callable[[memoryview], None] = lambda piece: None,
     see: See = lambda *voxels: None,
 ) -> Source:
-    """Read a volume once, giving its bytes to `sink` and, decoded, its voxels to `see`.
+    """Read a volume once, and compare it with the manifest.
 
-    Raises `UnfitError` unless it is what the manifest says. Only then was what `sink` and `see` got sound.
+    Args:
+        root: The tree.
+        decode: Decode and count the voxels.
+        sink: Gets the file's bytes. They are sound only if no error is raised.
+        see: Gets the decoded voxels. They are sound only if no error is raised.
+    Raises:
+        UnfitError: The volume cannot be read or decoded, or is not the one of the manifest.
     """
     entry = row.entry(volume.column)
-    seen = None
+    inspection = None
     try:
         with DigestingReader(root / entry.path, sink) as file:
             if decode:
-                seen = inspect(file, volume.content, see)
-                if not entry.matches_header(seen.header):
+                inspection = inspect(file, volume.content, see)
+                if not entry.matches_header(inspection.header):
                     raise NiftiError("is on another grid than the manifest says, though its size and time are the same")
             file.drain()
     except NiftiError as error:
@@ -147,12 +160,24 @@ def read_source(
     if file.size != entry.size or (entry.sha256 and file.sha256 != entry.sha256):
         raise UnfitError.of(row, volume, "has changed since the manifest was made", Materialize(TREE_ASSETS))
     source = Source(entry.path, file.size, file.sha256, file.crc32, file.status, None)
-    return _decoded(source, seen) if seen else source
+    return _decoded(source, inspection) if inspection else source
 
 
-def _decoded(source: Source, seen: Inspection) -> Source:
-    """`source` with what decoding it showed."""
-    ml = None if seen.header.transform else round(seen.marked * voxel_ml(seen.header.affine), 6)
-    voxels = Voxels(seen.non_finite, seen.marked, ml, list(seen.labels), seen.more_labels, seen.no_labels)
-    text = tuple({"field": field, "text": text} for field, text in seen.text)
-    return replace(source, voxels=voxels, surplus=seen.surplus, trailing=seen.trailing, garbage=seen.garbage, text=text)
+def _decoded(source: Source, inspection: Inspection) -> Source:
+    """Return `source` with the results of decoding it."""
+    header, marked = inspection.header, inspection.marked
+    return replace(
+        source,
+        voxels=Voxels(
+            non_finite=inspection.non_finite,
+            marked=marked,
+            marked_ml=None if header.transform else round(marked * voxel_ml(header.affine), 6),
+            labels=list(inspection.labels),
+            more_labels=inspection.more_labels,
+            no_labels=inspection.no_labels,
+        ),
+        surplus=inspection.surplus,
+        trailing=inspection.trailing,
+        garbage=inspection.garbage,
+        text=tuple({"field": field, "text": text} for field, text in inspection.text),
+    )

@@ -411,7 +411,7 @@ def _grid(volume: Volume, known: _Known) -> str:
 def _product_facts(dataset: Dataset, known: _Known) -> Iterator[tuple[str, str, str]]:
     for product in dataset.products:
         if sidecar := known.sidecars.get(product.name):
-            meanings = product.fact_meanings
+            meanings = product.fact_descriptions
             yield from ((name, _words(value), meanings.get(name, "")) for name, value in sidecar.facts.items())
 
 

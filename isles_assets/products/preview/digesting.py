@@ -1,4 +1,4 @@
-"""Files that are digested as they are written, and what was written noted, so that what is there can be compared."""
+"""Files that are digested while they are written, and notes of their digests to compare with later."""
 
 import hashlib
 import io
@@ -11,25 +11,29 @@ from isles_assets.lib.files import sha256_of
 
 
 @dataclass(frozen=True)
-class Identity:
-    """Of a file: `size` in bytes and SHA-256."""
+class FileDigest:
+    """Size of a file in bytes, and its SHA-256."""
 
     size: int
     sha256: str
 
     @property
     def note(self) -> bytes:
-        """As it is stored beside the file."""
+        """Content of the note that is stored beside the file."""
         return json.dumps(asdict(self)).encode()
 
 
-def identity_of(path: Path) -> Identity:
-    """What a file is now, read to its end."""
-    return Identity(path.stat().st_size, sha256_of(path))
+def digest_of(path: Path) -> FileDigest:
+    """Read a file to its end and return its digest.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    return FileDigest(path.stat().st_size, sha256_of(path))
 
 
 class DigestingWriter(io.FileIO):
-    """A file to write to from its start; `written` is what it was given so far, not what the disk makes of it."""
+    """A new file to write to. `written` is the digest of the bytes it was given, not of those on the disk."""
 
     def __init__(self, path: Path):
         super().__init__(path, "w")
@@ -42,5 +46,5 @@ class DigestingWriter(io.FileIO):
         return count
 
     @property
-    def written(self) -> Identity:
-        return Identity(self._size, self._digest.hexdigest())
+    def written(self) -> FileDigest:
+        return FileDigest(self._size, self._digest.hexdigest())

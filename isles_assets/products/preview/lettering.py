@@ -7,21 +7,28 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Text = tuple[str, tuple[float, float], str]
-"""What to write, where (x, y) in px, and which point of it lies there, as Pillow's anchors say."""
+"""A text, its position (x, y) in px, and its anchor as Pillow defines it."""
 
 
 @cache
 def font(px: int) -> ImageFont.FreeTypeFont:
-    """The font at a height of `px`."""
-    found = ImageFont.load_default(px)
-    assert isinstance(found, ImageFont.FreeTypeFont)  # as in every Pillow that is built with FreeType
-    return found
+    """Return the font at a height of `px`."""
+    default = ImageFont.load_default(px)
+    assert isinstance(default, ImageFont.FreeTypeFont)  # true of every Pillow that is built with FreeType
+    return default
 
 
-def lettered(size: tuple[int, int], px: int, *texts: Text) -> NDArray[np.uint8]:
-    """How much of each pixel (height, width) the `texts` cover, 0 to 255, in a picture of `size` (width, height)."""
+def text_coverage(size: tuple[int, int], px: int, *texts: Text) -> NDArray[np.uint8]:
+    """Return how much of each pixel the `texts` cover.
+
+    Args:
+        size: Width and height of the picture.
+        px: Height of the font.
+    Returns:
+        Coverage from 0 to 255, shape (height, width).
+    """
     image = Image.new("L", size)
     draw = ImageDraw.Draw(image)
-    for words, at, anchor in texts:
-        draw.text(at, words, fill=255, font=font(px), anchor=anchor)
+    for text, position, anchor in texts:
+        draw.text(position, text, fill=255, font=font(px), anchor=anchor)
     return np.asarray(image)

@@ -1,4 +1,4 @@
-"""One page of all pictures of a subject: for the card, and smaller for a run's metadata."""
+"""One page with all pictures of a subject: for the card, and smaller for a run's metadata."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,11 @@ from PIL import Image, ImageDraw
 from isles_assets.products.preview.lettering import font
 from isles_assets.products.preview.pictures import PICTURES, SIZE, Drawing
 
-LARGEST = 120_000
-"""Bytes of a montage."""
+MAX_BYTES = 120_000
+"""Largest size of a montage."""
 
-SMALL_LARGEST = 8_000
-"""Bytes of a small one. The history stores it twice for each subject of a run, and a run shall take 10 MB at most."""
+MAX_SMALL_BYTES = 8_000
+"""Largest size of a small montage. The history stores two per subject and run; a run should add at most 10 MB."""
 
 _COLUMNS = 4
 _HEADER_PX, _MARGIN_PX = 28, 8
@@ -22,7 +22,14 @@ _SMALL_QUALITIES = (10, 5, 1)
 
 
 def montage(drawings: Mapping[str, Drawing], header: str) -> bytes:
-    """The pictures in the order of their table under a line of text, as JPEG of at most `LARGEST` bytes."""
+    """Return a page of the pictures, in the order of their table.
+
+    Args:
+        drawings: Drawings by name of the picture.
+        header: Line of text above the pictures.
+    Returns:
+        A JPEG of at most `MAX_BYTES`.
+    """
     width, height = SIZE
     rows = -(-len(PICTURES) // _COLUMNS)
     page = Image.new("RGB", (_COLUMNS * width, _HEADER_PX + rows * height))
@@ -31,26 +38,29 @@ def montage(drawings: Mapping[str, Drawing], header: str) -> bytes:
     for number, picture in enumerate(PICTURES):
         row, column = divmod(number, _COLUMNS)
         page.paste(drawings[picture.name].image.convert("RGB"), (column * width, _HEADER_PX + row * height))
-    return _encoded(page, "JPEG", LARGEST, _QUALITIES, subsampling=0)  # thin coloured lines stay sharp
+    return _encoded(page, "JPEG", MAX_BYTES, _QUALITIES, subsampling=0)  # thin coloured lines stay sharp
 
 
-def small(page: bytes) -> bytes:
-    """The montage `page` half as wide, or less if it is all noise, as WebP of at most `SMALL_LARGEST` bytes.
+def small_montage(page: bytes) -> bytes:
+    """Return the montage `page` at half the width, or less if it is all noise.
 
-    It takes milliseconds, for it is made again in each run.
+    It is fast, because each run repeats it.
+
+    Returns:
+        A WebP of at most `MAX_SMALL_BYTES`.
     """
     image: Image.Image = Image.open(io.BytesIO(page))
     image.draft("RGB", (image.width // 2, image.height // 2))
-    while len(content := _encoded(image, "WEBP", SMALL_LARGEST, _SMALL_QUALITIES, method=2)) > SMALL_LARGEST:
+    while len(content := _encoded(image, "WEBP", MAX_SMALL_BYTES, _SMALL_QUALITIES, method=2)) > MAX_SMALL_BYTES:
         image = image.reduce(2)
     return content
 
 
-def _encoded(image: Image.Image, form: str, largest: int, qualities: Sequence[int], **options: int) -> bytes:
-    """`image` in the first of `qualities` in which it has at most `largest` bytes, or in the last."""
+def _encoded(image: Image.Image, form: str, max_bytes: int, qualities: Sequence[int], **options: int) -> bytes:
+    """Return the encoded `image`, in the first of `qualities` with at most `max_bytes`, or in the last."""
     for quality in qualities:
         content = io.BytesIO()
         image.save(content, form, quality=quality, **options)
-        if content.tell() <= largest:
+        if content.tell() <= max_bytes:
             break
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""The table of the pictures, and how they are drawn. Columns of the published table and its docs follow from it."""
+"""The table of the pictures, and how to draw them. Columns of the published table and its docs follow from it."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -9,22 +9,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from isles_assets.products.preview.crop import Crop
-from isles_assets.products.preview.lettering import font, lettered
+from isles_assets.products.preview.lettering import font, text_coverage
 from isles_assets.products.preview.scene import LESION, REFERENCE, Mask, Plane, Scene, soft_tissue
 from isles_assets.products.preview.shades import Fixed, Palette, Shading, UpToMedians, Window, greys, turbo
 
 SIZE = (240, 300)
-"""Width and height of every picture in px, the caption's line included."""
+"""Width and height of each picture in px, with the line of the caption."""
 
-LARGEST = 300_000
-"""Bytes that all pictures of a subject may have as files."""
+MAX_BYTES = 300_000
+"""Largest size of all PNGs of a subject together."""
 
-_SHADES = (256, 128, 64, 32, 16, 8)
+_SHADE_COUNTS = (256, 128, 64, 32, 16, 8)
 _SOME_TISSUE_HU = 50
-_LARGEST_VALUE = 1e30  # more is shown as what is not finite: sums of it are
+_MAX_VALUE = 1e30  # larger values count as not finite, because sums of them are not
 _CAPTION_PX, _LETTERS_PX, _MARGIN_PX = 20, 12, 6
-_SHOWN = (SIZE[0], SIZE[1] - _CAPTION_PX)
-_BELOW = ((0, _CAPTION_PX), (0, 0))
+_PLANE_SIZE = (SIZE[0], SIZE[1] - _CAPTION_PX)
+_CAPTION_PADDING = ((0, _CAPTION_PX), (0, 0))
 _BAR_PX = 80
 _OUTLINE = (255, 64, 64)
 _OUTLINE_BYTE = 255
@@ -34,20 +34,22 @@ _COLOUR_SHADES = 255 - _LETTER_SHADES
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of the slice.
-
-    `volume` is the column of the volume that it shows, `slab_mm` how much of it at once, as the maximum (0: one slice).
-    A picture `in_colours` is black where nothing was scanned. With `outlined` the lesion's outline lies over it.
-    """
+    """One picture of the slice."""
 
     name: str
     title: str
+    """Text in the picture."""
     volume: str
+    """Column of the volume that it shows."""
     shading: Shading
-    what: str
+    contents: str
+    """What the volume is, for the table's docs."""
     slab_mm: float = 0
+    """How many mm of the volume it shows at once, as their maximum; 0 for one slice."""
     in_colours: bool = False
+    """Whether it has colours. Then it is black where nothing was scanned."""
     outlined: bool = False
+    """Whether the lesion's outline lies over it."""
 
     @property
     def column(self) -> str:
@@ -56,8 +58,8 @@ class Picture:
 
     @property
     def description(self) -> str:
-        """What it shows, for the table's docs."""
-        parts = [self.what, str(self.shading)]
+        """Description for the table's docs."""
+        parts = [self.contents, str(self.shading)]
         if self.slab_mm:
             parts.insert(1, f"maximum of a slab of about {self.slab_mm:g} mm")
         if self.in_colours:
@@ -67,7 +69,7 @@ class Picture:
         return ", ".join(parts)
 
     def filename(self, subject: str) -> str:
-        """Its name in the published table, e.g. `sub-stroke0001_ncct.png`."""
+        """Return its file name in the published table, such as `sub-stroke0001_ncct.png`."""
         return f"{subject}_{self.name}.png"
 
 
@@ -86,33 +88,36 @@ PICTURES: tuple[Picture, ...] = (
 )
 
 THICKNESS: dict[str, float] = {picture.volume: picture.slab_mm for picture in PICTURES}
-"""The volumes to show, and how many mm of each at once; 0 for one slice."""
+"""By column of the volumes to show, how many mm of each to show at once; 0 for one slice."""
 
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """A picture of `SIZE` and, as a file, its `png`: None if the volume is left out, and `image` says in words why.
-
-    Grey ones are of mode L, others of mode P with a palette.
-    """
+    """A picture of `SIZE`."""
 
     image: Image.Image
+    """Mode L if grey, else mode P with a palette. If the volume is left out, it shows the reason in words."""
     png: bytes | None
+    """The image as a file; None if the volume is left out."""
 
 
 def draw(scene: Scene | None, backgrounds: Mapping[str, float], left_out: Mapping[str, str]) -> dict[str, Drawing]:
-    """The pictures by name, together at most `LARGEST` bytes as files: where noise makes them larger, in fewer shades.
+    """Draw the pictures. If noise makes the PNGs larger than `MAX_BYTES` together, they get fewer shades.
 
-    `backgrounds` are the values of voxels without data, by column, where that is not 0. `left_out` are the volumes that
-    the scene does without, and why; without any scene, all are. The same scene gives the same bytes.
+    Args:
+        scene: The slice to draw; None if all volumes are left out.
+        backgrounds: By column, the value of voxels without data, if it is not 0.
+        left_out: By column, why a volume is not in the scene.
+    Returns:
+        Drawings by name of the picture. The same scene gives the same bytes.
     """
     drawings: dict[str, Drawing] = {}
-    for shades in _SHADES:
+    for shades in _SHADE_COUNTS:
         images = _images(scene, backgrounds, left_out, shades) if scene else ()
         drawings = {picture.name: _drawing(image) for picture, image in images}
-        if sum(len(drawing.png or b"") for drawing in drawings.values()) <= LARGEST:
+        if sum(len(drawing.png or b"") for drawing in drawings.values()) <= MAX_BYTES:
             break
-    return {p.name: drawings.get(p.name) or Drawing(_words(p.title, left_out[p.volume]), None) for p in PICTURES}
+    return {p.name: drawings.get(p.name) or Drawing(_placeholder(p.title, left_out[p.volume]), None) for p in PICTURES}
 
 
 def _drawing(image: Image.Image) -> Drawing:
@@ -121,34 +126,34 @@ def _drawing(image: Image.Image) -> Drawing:
     return Drawing(image, content.getvalue())
 
 
-def _words(title: str, reason: str) -> Image.Image:
-    """What stands in the place of a picture."""
+def _placeholder(title: str, reason: str) -> Image.Image:
+    """Return the image that takes the place of a picture that cannot be drawn."""
     (width, height), line = SIZE, _LETTERS_PX
     texts = [(title, (width / 2, height / 2 - line), "mm"), (reason, (width / 2, height / 2 + line), "mm")]
-    return Image.fromarray(lettered(SIZE, line, *texts))
+    return Image.fromarray(text_coverage(SIZE, line, *texts))
 
 
 def _images(
     scene: Scene, backgrounds: Mapping[str, float], left_out: Mapping[str, str], shades: int
 ) -> Iterator[tuple[Picture, Image.Image]]:
-    """Each picture of the table whose volume the scene has, in so many shades."""
-    # Without an NCCT all that is scanned counts as soft tissue.
+    """Yield each picture whose volume is in the scene, in the given number of shades."""
+    # Without an NCCT everything that was scanned counts as soft tissue.
     head = scene.planes.get(REFERENCE, np.full(scene.lesion.shape, _SOME_TISSUE_HU, np.float32))
-    crop = Crop.around_head(head, scene.lesion, scene.spacing, _SHOWN)
+    crop = Crop.around_head(head, scene.lesion, scene.spacing, _PLANE_SIZE)
     lesion = crop.marks(scene.lesion)
-    ring = _wider(_wider(lesion)) & ~lesion
+    ring = _dilated(_dilated(lesion)) & ~lesion
     for picture in PICTURES:
         if picture.volume not in scene.planes:
             continue
         plane = scene.planes[picture.volume]
-        known = np.abs(plane) < _LARGEST_VALUE
+        is_known = np.abs(plane) < _MAX_VALUE
         if picture.in_colours:
-            known &= (plane > backgrounds.get(picture.volume, 0)) & (plane >= 0)
-        darkest, brightest = picture.shading.limits(plane[known & soft_tissue(head)])
-        values, shown = crop.values(plane, known)
+            is_known &= (plane > backgrounds.get(picture.volume, 0)) & (plane >= 0)
+        darkest, brightest = picture.shading.limits(plane[is_known & soft_tissue(head)])
+        values, shown = crop.values(plane, is_known)
         fraction = np.clip((values - darkest) / (brightest - darkest), 0, 1)
         fraction = np.rint(fraction * (shades - 1)) / (shades - 1)
-        limits = picture.shading.words(darkest, brightest) if shown.any() else "not scanned"
+        limits = picture.shading.caption(darkest, brightest) if shown.any() else "not scanned"
         caption = _caption(picture, scene, limits, LESION in left_out)
         if picture.in_colours:
             yield picture, _in_colours(fraction, shown, caption)
@@ -168,28 +173,28 @@ def _caption(picture: Picture, scene: Scene, limits: str, without_lesion: bool) 
 
 def _in_grey(fraction: Plane, shown: Mask, caption: str, ring: Mask | None) -> Image.Image:
     shades = np.where(shown, np.rint(fraction * 255), 0).astype(np.uint8)
-    shades = np.maximum(np.pad(shades, _BELOW), _letters(caption))
+    shades = np.maximum(np.pad(shades, _CAPTION_PADDING), _lettering(caption))
     if ring is None:
         return Image.fromarray(shades)
     shades = np.minimum(shades, _OUTLINE_BYTE - 1)
-    shades[: _SHOWN[1]][ring] = _OUTLINE_BYTE
+    shades[: _PLANE_SIZE[1]][ring] = _OUTLINE_BYTE
     return _with_palette(shades, _GREYS_AND_OUTLINE)
 
 
 def _in_colours(fraction: Plane, shown: Mask, caption: str) -> Image.Image:
     shades = np.where(shown, 1 + np.rint(fraction * (_COLOUR_SHADES - 1)), 0).astype(np.uint8)
-    shades = np.pad(shades, _BELOW)
+    shades = np.pad(shades, _CAPTION_PADDING)
     start = int(_MARGIN_PX * 2 + font(_LETTERS_PX).getlength(caption))
     bar = 1 + np.rint(np.linspace(0, _COLOUR_SHADES - 1, _BAR_PX)).astype(np.uint8)
-    shades[_SHOWN[1] + _MARGIN_PX : -_MARGIN_PX, start : start + _BAR_PX] = bar
-    letters = _letters(caption) // (256 // _LETTER_SHADES)
+    shades[_PLANE_SIZE[1] + _MARGIN_PX : -_MARGIN_PX, start : start + _BAR_PX] = bar
+    letters = _lettering(caption) // (256 // _LETTER_SHADES)
     return _with_palette(np.where(letters > 0, _COLOUR_SHADES + letters, shades), _COLOURS_AND_GREYS)
 
 
-def _letters(caption: str) -> NDArray[np.uint8]:
-    """The caption, and which side is the patient's right."""
+def _lettering(caption: str) -> NDArray[np.uint8]:
+    """Return the coverage of the caption, and of the letters for the patient's right and left."""
     width, height = SIZE
-    return lettered(
+    return text_coverage(
         SIZE,
         _LETTERS_PX,
         ("R", (_MARGIN_PX, _MARGIN_PX), "lt"),
@@ -198,8 +203,8 @@ def _letters(caption: str) -> NDArray[np.uint8]:
     )
 
 
-def _wider(mask: Mask) -> Mask:
-    """`mask` and the pixels that touch it by a side or a corner."""
+def _dilated(mask: Mask) -> Mask:
+    """Return `mask` with the pixels that touch it by a side or a corner."""
     framed = np.pad(mask, 1)
     tall = framed[:-2] | framed[1:-1] | framed[2:]
     return tall[:, :-2] | tall[:, 1:-1] | tall[:, 2:]

@@ -1,7 +1,7 @@
 """A subject's preview, pictures of one slice beside facts, in a small Parquet file; and the published table of all.
 
-Each volume that is looked at is verified on the way; nothing is drawn before all were. One that is merely odd is left
-out of the pictures: whatever a subject is like, it has a preview, or nothing could be published.
+Each volume is verified while it is read, and nothing is drawn before all are. A volume that is merely odd is left out
+of the pictures: every subject must have a preview, or nothing could be published.
 """
 
 import base64
@@ -24,13 +24,13 @@ from isles_assets.lib.markdown import markdown_table
 from isles_assets.lib.shown import Markdown, shown_size
 from isles_assets.products.config import MEDIA, Config
 from isles_assets.products.footer import FOOTER_KEY, provenance
-from isles_assets.products.preview.digesting import DigestingWriter, Identity, identity_of
+from isles_assets.products.preview.digesting import DigestingWriter, FileDigest, digest_of
 from isles_assets.products.preview.facts import Decoded, all_facts, header_facts, values, voxel_facts
-from isles_assets.products.preview.left_out import left_out, looked_at
-from isles_assets.products.preview.montage import montage, small
+from isles_assets.products.preview.left_out import left_out, preview_volumes
+from isles_assets.products.preview.montage import montage, small_montage
 from isles_assets.products.preview.pictures import PICTURES, THICKNESS, draw
-from isles_assets.products.preview.scene import LESION, REFERENCE, Axes, Read, Scene, read_scene
-from isles_assets.products.product import Build, CardParts, Made, Product, PublicationFile
+from isles_assets.products.preview.scene import LESION, REFERENCE, Axes, ReadVolume, Scene, read_scene
+from isles_assets.products.product import Build, BuildResult, CardParts, Product, PublicationFile
 from isles_assets.products.sidecar import BuiltFile, Sidecar
 from isles_assets.products.sources import Source, UnfitError, read_source
 from isles_assets.reading.nifti import See
@@ -51,7 +51,7 @@ _ROWS_IN_GROUP = 10
 
 
 class Preview(Product):
-    """Pictures and facts of a subject."""
+    """The product whose files are pictures and facts of a subject."""
 
     name = "preview"
     plural = "previews"
@@ -60,8 +60,8 @@ class Preview(Product):
     description = """Small pictures and facts of a subject, for a look before publishing and for the Hub's viewer.
 
     A subject that cannot be drawn does not stop the others."""
-    refused = "has no preview"
-    published_apart = False
+    failure_text = "has no preview"
+    published_as_built = False
 
     @classmethod
     def fits(cls, release: Release) -> bool:
@@ -69,7 +69,7 @@ class Preview(Product):
 
     @cached_property
     def configs(self) -> tuple[Config, ...]:
-        description = "small pictures, facts of the volumes and the clinical variables, for a look and for tables"
+        description = "small pictures, facts about the volumes and the clinical variables, for viewing and for tables"
         pictures = [pa.field(picture.column, MEDIA) for picture in PICTURES]
         facts = [pa.field(fact.column, fact.type) for fact in all_facts(self.release)]
         subject = pa.field(SUBJECT_COLUMN, pa.string())
@@ -78,7 +78,7 @@ class Preview(Product):
 
     @cached_property
     def sources(self) -> tuple[Volume, ...]:
-        return looked_at(self.release)
+        return preview_volumes(self.release)
 
     @property
     def other_files(self) -> tuple[str, ...]:
@@ -96,18 +96,18 @@ class Preview(Product):
     def path(self, folder: DataFolder, config: Config, subject: str) -> Path:
         return self.root(folder) / f"{subject}.parquet"
 
-    def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> Made:
+    def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> BuildResult:
         omitted = left_out(self.release, row.volumes)
-        read: dict[str, Source] = {}
+        drawn: dict[str, Source] = {}
 
-        def look(column: str, see: See) -> None:
+        def read(column: str, see: See) -> None:
             volume = self.release.by_column[column]
             source = read_source(build.root, row, volume, see=see)
-            if read.setdefault(column, source).sha256 != source.sha256:
+            if drawn.setdefault(column, source).sha256 != source.sha256:
                 raise UnfitError.of(row, volume, "has changed while it was read", Materialize(TREE_ASSETS))
 
-        scene = self._scene(row, omitted, look)
-        sources = {v.column: read.get(v.column) or read_source(build.root, row, v) for v in self.sources}
+        scene = self._scene(row, omitted, read)
+        sources = {v.column: drawn.get(v.column) or read_source(build.root, row, v) for v in self.sources}
         voxels = {column: source.voxels for column, source in sources.items() if source.voxels}
         decoded = Decoded(voxels, scene.slice if scene else None)
         facts = values(header_facts(self.release), row.volumes) | values(voxel_facts(self.release), decoded)
@@ -120,10 +120,10 @@ class Preview(Product):
         with DigestingWriter(paths[self.name]) as file, io.BufferedWriter(file) as buffered:
             pq.write_table(table, buffered, **self._layout())
         size, sha256 = file.written.size, file.written.sha256
-        return Made({self.name: BuiltFile(size, sha256, size)}, sources, facts)
+        return BuildResult({self.name: BuiltFile(size, sha256, size)}, sources, facts)
 
-    def _scene(self, row: ManifestRow, omitted: Mapping[str, str], read: Read) -> Scene | None:
-        """What there is to draw; None if all volumes are left out, as they are without a grid to draw on."""
+    def _scene(self, row: ManifestRow, omitted: Mapping[str, str], read: ReadVolume) -> Scene | None:
+        """Return the slice to draw; None if all volumes are left out, as they are without a usable grid."""
         if omitted.keys() >= {volume.column for volume in self.sources}:
             return None
         reference = row.entry(REFERENCE)
@@ -131,7 +131,7 @@ class Preview(Product):
         return read_scene(Axes.of(reference.shape, reference.affine), THICKNESS, read, omitted)
 
     def _layout(self) -> dict[str, Any]:
-        """How pyarrow writes: pictures are compressed already, and statistics of them would hold whole ones."""
+        """Return pyarrow's options. Pictures are compressed already, and statistics of them would hold whole ones."""
         statistics = [_leaf(field) for field in self.configs[0].schema]
         return {"compression": "none", "use_dictionary": False, "write_statistics": statistics}
 
@@ -142,25 +142,30 @@ class Preview(Product):
         return ""
 
     @property
-    def fact_meanings(self) -> Mapping[str, str]:
+    def fact_descriptions(self) -> Mapping[str, str]:
         return {fact.column: fact.description for fact in all_facts(self.release)}
 
     def montage(self, folder: DataFolder, sidecar: Sidecar) -> bytes:
-        """All pictures of a subject on one page, as JPEG. Raises `Refusal` unless its preview is the recorded one."""
         content = pa.BufferReader(self._content(folder, sidecar))
         return bytes(pq.read_table(content, columns=[_MONTAGE]).column(_MONTAGE)[0].as_py())
 
     def write_table(
         self, path: Path, folder: DataFolder, sidecars: Mapping[str, Sidecar], schema: pa.Schema
-    ) -> Identity:
-        """Write the previews of the subjects in `sidecars` as one Parquet file, by id, whole or not at all.
+    ) -> FileDigest:
+        """Write all previews as one Parquet file, sorted by id, whole or not at all.
 
-        `schema` is that of the config, with what metadata the file shall have beside where it is from. Groups are of
-        ten rows and there is an index of pages, so that a reader of a few rows reads little more. Memory is that of
-        one group. The same previews give the same bytes.
-        Returns what was written. Raises `Refusal` naming each subject whose preview is not the recorded one.
+        Row groups have ten rows and there is a page index, so that a reader of a few rows reads little more. Only one
+        group is in memory. The same previews give the same bytes.
+
+        Args:
+            sidecars: Sidecars by subject.
+            schema: Schema of the config with its metadata. The provenance is added.
+        Returns:
+            The digest of the bytes that were written.
+        Raises:
+            Refusal: Previews are missing or damaged, all of which it names; or the disk is full.
         """
-        schema, subjects, missing = self._described(schema, sidecars), sorted(sidecars), list[Finding]()
+        schema, subjects, missing = self._with_provenance(schema, sidecars), sorted(sidecars), list[Finding]()
         with written_whole(path) as temporary:
             with (
                 DigestingWriter(temporary) as file,
@@ -168,22 +173,22 @@ class Preview(Product):
                 pq.ParquetWriter(buffered, schema, write_page_index=True, **self._layout()) as writer,
             ):
                 for first in range(0, len(subjects), _ROWS_IN_GROUP):
-                    some = [sidecars[subject] for subject in subjects[first : first + _ROWS_IN_GROUP]]
-                    rows = [row for sidecar in some if (row := self._row(folder, sidecar, schema, missing))]
+                    group = [sidecars[subject] for subject in subjects[first : first + _ROWS_IN_GROUP]]
+                    rows = [row for sidecar in group if (row := self._row(folder, sidecar, schema, missing))]
                     if not missing:
                         writer.write_table(pa.concat_tables(rows).combine_chunks())
             if missing:
                 raise Refusal("The table of previews was not written.", missing)
         return file.written
 
-    def _described(self, schema: pa.Schema, sidecars: Mapping[str, Sidecar]) -> pa.Schema:
-        """`schema` with where the table of these subjects is from."""
+    def _with_provenance(self, schema: pa.Schema, sidecars: Mapping[str, Sidecar]) -> pa.Schema:
+        """Return `schema` with the provenance of the table of these subjects."""
         synthetic = any(sidecar.synthetic for sidecar in sidecars.values())
         footer = {FOOTER_KEY: json.dumps(provenance(self.release, self.version, synthetic), sort_keys=True)}
         return schema.with_metadata({**(schema.metadata or {}), **footer})
 
     def _row(self, folder: DataFolder, sidecar: Sidecar, schema: pa.Schema, missing: list[Finding]) -> pa.Table | None:
-        """A subject's row; None, and a finding more in `missing`, if there is none to be had."""
+        """Return a subject's row. If its preview is missing or damaged, add a finding to `missing` and return None."""
         try:
             content = self._content(folder, sidecar)
         except Refusal as refusal:
@@ -192,53 +197,53 @@ class Preview(Product):
         return pq.read_table(pa.BufferReader(content), columns=schema.names).select(schema.names).cast(schema)
 
     def _content(self, folder: DataFolder, sidecar: Sidecar) -> bytes:
-        """The bytes of a subject's preview, read once: what is looked at is what was compared with the record."""
+        """Return the bytes of a subject's preview. Raise `Refusal` unless they are the recorded ones."""
         (config,) = self.configs
-        known, path = sidecar.files[config.name], self.path(folder, config, sidecar.subject)
+        recorded, path = sidecar.files[config.name], self.path(folder, config, sidecar.subject)
         content = path.read_bytes() if path.exists() else b""
-        if (len(content), hashlib.sha256(content).hexdigest()) != (known.size, known.sha256):
-            raise Refusal("There is no picture to show.", [self._missing(sidecar.subject)])
+        if (len(content), hashlib.sha256(content).hexdigest()) != (recorded.size, recorded.sha256):
+            mend = Materialize((self.asset,), sidecar.subject)
+            problem = "has no preview that is complete"
+            raise Refusal.of("There is no picture to show.", problem, mend, subject=sidecar.subject)
         return content
-
-    def _missing(self, subject: str) -> Finding:
-        return Finding("has no preview that is complete", Materialize((self.asset,), subject), subject=subject)
 
     def files(
         self, folder: DataFolder, sidecars: Mapping[str, Sidecar], schemas: Mapping[str, pa.Schema]
     ) -> list[PublicationFile]:
-        """The table of all previews, made anew unless it is there as it was written, and a picture."""
+        """Return the table of all previews, which is written again if it has changed, and the card's picture."""
         (config,) = self.configs
         table = self._table(folder, sidecars, schemas[config.name])
         _, typical = median_high((sidecar.facts["lesion_ml"] or 0, subject) for subject, sidecar in sidecars.items())
         return [table, PublicationFile.of_bytes(CARD_PICTURE, self.montage(folder, sidecars[typical]))]
 
     def _table(self, folder: DataFolder, sidecars: Mapping[str, Sidecar], schema: pa.Schema) -> PublicationFile:
-        """The table of all previews, whose name is a digest of all that it is made from; others are removed.
+        """Return the table of all previews. Its file name is a digest of its inputs. Tables of other names are removed.
 
-        Beside it is noted what was written. It is made again if that is not what is there now.
+        A note of the digest lies beside it. Unless the table is there with that digest, it is written again.
         """
         (config,) = self.configs
         digests = {subject: sidecar.files[config.name].sha256 for subject, sidecar in sidecars.items()}
-        of_rows = json.dumps([self.release.name, digests], sort_keys=True).encode()
-        name = hashlib.sha256(self._described(schema, sidecars).serialize().to_pybytes() + of_rows).hexdigest()
-        path, note = (self.root(folder) / "table" / f"{name}.{ending}" for ending in ("parquet", "json"))
-        noted = status_of(path) if path.exists() else None  # before it is read, so that a change meanwhile shows
-        there = identity_of(path) if noted else None
-        if there is None or not note.exists() or note.read_bytes() != there.note:
+        inputs = self._with_provenance(schema, sidecars).serialize().to_pybytes()
+        inputs += json.dumps([self.release.name, digests], sort_keys=True).encode()
+        name = hashlib.sha256(inputs).hexdigest()
+        path, note = (self.root(folder) / "table" / f"{name}.{suffix}" for suffix in ("parquet", "json"))
+        status = status_of(path) if path.exists() else None  # before it is read, so that a change meanwhile shows
+        actual = digest_of(path) if status else None
+        if actual is None or not note.exists() or note.read_bytes() != actual.note:
             for older in {*path.parent.glob("[!.]*")} - {path, note}:
                 older.unlink(missing_ok=True)
             written = self.write_table(path, folder, sidecars, schema)
-            noted, there = status_of(path), identity_of(path)
-            if there != written:
+            status, actual = status_of(path), digest_of(path)
+            if actual != written:
                 mend = "see whether the disk is sound; then run again"
                 raise Refusal.of("Not published.", "is not what was written to it", mend, path=path)
             with written_whole(note) as temporary:
                 temporary.write_bytes(written.note)
-        size, rows = there.size, len(sidecars)
-        return PublicationFile(config.path(""), path, size, there.sha256, config.name, rows, size, noted)
+        size, rows = actual.size, len(sidecars)
+        return PublicationFile(config.path(""), path, size, actual.sha256, config.name, rows, size, status)
 
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
-        page = base64.b64encode(small(self.montage(folder, sidecar))).decode()
+        page = base64.b64encode(small_montage(self.montage(folder, sidecar))).decode()
         facts = [(fact.column, sidecar.facts[fact.column], fact.description) for fact in all_facts(self.release)]
         return {
             **shown_size(sidecar.size),
@@ -254,7 +259,7 @@ class Preview(Product):
         columns = markdown_table(("column", "type", "fact"), [(f"`{f.column}`", f.type, f.description) for f in facts])
         return CardParts(
             picture=f"![Pictures of one subject]({CARD_PICTURE})",
-            example=f"""Only the clinical variables and what is known of the volumes, as a table, without any volume:
+            example=f"""Only the clinical variables and the facts about the volumes, as a table, without any volume:
 
 ```python
 table = load_dataset("{repo}", "{self.name}", split="train").remove_columns([
@@ -264,35 +269,40 @@ table = load_dataset("{repo}", "{self.name}", split="train").remove_columns([
             counts=self._counts({subject: sidecar.facts for subject, sidecar in sorted(sidecars.items())}),
             section=f"""## Previews
 
-The config `{self.name}` is for looking and for tables: pictures are made for people, not for training.
+The config `{self.name}` is for viewing and for tables. Its pictures are made for people, not for training.
 
 {pictures}
 
 {columns}""",
         )
 
-    def _counts(self, facts: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-        """What was found while previews were made: lesions, empty masks, oblique axes, voxels that are no numbers."""
-        ml = sorted(known["lesion_ml"] for known in facts.values() if known["lesion_ml"] is not None)
+    def _counts(self, facts_of: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
+        """Return the card's counts of lesions, empty masks, oblique axes, and voxels that are not finite."""
+        ml = sorted(facts["lesion_ml"] for facts in facts_of.values() if facts["lesion_ml"] is not None)
         least_to_greatest = f"{median(ml):.1f} ({ml[0]:.1f} to {ml[-1]:.1f})" if ml else "unknown"
-        omitted = [f"{s} ({', '.join(known['left_out'])})" for s, known in facts.items() if known["left_out"]]
-        rows = [
-            ("final infarct, mL: median (least to greatest)", least_to_greatest),
-            ("`lesion_mask` is empty", _named(s for s, known in facts.items() if not known["lesion_voxels"])),
-            ("`lvo_mask` is empty", _named(s for s, known in facts.items() if known["lvo_empty"])),
-            ("`cow_mask` is empty", _named(s for s, known in facts.items() if known["cow_empty"])),
-            ("`ncct` is oblique about more than one axis", _named(s for s, known in facts.items() if known["oblique"])),
-            ("volumes that the pictures do without", _named(omitted)),
-        ]
+        omitted = [f"{s} ({', '.join(facts['left_out'])})" for s, facts in facts_of.items() if facts["left_out"]]
+        subjects = {
+            "`lesion_mask` is empty": [s for s, facts in facts_of.items() if not facts["lesion_voxels"]],
+            "`lvo_mask` is empty": [s for s, facts in facts_of.items() if facts["lvo_empty"]],
+            "`cow_mask` is empty": [s for s, facts in facts_of.items() if facts["cow_empty"]],
+            "`ncct` is oblique about more than one axis": [s for s, facts in facts_of.items() if facts["oblique"]],
+            "volumes that the pictures do without": omitted,
+        }
         for volume in self.release.volumes:
             column = f"{volume.column}_non_finite"
-            if affected := [s for s, known in facts.items() if known.get(column)]:
-                rows.append((f"`{volume.column}` holds NaN or infinite voxels", _named(affected)))
-        return rows
+            if affected := [s for s, facts in facts_of.items() if facts.get(column)]:
+                subjects[f"`{volume.column}` holds NaN or infinite voxels"] = affected
+        return [
+            ("final infarct, mL: median (least to greatest)", least_to_greatest),
+            *(
+                (title, f"{len(names)}: {name_some(names, 20)}" if names else "none")
+                for title, names in subjects.items()
+            ),
+        ]
 
 
 def headline(row: ManifestRow, facts: Mapping[str, Any], omitted: Mapping[str, str]) -> str:
-    """The facts that one wants beside the pictures, in one line, and what is `omitted` from them and has none."""
+    """Return one line for the montage: the main facts, and the `omitted` volumes that have no picture of their own."""
 
     def by(values: Iterable[float]) -> str:
         return " x ".join(f"{value:.3g}" for value in values)
@@ -311,19 +321,14 @@ def headline(row: ManifestRow, facts: Mapping[str, Any], omitted: Mapping[str, s
     ]
     unseen: dict[str, list[str]] = {}
     for column, reason in omitted.items():
-        if column not in THICKNESS:  # others say it in their picture's place
+        if column not in THICKNESS:  # other volumes have a picture that says so
             unseen.setdefault(reason, []).append(_SHORT.get(column, column))
     parts += [f"{', '.join(names)} {reason}" for reason, names in unseen.items()]
     return "  |  ".join(parts)
 
 
 def _leaf(field: pa.Field) -> str:
+    """Return the name of the field's column in Parquet; of a picture, that of its path."""
     if field.type == MEDIA:
         return f"{field.name}.path"
     return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)
-
-
-def _named(subjects: Iterable[str]) -> str:
-    """How many, and which."""
-    names = list(subjects)
-    return f"{len(names)}: {name_some(names, 20)}" if names else "none"

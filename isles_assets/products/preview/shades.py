@@ -1,4 +1,4 @@
-"""How values become shades: the range that is shown, what is said of it, and the palettes."""
+"""How values become shades: the range of values that is shown, its description, and the palettes."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -9,24 +9,28 @@ from numpy.typing import NDArray
 from isles_assets.products.preview.scene import Plane
 
 Palette = NDArray[np.uint8]
-"""(n, 3): red, green, blue."""
+"""Red, green and blue of each shade, shape (n, 3)."""
 
 
 class Shading(ABC):
-    """Which values are shown, from the darkest shade to the brightest; as text, a phrase for the table's docs."""
+    """The range of values that is shown. `str` describes it for the table's docs."""
 
     @abstractmethod
     def limits(self, tissue: Plane) -> tuple[float, float]:
-        """The least and the greatest, given the known values (n,) of the soft tissue in the slice."""
+        """Return the values of the darkest and of the brightest shade.
 
-    def words(self, low: float, high: float) -> str:
-        """What stands in the picture of these limits."""
+        Args:
+            tissue: Known values of the soft tissue in the slice, shape (n,).
+        """
+
+    def caption(self, low: float, high: float) -> str:
+        """Return the text about the limits in the picture."""
         return f"{low:g} to {high:g}"
 
 
 @dataclass(frozen=True)
 class Window(Shading):
-    """A window of CT: `width` and `level` in HU."""
+    """A CT window: `width` and `level` in HU."""
 
     width: float
     level: float
@@ -34,7 +38,7 @@ class Window(Shading):
     def limits(self, tissue: Plane) -> tuple[float, float]:
         return self.level - self.width / 2, self.level + self.width / 2
 
-    def words(self, low: float, high: float) -> str:
+    def caption(self, low: float, high: float) -> str:
         return str(self)
 
     def __str__(self) -> str:
@@ -43,7 +47,7 @@ class Window(Shading):
 
 @dataclass(frozen=True)
 class Fixed(Shading):
-    """The same range in every subject, in the volume's own numbers."""
+    """The same range in every subject, in the volume's own unit."""
 
     low: float
     high: float
@@ -52,12 +56,12 @@ class Fixed(Shading):
         return self.low, self.high
 
     def __str__(self) -> str:
-        return f"from {self.words(self.low, self.high)} in the volume's own numbers"
+        return f"from {self.caption(self.low, self.high)} in the volume's own numbers"
 
 
 @dataclass(frozen=True)
 class UpToMedians(Shading):
-    """From 0 to so many `times` the median of the tissue, in two digits: for values of no known unit."""
+    """From 0 to a multiple of the tissue's median, rounded to two digits: for values of unknown unit."""
 
     times: float
 
@@ -70,12 +74,15 @@ class UpToMedians(Shading):
 
 
 def greys(count: int) -> Palette:
-    """From black to white."""
+    """Return `count` shades from black to white."""
     return np.repeat(np.rint(np.linspace(0, 255, count)).astype(np.uint8), 3).reshape(-1, 3)
 
 
 def turbo(count: int) -> Palette:
-    """The colour map Turbo by its authors' polynomials, without its ends: one is nearly black, one darkens again."""
+    """Return `count` colours of the map Turbo, by its authors' polynomials.
+
+    Its ends are left out: one is nearly black, and the other darkens again.
+    """
     red = (59.28637943, -152.94239396, 132.13108234, -42.66032258, 4.61539260, 0.13572138)
     green = (2.82956604, 4.27729857, -14.18503333, 4.84296658, 2.19418839, 0.09140261)
     blue = (27.34824973, -89.90310912, 110.36276771, -60.58204836, 12.64194608, 0.10667330)

@@ -1,4 +1,4 @@
 """Shards: a subject's volumes and clinical values as the published rows, the release's bytes unchanged.
 
-`product` makes them, `footer` is what their footer says to readers. How Parquet is written is in `lib.parquet`.
+`product` builds them, and `footer` parses their footers for readers. `lib.parquet` writes Parquet.
 """

@@ -1,4 +1,4 @@
-"""What the footer of a published shard says of the volumes in it, read by whoever does not trust it."""
+"""The footer of a published shard, with the digests of its volumes. Readers parse it without trusting it."""
 
 import json
 from collections.abc import Mapping
@@ -10,25 +10,35 @@ from isles_assets.products.footer import FOOTER_KEY
 
 @dataclass(frozen=True)
 class PackedSource:
-    """A volume as a shard's footer names it: `path` in the tree, `size` (bytes), SHA-256, CRC-32."""
+    """A volume in a shard's footer."""
 
     path: str
+    """Path relative to the tree."""
     size: int
+    """Size of the file in bytes."""
     sha256: str
     crc32: int
 
 
 @dataclass(frozen=True)
 class ShardFooter:
-    """What a shard's footer says of its volumes, by column, and of the release (its version) that they are of."""
+    """The content of a shard's footer."""
 
     release: str
+    """The release's version."""
     synthetic: bool
     sources: Mapping[str, PackedSource]
+    """Volumes by column."""
 
 
 def parse_footer(metadata: Mapping[bytes, bytes] | None) -> ShardFooter:
-    """What the footer whose key-value metadata is `metadata` says. Raises `ValueError` if it is not of a shard."""
+    """Return the content of a footer.
+
+    Args:
+        metadata: The footer's key-value metadata.
+    Raises:
+        ValueError: The footer is not that of a shard.
+    """
     text = (metadata or {}).get(FOOTER_KEY.encode())
     if text is None:
         raise ValueError(f"has no `{FOOTER_KEY}` in its footer: it was not made by isles-assets")

@@ -1,7 +1,7 @@
-"""A subject's shards: one Parquet file a config, made from the release's files byte for byte.
+"""A subject's shards: one Parquet file per config, which holds the release's files byte for byte.
 
-Each source is read once: what is read is digested, decoded, written and digested again as part of the shard, a buffer
-at a time. Reading a published shard back is in `hub`.
+Each source is read once. Buffer by buffer it is digested, decoded, written, and digested again as part of the shard.
+`hub` reads published shards back.
 """
 
 import json
@@ -20,7 +20,7 @@ from isles_assets.lib.parquet import LARGEST_VALUE, ReadBack, Sink, Streamed, Wr
 from isles_assets.lib.shown import Markdown, shown_size
 from isles_assets.products.config import MEDIA, Config
 from isles_assets.products.footer import FOOTER_KEY, provenance
-from isles_assets.products.product import Build, Made, Product
+from isles_assets.products.product import Build, BuildResult, Product
 from isles_assets.products.shard.footer import PackedSource
 from isles_assets.products.sidecar import BuiltFile, Sidecar
 from isles_assets.products.sources import Source, UnfitError, Voxels, check_entry, clinical_digest, read_source
@@ -35,7 +35,7 @@ MAIN_CONFIG = "default"
 
 
 def shard_configs(release: Release) -> tuple[Config, ...]:
-    """The configs that hold the release's volumes: most in `default`, with the clinical variables, some apart."""
+    """Return the config `default`, with most volumes and the clinical variables, and one for each volume apart."""
     together = tuple(volume.column for volume in release.volumes if not volume.apart)
     description = f"{len(together)} volumes and the clinical variables"
     schema = _schema(together, clinical_fields(release))
@@ -51,16 +51,16 @@ def _schema(volumes: tuple[str, ...], others: list[pa.Field] | None = None) -> p
 
 
 class Shard(Product):
-    """A subject's row as Parquet."""
+    """The product whose files are a subject's row as Parquet."""
 
     name = "shard"
     plural = "shards"
     code_version = 5
     kinds = frozenset({"parquet"})
-    description = """A subject's row as Parquet, one file a config: the release's bytes, every volume read and verified.
+    description = """A subject's row as Parquet, a file per config: the release's bytes, each volume read and verified.
 
     A subject that cannot be packed does not stop the others."""
-    refused = "was not packed"
+    failure_text = "was not packed"
     may_skip_decoding = True
 
     @cached_property
@@ -76,10 +76,10 @@ class Shard(Product):
         if row.entry(volume.column).size > LARGEST_VALUE:
             raise UnfitError.of(row, volume, f"is larger than the {LARGEST_VALUE} bytes that a Parquet value may have")
 
-    def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> Made:
+    def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> BuildResult:
         sources: dict[str, Source] = {}
         files = {config.name: self._write(build, row, config, paths[config.name], sources) for config in self.configs}
-        return Made(files, sources)
+        return BuildResult(files, sources)
 
     def _write(
         self, build: Build, row: ManifestRow, config: Config, path: Path, sources: dict[str, Source]
@@ -103,14 +103,14 @@ class Shard(Product):
         return BuiltFile(back.size, back.sha256, sum(source.size for source in packed.values()))
 
     def _footer(self, config: Config, sources: Mapping[str, Source], clinical: str, synthetic: bool) -> dict[str, Any]:
-        """All that the file is made from: files with the same footer are the same, whichever run wrote them."""
+        """Return everything that the file is built from. Files with the same footer have the same bytes."""
         packed = [(column, sources[column]) for column in config.volumes]
         return provenance(self.release, self.version, synthetic) | {
             "clinical": clinical if config.name == MAIN_CONFIG else None,
             "sources": {column: asdict(PackedSource(s.path, s.size, s.sha256, s.crc32)) for column, s in packed},
         }
 
-    def room_for(self, row: ManifestRow) -> int:
+    def bytes_needed(self, row: ManifestRow) -> int:
         return sum(entry.size for entry in row.volumes.values() if entry)
 
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
@@ -133,19 +133,21 @@ class Shard(Product):
         }
 
     def _shown_voxels(self, voxels: Mapping[str, Voxels]) -> dict[str, Any]:
-        volumes, of_masks = self.release.by_column, (Content.MASK, Content.LABELS)
-        masks = {column: seen for column, seen in voxels.items() if volumes[column].content in of_masks}
-        masks = {column.removesuffix("_mask"): seen for column, seen in masks.items()}  # as the facts are named
+        masks = {
+            column.removesuffix("_mask"): counts  # as in the names of the preview's facts
+            for column, counts in voxels.items()
+            if self.release.by_column[column].content in (Content.MASK, Content.LABELS)
+        }
         return {
-            **{f"{name}_voxels": seen.marked for name, seen in masks.items()},
-            **{f"{name}_ml": seen.marked_ml for name, seen in masks.items() if seen.marked_ml is not None},
-            **{f"{name}_labels": ", ".join(map(str, seen.labels)) or "none" for name, seen in masks.items()},
-            "non-finite voxels": sum(seen.non_finite for seen in voxels.values()),
+            **{f"{name}_voxels": mask.marked for name, mask in masks.items()},
+            **{f"{name}_ml": mask.marked_ml for name, mask in masks.items() if mask.marked_ml is not None},
+            **{f"{name}_labels": ", ".join(map(str, mask.labels)) or "none" for name, mask in masks.items()},
+            "non-finite voxels": sum(counts.non_finite for counts in voxels.values()),
         }
 
 
 def _value(build: Build, row: ManifestRow, volume: Volume, sources: dict[str, Source]) -> dict[str, Any]:
-    """The struct of a volume column; while its bytes are written, what they are is noted in `sources`."""
+    """Return the struct of a volume column. The source is added to `sources` while its bytes are written."""
     entry = row.entry(volume.column)
 
     def write_to(sink: Sink) -> None:
@@ -155,7 +157,7 @@ def _value(build: Build, row: ManifestRow, volume: Volume, sources: dict[str, So
 
 
 def _read_back(path: Path, written: Written, sources: Mapping[str, Source]) -> ReadBack:
-    """Read a finished file as the disk has it. Raises `Refusal` unless it is what was `written`, of `sources`."""
+    """Read a finished file back from the disk. Raise `Refusal` unless it holds what was `written`, and `sources`."""
     mend, headline = "run again; if it recurs, check the disk", "The shard does not hold the bytes of its sources."
     try:
         back = read_back(path, {f"{column}.bytes": source.size for column, source in sources.items()})
