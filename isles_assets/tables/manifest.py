@@ -89,7 +89,7 @@ class VolumeEntry:
     """Size of the file in bytes."""
     mtime_ns: Annotated[int, pa.int64()]
     sha256: Annotated[str | None, pa.string()] = None
-    """None if the whole file was never read."""
+    """None unless the whole file was read, now or earlier."""
     crc32: Annotated[int | None, pa.uint32()] = None
     """CRC-32 by the archive's listing; None if it is not listed."""
     fault: Annotated[str | None, pa.string()] = None

@@ -35,7 +35,7 @@ MAIN_CONFIG = "default"
 
 
 def shard_configs(release: Release) -> tuple[Config, ...]:
-    """Return the config `default`, with most volumes and the clinical variables, and one for each volume apart."""
+    """Return `default`, with most volumes and the clinical variables, and a config for each volume published apart."""
     together = tuple(volume.column for volume in release.volumes if not volume.apart)
     description = f"{len(together)} volumes and the clinical variables"
     schema = _schema(together, clinical_fields(release))
