@@ -109,7 +109,7 @@ def of_findings(findings: Sequence[Finding]) -> Metadata:
 
 def of_judgement(judgement: Judgement, how_to_waive: str = "") -> Metadata:
     """What was looked at; how many findings stop, are waived, and are notes; a table of 200 of them; how to waive."""
-    told: Metadata = {"looked at": judgement.told} if judgement.told else {}
+    told: Metadata = {"looked at": judgement.looked_at} if judgement.looked_at else {}
     levelled = judgement.levelled
     if not levelled:
         return told
