@@ -12,6 +12,7 @@ import dagster as dg
 
 from isles_assets.graph.commands import render
 from isles_assets.graph.reporting import Metadata, metadata, of_judgement, refusals_reported
+from isles_assets.lib.files import of_machine
 from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
 from isles_assets.lib.shown import Shown
 from isles_assets.lib.words import counted
@@ -91,6 +92,7 @@ class _Outcomes:
 
     def fail(self, key: str, error: Exception) -> None:
         """`key` is not materialized, because of `error`; the others go on."""
+        error = of_machine(error) or error
         self.failed[key] = error
         expected = isinstance(error, Refusal | WorkerDiedError)
         self._context.log.error(f"{key} failed: {_brief(error)}", exc_info=None if expected else error)

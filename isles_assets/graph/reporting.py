@@ -15,6 +15,7 @@ from isles_assets.graph.commands import render
 from isles_assets.graph.setup import Setup
 from isles_assets.hub.rehearsal import Rehearsal
 from isles_assets.hub.target import Published
+from isles_assets.lib.files import of_machine
 from isles_assets.lib.findings import Finding, MayPass, Refusal, name_some
 from isles_assets.lib.markdown import escaped, markdown_table
 from isles_assets.lib.secrets import clean
@@ -51,7 +52,8 @@ _PREVIEW_ROWS = 10
 def refusals_reported() -> Iterator[None]:
     """Let a `Refusal` fail the step with its words, and its findings as a table, and no retry unless it may pass.
 
-    Dagster stores what is raised, with all that it was raised from: no secret of an address is in that.
+    So, too, does what the machine cannot do, such as to write on a disk that is full. Dagster stores what is raised,
+    with all that it was raised from: no secret of an address is in that.
     """
     try:
         yield
@@ -59,11 +61,17 @@ def refusals_reported() -> Iterator[None]:
         clean(refusal)
         if isinstance(refusal, MayPass) and refusal.pause is not None:
             raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=refusal.pause) from refusal
-        words, findings = refusal.text(render), of_findings(refusal.findings)
-        raise dg.Failure(words, metadata=findings, allow_retries=isinstance(refusal, MayPass)) from refusal
+        raise _failure(refusal) from refusal
     except Exception as error:
         clean(error)
+        if refused := of_machine(error):
+            raise _failure(refused) from error
         raise
+
+
+def _failure(refusal: Refusal) -> dg.Failure:
+    words, findings = refusal.text(render), of_findings(refusal.findings)
+    return dg.Failure(words, metadata=findings, allow_retries=isinstance(refusal, MayPass))
 
 
 _FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
