@@ -8,7 +8,7 @@ from pydantic import Field
 
 from isles_assets.graph.assets import subject_manifest
 from isles_assets.graph.outcomes import materialize_each
-from isles_assets.graph.reporting import refusals_reported
+from isles_assets.graph.reporting import of_fact_meanings, refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.findings import Materialize, Refusal
 from isles_assets.products.building import STAGED_TOGETHER, build_subjects, up_to_date
@@ -58,6 +58,7 @@ def product_asset(
             backfill_policy=backfill_policy,
             kinds=set(product.kinds),
             code_version=product.version,
+            metadata=of_fact_meanings(product.fact_meanings),
             description=f"{product.description}\n\n{_ALL_AT_ONCE}",
         )
         if product.published_apart:

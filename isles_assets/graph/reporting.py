@@ -2,7 +2,7 @@
 
 import base64
 import mimetypes
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,11 @@ def of_settings(in_force: Shown) -> Metadata:
     return {"in force": _table(("what", "is"), [(name, str(value)) for name, value in in_force.items()])}
 
 
+def of_fact_meanings(meanings: Mapping[str, str]) -> Metadata:
+    """What the facts of a product mean, once and not in the history of each subject."""
+    return {"facts": _table(("fact", "meaning"), list(meanings.items()))} if meanings else {}
+
+
 def of_findings(findings: Sequence[Finding]) -> Metadata:
     """Number of offenders, and a table of all findings, at most 200 lines."""
     return of_judgement(Judgement(stopping=tuple(findings)))
@@ -132,6 +137,12 @@ def of_judgement(judgement: Judgement, how_to_waive: str = "") -> Metadata:
     if how_to_waive:
         shown["how to waive"] = how_to_waive
     return {**told, **shown, "findings": table}
+
+
+def findings_in(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rows of the table of findings in what is shown of a check or failure."""
+    table = metadata.get("findings")
+    return [record.data for record in table.records] if isinstance(table, dg.TableMetadataValue) else []
 
 
 def of_archive(folder: DataFolder, how: str) -> Metadata:

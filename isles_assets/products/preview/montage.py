@@ -11,14 +11,14 @@ from isles_assets.products.preview.pictures import PICTURES, SIZE, Drawing
 LARGEST = 120_000
 """Bytes of a montage."""
 
-SMALL_LARGEST = 8_000
+SMALL_LARGEST = 6_000
 """Bytes of a small one. The history stores it twice for each subject of a run, and a run shall take 10 MB at most."""
 
 _COLUMNS = 4
 _HEADER_PX, _MARGIN_PX = 28, 8
 _LETTERS_PX = range(15, 7, -1)
 _QUALITIES = range(90, 0, -5)
-_SMALL_QUALITIES = (10, 5, 1)
+_SMALL_QUALITIES = (5, 1)
 
 
 def montage(drawings: Mapping[str, Drawing], header: str) -> bytes:
@@ -41,7 +41,7 @@ def small(page: bytes) -> bytes:
     """
     image: Image.Image = Image.open(io.BytesIO(page))
     image.draft("RGB", (image.width // 2, image.height // 2))
-    while len(content := _encoded(image, "WEBP", SMALL_LARGEST, _SMALL_QUALITIES, method=2)) > SMALL_LARGEST:
+    while len(content := _encoded(image, "WEBP", SMALL_LARGEST, _SMALL_QUALITIES, method=4)) > SMALL_LARGEST:
         image = image.reduce(2)
     return content
 
