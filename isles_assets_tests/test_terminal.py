@@ -271,6 +271,27 @@ def test_steps_that_had_nothing_to_do_are_one_line(capfd, logger):
     assert shown.count("\nNot run, as this run made nothing for them to look at: 2 steps.\n") == 1
 
 
+@pytest.mark.parametrize("failing", ["subject_preview", "subject_manifest"])
+def test_how_to_make_the_report_is_said_where_it_can_be_made(capfd, failing):
+    @dg.asset
+    def subject_manifest():
+        if failing == "subject_manifest":
+            raise dg.Failure("1 of 3 subjects failed: sub-1.")
+
+    @dg.asset(deps=[subject_manifest])
+    def subject_preview():
+        raise dg.Failure("1 of 3 subjects failed: sub-1.")
+
+    @dg.asset(deps=[subject_manifest, subject_preview])
+    def quality_report():
+        pass
+
+    defs = dg.Definitions([subject_manifest, subject_preview, quality_report], executor=dg.in_process_executor)
+    defs.resolve_implicit_global_asset_job_def().execute_in_process(raise_on_error=False)
+    command = "\nThe report can be made of what is there: dagster asset materialize --select quality_report\n"
+    assert (command in capfd.readouterr().err) == (failing == "subject_preview")
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError("a fault"), Refusal.of("Not made.", "is odd", "mend it")])
 def test_brief_ends_as_terminal_does(capfd, error):
     @dg.op

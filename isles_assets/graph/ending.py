@@ -12,8 +12,9 @@ from typing import Any
 
 import dagster as dg
 
-from isles_assets.graph.commands import also_for
-from isles_assets.lib.findings import MOST_SHOWN, Level, Refusal, visible
+from isles_assets.graph.commands import also_for, render
+from isles_assets.graph.reporting import findings_in
+from isles_assets.lib.findings import MOST_SHOWN, Level, Materialize, Refusal, visible
 from isles_assets.lib.progress import readable_time
 from isles_assets.lib.words import counted
 
@@ -22,7 +23,10 @@ _OF_DAGSTER = re.compile("Dagster.*Error|Failure|RetryRequested.*")
 
 _CHECK_FAILED = "DagsterAssetCheckFailedError"
 _INTERRUPTED = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
-_NOT_EXECUTED = re.compile(r"Dependencies for step .* Not executing\.")
+_NOT_EXECUTED = re.compile(r"Dependencies for step (\S+) (.*)\. Not executing\.")
+REPORT, NEEDED = "quality_report", ("clinical_table", "subject_manifest")
+"""The asset that can be made whatever else has failed, and those without which it cannot."""
+
 _SKIPPED = re.compile(r"Skipping step .* due to skipped dependencies.*", re.DOTALL)
 _ENDS = {dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED}
 
@@ -82,6 +86,7 @@ class Ending:
         self._checks: list[dg.AssetCheckEvaluation] = []
         self._faults: dict[str, str] = {}
         self._not_run = self._skipped = 0
+        self._may_report = False
 
     def take(self, record: logging.LogRecord) -> str | None:
         """What to show of `record` instead of its message, nothing of what is told at the end; None: its message."""
@@ -89,8 +94,10 @@ class Ending:
         event, step = known.get("dagster_event"), known.get("step_key") or ""
         if event is None:
             said = str(known.get("orig_message"))
-            not_executed, skipped = bool(_NOT_EXECUTED.fullmatch(said)), bool(_SKIPPED.fullmatch(said))
-            self._not_run += not_executed
+            not_executed, skipped = _NOT_EXECUTED.fullmatch(said), bool(_SKIPPED.fullmatch(said))
+            if not_executed:
+                self._not_run += 1
+                self._may_report |= not_executed[1] == REPORT and not any(name in not_executed[2] for name in NEEDED)
             self._skipped += skipped
             return "" if not_executed or skipped else None
         if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
@@ -118,7 +125,7 @@ class Ending:
         if words:
             failure = getattr(event.event_specific_data, "user_failure_data", None)
             metadata = failure.metadata if failure else {}
-            self._refused.setdefault(words, _Refused(step, words, _records(metadata)))
+            self._refused.setdefault(words, _Refused(step, words, findings_in(metadata)))
             self._where |= {where for _, where in _findings(metadata)}
             self._fatal |= _has_fatal(metadata)
         return ""
@@ -149,6 +156,8 @@ class Ending:
             yield from ["", f"{step and f'{step}: '}{fault} (its trace is above)"]
         if self._not_run:
             yield from ["", f"Not run because of that: {counted(self._not_run, 'step')}."]
+        if self._may_report:
+            yield f"The report can be made of what is there: {render(Materialize((REPORT,)))}"
 
     def _lines_of_check(self, check: dg.AssetCheckEvaluation) -> Iterator[str]:
         """What `check` found, but of files that were named before."""
@@ -201,20 +210,14 @@ def _error(event: dg.DagsterEvent) -> Any:
     return getattr(event.event_specific_data, "error", None)
 
 
-def _records(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The rows of the table of findings that `reporting` shows in the UI."""
-    table = metadata.get("findings")
-    return [record.data for record in table.records] if isinstance(table, dg.TableMetadataValue) else []
-
-
 def _has_fatal(metadata: Mapping[str, Any]) -> bool:
     """Whether something was found that cannot be waived: then it is too early to say how to waive the rest."""
-    return any(record["level"] == Level.FATAL for record in _records(metadata))
+    return any(record["level"] == Level.FATAL for record in findings_in(metadata))
 
 
 def _findings(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Each that stops something: its line, and where it is."""
-    stopping = [record for record in _records(metadata) if record["level"] in (Level.FATAL, Level.WAIVABLE)]
+    stopping = [record for record in findings_in(metadata) if record["level"] in (Level.FATAL, Level.WAIVABLE)]
     places = [(record, str(record["path"] or record["subject"])) for record in stopping]
     return [(_line_of(record), where) for record, where in places]
 
