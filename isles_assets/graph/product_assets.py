@@ -1,5 +1,6 @@
 """The assets of each subject: one a product, a partition a subject. What a product is stands in `products`."""
 
+import inspect
 import warnings
 from functools import partial
 
@@ -59,7 +60,7 @@ def product_asset(
             kinds=set(product.kinds),
             code_version=product.version,
             metadata=of_fact_meanings(product.fact_meanings),
-            description=f"{product.description}\n\n{_ALL_AT_ONCE}",
+            description=f"{inspect.cleandoc(product.description)}\n\n{_ALL_AT_ONCE}",
         )
         if product.published_apart:
 

@@ -46,6 +46,8 @@ _VOLUME = "volume"
 
 _MOST_IN_UI = 200
 _PREVIEW_ROWS = 10
+_WIDTH = 32
+"""Characters of a text in code that fit beside the rest of a page that is 1,280 pixels wide."""
 
 
 @contextmanager
@@ -112,7 +114,7 @@ def of_settings(in_force: Shown) -> Metadata:
 
 def of_fact_meanings(meanings: Mapping[str, str]) -> Metadata:
     """What the facts of a product mean, once and not in the history of each subject."""
-    return {"facts": _table(("fact", "meaning"), list(meanings.items()))} if meanings else {}
+    return {"meaning of facts": _table(("fact", "meaning"), list(meanings.items()))} if meanings else {}
 
 
 def of_findings(findings: Sequence[Finding]) -> Metadata:
@@ -307,7 +309,9 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> dg.MarkdownM
 
 def of_published(published: Published, location: str) -> Metadata:
     """Where it is published, how to load it, and what changed since the revision before."""
-    load = f'load_dataset(\n    "{location}",\n    split="train",\n    streaming=True,\n)'
+    parts = [location[start : start + _WIDTH] for start in range(0, len(location), _WIDTH)]
+    where = "\n".join(f'    "{part}"' for part in parts)  # texts side by side are one
+    load = f'load_dataset(\n{where},\n    split="train",\n    streaming=True,\n)'
     shown: Metadata = {
         "url": dg.MetadataValue.url(published.url) if published.url.startswith("http") else Path(published.url),
         "revision": published.revision,
