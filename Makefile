@@ -8,7 +8,7 @@ DATA := $(or $(ISLES_DATA_DIR),data)
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long lint settings versions bench clean reset-demo
+.PHONY: help setup demo ui test test-long coverage lint settings versions bench clean reset-demo
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -39,6 +39,12 @@ test: $(READY)  ## most tests
 test-long: $(READY)  ## the longest tests
 	$(VENV)/bin/python -m pytest -m long
 
+coverage: $(READY)  ## the tests again, and the lines that none of them reaches
+	@$(VENV)/bin/coverage erase
+	$(VENV)/bin/coverage run -m pytest -m "not long"
+	@$(VENV)/bin/coverage combine --quiet
+	$(VENV)/bin/coverage report
+
 lint: $(READY)  ## ruff and mypy
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
@@ -57,7 +63,7 @@ bench: $(READY)  ## measures speed and memory, and writes docs/benchmarks.md
 	$(VENV)/bin/python -m benchmarks $(BENCH)
 
 # Where ISLES_DATA_DIR lies in one of these, it stays.
-FOUND = $(wildcard .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info .tmp_dagster_home_*)
+FOUND = $(wildcard .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info .tmp_dagster_home_*)
 REMOVED = $(foreach name,$(FOUND),$(if $(filter $(abspath $(name))/%,$(abspath $(DATA))/),,$(name)))
 clean:  ## removes what tools and builds leave behind; not .venv, .env, the data folder, nor the history in .dagster
 	@for name in $(REMOVED); do echo "removing $$name"; rm -rf "$$name"; done

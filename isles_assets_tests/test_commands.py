@@ -165,6 +165,7 @@ def test_job_build_again_has_nothing_to_do(toy_copy):
     assert "6 subjects are up to date, nothing to do" in output
     assert "Nothing has changed" in output
     assert output.count("published at: ") == 1
+    assert output.count("SYNTHETIC") == 1
 
 
 @pytest.fixture(scope="session")

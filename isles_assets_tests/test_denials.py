@@ -1,6 +1,7 @@
 """A Hub that says no, with the real client: its own words, who said them, and no token blamed that is not at fault."""
 
 import json
+import re
 import sys
 from dataclasses import replace
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
+from isles_assets.hub.denials import denials_explained
 from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.hub.reading import Unavailable, open_revision
 from isles_assets.hub.verification import loads
@@ -16,8 +18,9 @@ from isles_assets.lib.findings import MayPass, Refusal
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.tables.folder import DataFolder
-from isles_assets_tests.hub_server import HubServer, Token, status
+from isles_assets_tests.hub_server import HubServer, Token, lose_response, status
 from isles_assets_tests.hub_server.clients import printed, script
+from isles_assets_tests.processes import free_port
 from isles_assets_tests.toy import TOY
 
 REPO = "toys/isles24-stroke"
@@ -198,10 +201,71 @@ def test_a_store_that_refuses_an_address_says_nothing_of_the_token_and_may_be_tr
 
 
 @by_lfs
-def test_what_may_pass_is_no_refusal(hub, target, publication):
-    hub.fail(**UPLOAD, times=100, how=status(400, XML, body=EXPIRED))
-    with pytest.raises(RuntimeError, match="Error while uploading"):
-        target.publish(publication)
+def test_a_store_that_fails_is_named_and_may_be_tried_again(hub, target, publication):
+    fault = hub.fail(**UPLOAD, times=100, how=status(400, XML, body=EXPIRED))
+    refusal = refused(target, publication)
+    assert isinstance(refusal, MayPass) and refusal.pause is None
+    assert "the store at 127.0.0.1" in str(refusal) and "-> run the same again later, which resumes" in str(refusal)
+    fault.times = fault.hits
+    assert target.publish(publication).changed
+
+
+@pytest.mark.parametrize(
+    ("place", "how", "words"),
+    [
+        (COMMIT, status(503, message="over capacity"), "answers 503: over capacity -> run the same again later"),
+        (WHO, status(200, body=b"<html>"), "answers what is no answer of the Hub's: Expecting value"),
+        (WHO, lose_response(), "gives no answer: Server disconnected without sending a response"),
+    ],
+    ids=["503", "no JSON", "cut off"],
+)
+def test_a_hub_that_fails_is_named_and_may_be_tried_again(hub, target, publication, place, how, words):
+    fault = hub.fail(**place, times=100, how=how)
+    refusal = refused(target, publication)
+    assert isinstance(refusal, MayPass) and refusal.pause is None
+    assert f"{REPO}: the Hub at {hub.endpoint.removeprefix('http://')} {words}" in str(refusal)
+    assert "which resumes" in str(refusal)
+    fault.times = fault.hits
+    assert target.publish(publication).changed
+
+
+@by_xet
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (status(503), "the Xet store at 127.0.0.1:[0-9]+ answers 503 -> "),
+        (lose_response(), "the Xet store gives no answer: Network error: "),
+    ],
+    ids=["503", "cut off"],
+)
+def test_a_xet_store_that_fails_is_named_and_may_be_tried_again(hub, target, publication, how, words):
+    fault = hub.fail(**GRANT, times=100, how=how)
+    refusal = refused(target, publication)
+    assert isinstance(refusal, MayPass) and re.search(words, str(refusal))
+    fault.times = fault.hits
+    assert target.publish(publication).changed
+
+
+@by_lfs
+def test_a_hub_that_is_not_there_is_named(hub, target, publication):
+    place = f"127.0.0.1:{free_port()}"
+    refusal = refused(replace(target, endpoint=f"http://{place}"), publication)
+    assert isinstance(refusal, MayPass)
+    assert f"{REPO}: the Hub at {place} gives no answer: [Errno 111] Connection refused -> " in str(refusal)
+
+
+@by_lfs
+def test_an_endpoint_that_is_no_address_is_named_and_not_tried_again(hub, target, publication):
+    refusal = refused(replace(target, endpoint="hub.example"), publication)
+    assert not isinstance(refusal, MayPass)
+    assert "HF_ENDPOINT: is 'hub.example', which is no address of a web server -> unset it" in str(refusal)
+
+
+@pytest.mark.parametrize("fault", [KeyError("column"), RuntimeError("an own one"), FileNotFoundError(2, "none", "a")])
+def test_what_is_about_no_server_is_raised_as_it_is(fault):
+    with pytest.raises(type(fault)) as raised, denials_explained(REPO):
+        raise fault
+    assert raised.value is fault
 
 
 @by_lfs

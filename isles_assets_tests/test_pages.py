@@ -1,5 +1,7 @@
 """What people see of the graph: before they press a button, in the first line of a run, and on the pages of assets."""
 
+import re
+
 import dagster as dg
 import pytest
 
@@ -197,7 +199,10 @@ def test_what_is_shown_of_masks_has_the_names_of_the_facts_and_labels_take_one_l
 def test_the_page_of_the_dataset_says_how_to_load_it_in_short_lines(toy_built):
     shown = materialized(toy_built, "hub_dataset")
     lines = [*shown["load"].value.splitlines(), *shown["digest"].value.splitlines()]
-    assert max(map(len, lines)) <= len(f'    "{toy_built.folder.hub / TOY.repo}",')
+    assert max(map(len, lines)) <= 40
+    assert "".join(re.findall(r'^    "(.*?)",?$', shown["load"].value, re.MULTILINE)) == str(
+        toy_built.folder.hub / TOY.repo
+    )
 
 
 def test_pictures_of_the_card_are_shown_with_the_dataset_and_by_a_dry_run(thirty_built, tmp_path):

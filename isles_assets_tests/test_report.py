@@ -21,7 +21,7 @@ from isles_assets.products.preview.pictures import SIZE
 from isles_assets.publication.evidence import Evidence
 from isles_assets.release.release import Release
 from isles_assets.report.charts import HEIGHT, WIDTH, bars, ticks
-from isles_assets.report.collecting import Standing, collect
+from isles_assets.report.collecting import NOTHING_STOPPED, NotMade, Standing, Stopped, collect
 from isles_assets.report.pictures import data_addresses
 from isles_assets.report.rendering import LARGEST, render_page
 from isles_assets.report.statistics import histogram, outliers, quartiles_of, rare
@@ -36,12 +36,12 @@ EVIL = "holds '<img src=x onerror=alert(1)></script><script>alert(2)</script>\u2
 FIRST, SECOND, THIRD = TOY.subjects[:3]
 
 
-def collected(project: Project, release: Release | None = None):
+def collected(project: Project, release: Release | None = None, stopped: Stopped = NOTHING_STOPPED):
     """The report on a project as its asset makes it."""
     release = release or project.release
     folder = replace(project.folder, release=release)
     evidence = Evidence(project.setup.tree, folder)
-    return collect(Dataset.of(release), evidence, project.setup.repo, render=render)
+    return collect(Dataset.of(release), evidence, project.setup.repo, stopped=stopped, render=render)
 
 
 def subject_in(report, subject):
@@ -111,10 +111,13 @@ def test_what_stops_stands_first_then_what_is_missing(toy_built_copy):
     add_clinical_finding(
         toy_built_copy, subject=SECOND, path="x.xlsx", code="cell-unreadable", problem=EVIL, mend="look", found="c"
     )
-    report = collected(toy_built_copy)
+    report = collected(toy_built_copy, stopped={(SHARD.asset, THIRD): "x.nii.gz is cut short"})
     assert [each.subject for each in report.subjects[:2]] == [SECOND, THIRD]
     assert [each.standing for each in report.subjects[:2]] == [Standing.STOPS, Standing.MISSING]
-    assert subject_in(report, THIRD).not_made == ["has no shard yet"]
+    mend = f"dagster asset materialize --select subject_shard --partition {THIRD}"
+    assert subject_in(report, THIRD).not_made == [NotMade("has no shard yet", mend, "x.nii.gz is cut short")]
+    page = render_page(report)
+    assert "has no shard yet: x.nii.gz is cut short" in page and f"<small>{mend}</small>" in page
     assert subject_in(report, THIRD).values["tumour_mask_ml"] is None
     assert subject_in(report, THIRD).values["t1_least_mm"] > 0
     assert not report.may_be_published and (report.stopping, report.not_made) == (1, 1)
@@ -142,7 +145,7 @@ def test_waivers_are_told_with_their_reason_and_what_they_cover(toy_built_copy):
 def test_a_subject_that_is_in_no_table_is_told_as_missing(toy_built_copy):
     more = replace(TOY, subjects=(*TOY.subjects, "sub-a99"))
     subject = subject_in(collected(toy_built_copy, release=more), "sub-a99")
-    assert subject.not_made == ["is not in the manifest"]
+    assert subject.not_made == [NotMade("is not in the manifest", "see the checks of subject_manifest")]
     assert set(subject.values.values()) == {None}
     assert dict(subject.grids)["t1"] == "is missing"
     assert render_page(collected(toy_built_copy, release=more))
@@ -291,6 +294,8 @@ def test_a_run_in_which_a_shard_fails_still_makes_the_report(toy_unbuilt, toy_tr
     assert f"{len(TOY.subjects) - 1} of {len(TOY.subjects)}" in page.text
     (card,) = (attributes for attributes in page.all("article") if attributes["id"] == SECOND)
     assert "missing" in (card["data-has"] or "")
+    assert re.search(r"has no shard yet: \S+_T1w\.nii\.gz is cut short", page.text)
+    assert f"dagster asset materialize --select subject_shard --partition {SECOND}" in page.text
 
 
 def test_the_job_makes_the_report_before_it_publishes_and_the_publication_names_it(toy_built):

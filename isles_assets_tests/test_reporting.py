@@ -1,5 +1,7 @@
 """What becomes of an exception in a step of a run."""
 
+import errno
+import os
 from collections.abc import Sequence
 
 import dagster as dg
@@ -54,3 +56,36 @@ def test_what_may_pass_is_tried_again_after_the_time_that_was_asked_for(pause):
 def test_what_does_not_pass_in_three_tries_fails_the_step():
     result, _ = run_of([refusal(MayPass, 0.1) for _ in range(3)])
     assert not result.success
+
+
+def failure_of(error: Exception) -> tuple[str | None, bool]:
+    """The words with which a step fails that raises `error`, None for its trace; and whether it was tried again."""
+
+    @dg.op(retry_policy=dg.RetryPolicy(max_retries=1, delay=0))
+    def step():
+        with refusals_reported():
+            raise error
+
+    @dg.job
+    def job():
+        step()
+
+    events = job.execute_in_process(raise_on_error=False).events_for_node("step")
+    (failure,) = [event.step_failure_data for event in events if event.is_step_failure]
+    again = any(event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY for event in events)
+    return failure.user_failure_data and failure.user_failure_data.description, again
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(errno.ENOSPC, "a disk is full -> free space"), (errno.EMFILE, "too many files are open -> raise the limit")],
+)
+def test_what_the_machine_cannot_do_is_said_in_words(number, words):
+    told, again = failure_of(OSError(number, os.strerror(number), "some/file"))
+    assert told and f"some/file: {words}" in told and not again
+    told, _ = failure_of(OSError(number, os.strerror(number)))
+    assert told and f"\n  {words}" in told
+
+
+def test_a_file_that_is_missing_is_a_fault_and_shows_its_trace():
+    assert failure_of(OSError(errno.ENOENT, "none", "some/file")) == (None, True)

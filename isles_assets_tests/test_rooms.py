@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "cli": {"lib", "release", "reading", "tables", "products", "publication", "hub", "sample"},
     "graph": set(ROOMS) - {"cli"},
 }
-KNOW_ISLES24 = {"release/default.py"}
+KNOW_ISLES24 = {"__init__.py", "release/default.py"}
 USE_THE_DEFAULT = {"definitions.py", "cli/reset_demo.py", "cli/restore.py", "cli/sample.py", "cli/summary.py"}
 MAKE_THE_SAMPLE = {"cli/sample.py", "graph/assets.py"}
 COMMAND = re.compile(r"\b(dagster (asset|job|dev|run|definitions)|dg (launch|check|list))\b")
@@ -60,7 +60,7 @@ def imported(source: str) -> Iterator[str]:
 
 def test_every_folder_is_a_room_and_only_the_code_location_lies_beside_them():
     assert {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name != "__pycache__"} == set(ROOMS)
-    assert {path.name for path in PACKAGE.glob("*.*")} == {"__init__.py", "definitions.py"}
+    assert {path.name for path in PACKAGE.glob("*.*")} == {"__init__.py", "definitions.py", "py.typed"}
 
 
 @pytest.mark.parametrize("room", ROOMS)

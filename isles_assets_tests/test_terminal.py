@@ -9,9 +9,11 @@ import dagster as dg
 import pytest
 from dagster._core.execution import context_creation_job
 
+from isles_assets.graph.commands import render
+from isles_assets.graph.console import brief
 from isles_assets.graph.reporting import of_judgement, refusals_reported
 from isles_assets.graph.terminal import terminal
-from isles_assets.lib.findings import Finding, Level, MayPass, Refusal
+from isles_assets.lib.findings import Finding, InOrder, Level, Materialize, MayPass, Refusal
 from isles_assets.publication.waivers import Judgement
 from isles_assets_tests.test_commands import TOY_MODULE, TOY_SAMPLE, run_toy, toy_checkout, toy_copy
 
@@ -202,6 +204,118 @@ def test_how_to_waive_is_not_said_while_something_fatal_is_left(capfd):
 def test_what_a_check_found_is_cut_after_some_lines(capfd):
     shown = shown_of_check([Finding("is odd", "look", path=f"file {number}") for number in range(250)], capfd)
     assert shown.count("-> look") == 20 and "  ... and 230 more\n" in shown
+
+
+def failure_of(asset: str, *files: str, others: str = "") -> dg.Failure:
+    """What the asset of a product fails with if `files` of the subjects of their names cannot be used."""
+    again = {file: Materialize((asset,), file) for file in files}
+    found = [Finding("is cut short", InOrder(("restore it", mend)), file, file) for file, mend in again.items()]
+    lines = [f"{finding.subject} was not made.\n  {finding.text(render)}" for finding in found]
+    words = "\n".join([f"{len(files)} of 3 subjects failed: {', '.join(files)}.", *lines, *filter(None, [others])])
+    return dg.Failure(words, metadata=of_judgement(Judgement(stopping=tuple(found))))
+
+
+@pytest.mark.parametrize("logger", ["terminal", "brief"])
+@pytest.mark.parametrize("more", [False, True])
+def test_what_two_steps_have_found_is_said_once_for_both(capfd, more, logger):
+    @dg.op
+    def preview():
+        raise failure_of("preview", "sub-1", "sub-2")
+
+    @dg.op
+    def shard():
+        files = ("sub-1", "sub-2", "sub-3") if more else ("sub-1", "sub-2")
+        raise failure_of("shard", *files, others="sub-4: its process ended")
+
+    @dg.job(logger_defs={"brief": brief})
+    def job():
+        preview()
+        shard()
+
+    job.execute_in_process(raise_on_error=False, run_config={"loggers": {"brief": {}}} if logger == "brief" else None)
+    told = capfd.readouterr().err.partition("\nNot done. ")[2]
+    for file in ("sub-1", "sub-2"):
+        assert told.count(f"{file}: is cut short") == 1 == told.count(f"{file} was not made.")
+        mend = f"dagster asset materialize --select preview,shard --partition {file}"
+        assert f"  {file}: is cut short -> restore it; then {mend}\n" in told
+    assert told.count("sub-4: its process ended") == 1
+    assert told.count("sub-3: is cut short") == told.count("sub-3 was not made.") == more
+    assert f"shard: {2 + more} of 3 subjects failed: sub-1, sub-2" in told
+    some = "2 of 3" if more else "All"
+    assert f"\n{some} of that is the same as what stops preview, above.\n" in told
+
+
+@pytest.mark.parametrize("logger", ["terminal", "brief"])
+def test_steps_that_had_nothing_to_do_are_one_line(capfd, logger):
+    @dg.op(out=dg.Out(is_required=False))
+    def published():
+        yield from ()
+
+    @dg.op
+    def looks(it):
+        pass
+
+    @dg.op
+    def looks_again(it):
+        pass
+
+    @dg.job(logger_defs={"brief": brief})
+    def job():
+        it = published()
+        looks(it)
+        looks_again(it)
+
+    job.execute_in_process(run_config={"loggers": {"brief": {}}} if logger == "brief" else None)
+    shown = capfd.readouterr().err
+    assert "Skipping step" not in shown and "Not done" not in shown
+    assert shown.count("\nNot run, as this run made nothing for them to look at: 2 steps.\n") == 1
+
+
+@pytest.mark.parametrize("failing", ["subject_preview", "subject_manifest"])
+def test_how_to_make_the_report_is_said_where_it_can_be_made(capfd, failing):
+    @dg.asset
+    def subject_manifest():
+        if failing == "subject_manifest":
+            raise dg.Failure("1 of 3 subjects failed: sub-1.")
+
+    @dg.asset(deps=[subject_manifest])
+    def subject_preview():
+        raise dg.Failure("1 of 3 subjects failed: sub-1.")
+
+    @dg.asset(deps=[subject_manifest, subject_preview])
+    def quality_report():
+        pass
+
+    defs = dg.Definitions([subject_manifest, subject_preview, quality_report], executor=dg.in_process_executor)
+    defs.resolve_implicit_global_asset_job_def().execute_in_process(raise_on_error=False)
+    command = "\nThe report can be made of what is there: dagster asset materialize --select quality_report\n"
+    assert (command in capfd.readouterr().err) == (failing == "subject_preview")
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a fault"), Refusal.of("Not made.", "is odd", "mend it")])
+def test_brief_ends_as_terminal_does(capfd, error):
+    @dg.op
+    def work():
+        with refusals_reported():
+            raise error
+
+    @dg.op
+    def after(it):
+        pass
+
+    def job(config):
+        @dg.job(config=config, logger_defs={"brief": brief}, executor_def=dg.in_process_executor)
+        def job():
+            after(work())
+
+        job.execute_in_process(raise_on_error=False)
+        shown = capfd.readouterr().err
+        assert traces(shown) == isinstance(error, ZeroDivisionError)
+        return re.sub("of run .*", "of run", shown.partition("\nNot done. ")[2])
+
+    told = job({"loggers": {"brief": {}}})
+    assert told and told == job(None)
+    assert told.rstrip().endswith("Not run because of that: 1 step.")
 
 
 def test_a_run_in_which_nothing_fails_shows_no_block(capfd):

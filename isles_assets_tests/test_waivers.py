@@ -129,7 +129,7 @@ def test_any_text_in_a_finding_survives_the_file(tmp_path, odd):
     [
         (LINES + "  who: me\n", 7, "`who` is unknown"),
         (LINES.replace("release: v2", "release: 2"), 1, "`release` is '2', which is not text"),
-        (LINES + "  count: 3\n", 1, "has a count, which is of all subjects, and names one"),
+        (LINES + "  count: 3\n", 1, "has a count, which covers all subjects, and names one subject or path"),
         (LINES.replace("  subject: sub-a02\n  path: a/b.nii.gz\n", "  count: three\n"), 3, "`count` is 'three'"),
         (LINES.replace("  subject: sub-a02\n  path: a/b.nii.gz\n", "  count: 0\n"), 3, "`count` is '0'"),
         (LINES.replace("  reason: seen\n", ""), 1, "has no reason"),

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from isles_assets.lib.findings import Refusal
+from isles_assets.cli.words import in_words
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication.of_sample import remove_sample
 from isles_assets.release.default import RELEASE
@@ -26,11 +26,11 @@ def main(arguments: Sequence[str] | None = None, release: Release = RELEASE) -> 
     folder = DataFolder(parser.parse_args(arguments).data.resolve(), release)
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-    try:
-        removed = remove_sample(Dataset.of(release), folder)
-    except Refusal as refusal:
-        log.error("%s", refusal)
-        return 1
+    return in_words(lambda: _remove(Dataset.of(release), folder))
+
+
+def _remove(dataset: Dataset, folder: DataFolder) -> int:
+    removed = remove_sample(dataset, folder)
     for path in removed:
         log.info("removed %s", path)
     log.info("The history of runs stays." if removed else "Nothing was there.")

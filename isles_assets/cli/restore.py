@@ -7,6 +7,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+from isles_assets.cli.words import REFUSED, in_words
 from isles_assets.hub.reading import open_revision
 from isles_assets.hub.restoring.clinical import write_clinical
 from isles_assets.hub.restoring.shards import Holdings, Wanted, take_stock
@@ -18,7 +19,6 @@ from isles_assets.release.default import RELEASE
 from isles_assets.release.release import Release
 
 _ALL = "all"
-_STOPPED = 130
 
 log = logging.getLogger("isles_assets.restore")
 
@@ -28,19 +28,16 @@ def main(arguments: Sequence[str] | None = None, release: Release = RELEASE) -> 
     chosen = _arguments(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("isles_assets").setLevel(logging.INFO)
-    try:
-        findings = _restore(release, chosen)
-    except Refusal as refusal:
-        log.error("%s", refusal)
-        return 1
-    except KeyboardInterrupt:
-        log.error("Stopped. What is complete stays; run the same again to go on.")
-        return _STOPPED
-    if findings:
-        log.error(
-            "%s", "\n  ".join([f"{counted(len(findings), 'problem')}:", *summarize(findings, most=len(findings))])
-        )
-    return 1 if findings else 0
+    stopped = "Stopped. What is complete stays; run the same again to go on."
+    return in_words(lambda: _tell(_restore(release, chosen)), stopped)
+
+
+def _tell(findings: Sequence[Finding]) -> int:
+    """Say what was refused, when all else is done; the exit code."""
+    if not findings:
+        return 0
+    log.error("%s", "\n  ".join([f"{counted(len(findings), 'problem')}:", *summarize(findings, most=len(findings))]))
+    return REFUSED
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:

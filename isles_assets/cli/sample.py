@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from isles_assets.lib.findings import Refusal
+from isles_assets.cli.words import in_words
 from isles_assets.release.default import RELEASE
 from isles_assets.release.release import Release
 from isles_assets.sample.tree import make_sample
@@ -37,18 +37,18 @@ def main(arguments: Sequence[str] | None = None, release: Release = RELEASE) -> 
         parser.error("--seed must not be negative and --workers at least 1")
 
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(message)s")
-    try:
-        make_sample(
-            release.only(chosen.subject) if chosen.subject else release,
-            chosen.root,
-            release_scale=chosen.release_scale,
-            lesions=dict(chosen.lesion),
-            seed=chosen.seed,
-            workers=chosen.workers,
-        )
-    except Refusal as refusal:
-        log.error("%s", refusal)
-        return 1
+    return in_words(lambda: _make(release, chosen))
+
+
+def _make(release: Release, chosen: argparse.Namespace) -> int:
+    make_sample(
+        release.only(chosen.subject) if chosen.subject else release,
+        chosen.root,
+        release_scale=chosen.release_scale,
+        lesions=dict(chosen.lesion),
+        seed=chosen.seed,
+        workers=chosen.workers,
+    )
     log.info("sample written to %s", chosen.root)
     return 0
 

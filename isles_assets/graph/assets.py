@@ -175,8 +175,8 @@ def _see_to_sample(context: dg.AssetExecutionContext, setup: Setup) -> None:
     """See that the sample is there if it is to stand in for the release: made once, with its listing."""
     if setup.uses_sample:
         keep_release_from_sample(setup.folder)
-        context.log.info(f"No raw_root is set: using the SYNTHETIC sample in {setup.tree}")
         if not setup.tree.exists():
+            context.log.info(f"Making the SYNTHETIC sample in {setup.tree}, as no raw_root is set")
             make_sample(setup.dataset.release, setup.tree, workers=setup.workers)
 
 

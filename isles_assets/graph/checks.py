@@ -39,7 +39,7 @@ def property_check(prop: Property, release: Release) -> dg.AssetChecksDefinition
 
     def look(setup: Setup) -> Judgement:
         evidence = Evidence(setup.tree, setup.folder)
-        return replace(judge(release, prop.find(evidence), evidence.waivers), told=prop.tells(evidence))
+        return replace(judge(release, prop.find(evidence), evidence.waivers), looked_at=prop.looked_at(evidence))
 
     return _check(prop.asset, prop.name, prop.sentence_of(release), look, blocking=prop.blocking)
 
@@ -231,7 +231,7 @@ def _described(judgement: Judgement, severity: dg.AssetCheckSeverity) -> str | N
     """What stops, line by line; else what was looked at, and of notes only their number, for the table has them all."""
     if judgement.stopping and severity is dg.AssetCheckSeverity.ERROR:
         return "\n".join(summarize(judgement.stopping, render=render))
-    looked_at = f"Looked at: {judgement.told}" if judgement.told else ""
+    looked_at = f"Looked at: {judgement.looked_at}" if judgement.looked_at else ""
     notes = len(judgement.notes or judgement.stopping)
     return "\n\n".join(filter(None, [looked_at, f"Notes, which stop nothing: {notes}" if notes else ""])) or None
 

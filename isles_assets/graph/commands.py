@@ -1,9 +1,12 @@
 """The commands that messages tell people to run: mends as what is typed in a terminal after `. .venv/bin/activate`."""
 
+import re
 import shlex
+from collections.abc import Sequence
 
 from isles_assets.lib.findings import InOrder, Materialize, Mend
 
+_SELECT = "--select"
 BUILD = "dagster job execute -j build"
 
 
@@ -16,4 +19,9 @@ def render(mend: Mend) -> str:
     if not mend.assets:
         return BUILD
     partition = ("--partition", mend.subject) if mend.subject else ()
-    return shlex.join(("dagster", "asset", "materialize", "--select", ",".join(mend.assets), *partition))
+    return shlex.join(("dagster", "asset", "materialize", _SELECT, ",".join(mend.assets), *partition))
+
+
+def also_for(told: str, asset: str, others: Sequence[str]) -> str:
+    """The mend that is `told` for `asset`, with commands that materialize `others`, too."""
+    return re.sub(rf"(?<={_SELECT} ){re.escape(asset)}(?= |;|$)", ",".join((asset, *others)), told)

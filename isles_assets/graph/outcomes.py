@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import dagster as dg
 
 from isles_assets.graph.commands import render
-from isles_assets.graph.reporting import Metadata, metadata, of_judgement, refusals_reported
+from isles_assets.graph.reporting import Metadata, findings_in, metadata, of_judgement, refusals_reported
+from isles_assets.lib.files import of_machine
 from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
 from isles_assets.lib.shown import Shown
 from isles_assets.lib.words import counted
@@ -91,6 +92,7 @@ class _Outcomes:
 
     def fail(self, key: str, error: Exception) -> None:
         """`key` is not materialized, because of `error`; the others go on."""
+        error = of_machine(error) or error
         self.failed[key] = error
         expected = isinstance(error, Refusal | WorkerDiedError)
         self._context.log.error(f"{key} failed: {_brief(error)}", exc_info=None if expected else error)
@@ -141,6 +143,22 @@ class _Outcomes:
             return error.findings
         mend = Materialize((self._context.asset_key.to_user_string(),), key)
         return (Finding(_words(error), mend, subject=key),)
+
+
+def what_stopped(instance: dg.DagsterInstance, asset: str) -> dict[str, str]:
+    """What was found at the last attempt to make each partition of `asset` that failed, by its key."""
+    attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations
+    last = {key: run for key, (run, _) in attempts(dg.AssetKey(asset)).items()}
+    found: dict[str, str] = {}
+    for run in set(last.values()):
+        for record in instance.all_logs(run, of_type=dg.DagsterEventType.STEP_FAILURE):
+            event = record.dagster_event
+            if event and event.step_key == asset and (failure := event.step_failure_data.user_failure_data):
+                for finding in findings_in(failure.metadata):
+                    if last.get(finding["subject"]) == run:
+                        where = finding["path"].rpartition("/")[2]
+                        found.setdefault(finding["subject"], f"{where}{where and ' '}{finding['problem']}")
+    return found
 
 
 def _provenance(context: dg.AssetExecutionContext) -> dict[str, str]:

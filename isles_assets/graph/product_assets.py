@@ -1,5 +1,6 @@
 """The assets of each subject: one a product, a partition a subject. What a product is stands in `products`."""
 
+import inspect
 import warnings
 from functools import partial
 
@@ -8,7 +9,7 @@ from pydantic import Field
 
 from isles_assets.graph.assets import subject_manifest
 from isles_assets.graph.outcomes import materialize_each
-from isles_assets.graph.reporting import refusals_reported
+from isles_assets.graph.reporting import of_fact_meanings, refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.findings import Materialize, Refusal
 from isles_assets.products.building import STAGE_SIZE, build_subjects, up_to_date
@@ -58,7 +59,8 @@ def product_asset(
             backfill_policy=backfill_policy,
             kinds=set(product.kinds),
             code_version=product.version,
-            description=f"{product.description}\n\n{_ALL_AT_ONCE}",
+            metadata=of_fact_meanings(product.fact_descriptions),
+            description=f"{inspect.cleandoc(product.description)}\n\n{_ALL_AT_ONCE}",
         )
         if product.published_as_built:
 

@@ -5,6 +5,7 @@ import dagster as dg
 from isles_assets.graph import reporting
 from isles_assets.graph.assets import clinical_table, subject_manifest
 from isles_assets.graph.commands import render
+from isles_assets.graph.outcomes import what_stopped
 from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.lib.files import sha256_of, written_whole
@@ -43,7 +44,9 @@ def report_asset(of: Dataset) -> dg.AssetsDefinition:
         with refusals_reported():
             setup = settings.setup(dataset)
             evidence = Evidence(setup.tree, setup.folder)
-            report = collect(dataset, evidence, setup.repo, render=render, workers=setup.workers)
+            stopped = {(product.asset, key): why for product in dataset.products
+                       for key, why in what_stopped(context.instance, product.asset).items()}  # fmt: skip
+            report = collect(dataset, evidence, setup.repo, stopped=stopped, render=render, workers=setup.workers)
             with written_whole(setup.folder.report) as temporary:
                 temporary.write_text(render_page(report, workers=setup.workers), encoding="utf-8")
         context.log.info(f"The report: {setup.folder.report}")

@@ -2,7 +2,7 @@
 
 import base64
 import mimetypes
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from isles_assets.graph.commands import render
 from isles_assets.graph.setup import Setup
 from isles_assets.hub.rehearsal import Rehearsal
 from isles_assets.hub.target import Published
+from isles_assets.lib.files import of_machine
 from isles_assets.lib.findings import Finding, MayPass, Refusal, name_some
 from isles_assets.lib.markdown import escaped, markdown_table
 from isles_assets.lib.secrets import clean
@@ -45,13 +46,16 @@ _VOLUME = "volume"
 
 _MOST_IN_UI = 200
 _PREVIEW_ROWS = 10
+_WIDTH = 32
+"""Characters of a text in code that fit beside the rest of a page that is 1,280 pixels wide."""
 
 
 @contextmanager
 def refusals_reported() -> Iterator[None]:
     """Let a `Refusal` fail the step with its words, and its findings as a table, and no retry unless it may pass.
 
-    Dagster stores what is raised, with all that it was raised from: no secret of an address is in that.
+    So, too, does what the machine cannot do, such as to write on a disk that is full. Dagster stores what is raised,
+    with all that it was raised from: no secret of an address is in that.
     """
     try:
         yield
@@ -59,11 +63,17 @@ def refusals_reported() -> Iterator[None]:
         clean(refusal)
         if isinstance(refusal, MayPass) and refusal.pause is not None:
             raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=refusal.pause) from refusal
-        words, findings = refusal.text(render), of_findings(refusal.findings)
-        raise dg.Failure(words, metadata=findings, allow_retries=isinstance(refusal, MayPass)) from refusal
+        raise _failure(refusal) from refusal
     except Exception as error:
         clean(error)
+        if refused := of_machine(error):
+            raise _failure(refused) from error
         raise
+
+
+def _failure(refusal: Refusal) -> dg.Failure:
+    words, findings = refusal.text(render), of_findings(refusal.findings)
+    return dg.Failure(words, metadata=findings, allow_retries=isinstance(refusal, MayPass))
 
 
 _FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
@@ -102,6 +112,11 @@ def of_settings(in_force: Shown) -> Metadata:
     return {"in force": _table(("what", "is"), [(name, str(value)) for name, value in in_force.items()])}
 
 
+def of_fact_meanings(meanings: Mapping[str, str]) -> Metadata:
+    """What the facts of a product mean, once and not in the history of each subject."""
+    return {"meaning of facts": _table(("fact", "meaning"), list(meanings.items()))} if meanings else {}
+
+
 def of_findings(findings: Sequence[Finding]) -> Metadata:
     """Number of offenders, and a table of all findings, at most 200 lines."""
     return of_judgement(Judgement(stopping=tuple(findings)))
@@ -109,7 +124,7 @@ def of_findings(findings: Sequence[Finding]) -> Metadata:
 
 def of_judgement(judgement: Judgement, how_to_waive: str = "") -> Metadata:
     """What was looked at; how many findings stop, are waived, and are notes; a table of 200 of them; how to waive."""
-    told: Metadata = {"looked at": judgement.told} if judgement.told else {}
+    told: Metadata = {"looked at": judgement.looked_at} if judgement.looked_at else {}
     levelled = judgement.levelled
     if not levelled:
         return told
@@ -124,6 +139,12 @@ def of_judgement(judgement: Judgement, how_to_waive: str = "") -> Metadata:
     if how_to_waive:
         shown["how to waive"] = how_to_waive
     return {**told, **shown, "findings": table}
+
+
+def findings_in(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The rows of the table of findings in what is shown of a check or failure."""
+    table = metadata.get("findings")
+    return [record.data for record in table.records] if isinstance(table, dg.TableMetadataValue) else []
 
 
 def of_archive(folder: DataFolder, how: str) -> Metadata:
@@ -288,7 +309,9 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> dg.MarkdownM
 
 def of_published(published: Published, location: str) -> Metadata:
     """Where it is published, how to load it, and what changed since the revision before."""
-    load = f'load_dataset(\n    "{location}",\n    split="train",\n    streaming=True,\n)'
+    parts = [location[start : start + _WIDTH] for start in range(0, len(location), _WIDTH)]
+    where = "\n".join(f'    "{part}"' for part in parts)  # texts side by side are one
+    load = f'load_dataset(\n{where},\n    split="train",\n    streaming=True,\n)'
     shown: Metadata = {
         "url": dg.MetadataValue.url(published.url) if published.url.startswith("http") else Path(published.url),
         "revision": published.revision,

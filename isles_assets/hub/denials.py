@@ -32,6 +32,8 @@ _PASSING = frozenset({408, 409, 412, 423, 425, 429})
 _LONGEST_PAUSE = 900.0
 """Seconds; the Hub counts requests by windows of 300."""
 
+_LATER = "run the same again later, which resumes"
+_ENDPOINT = "HF_ENDPOINT"
 _TRIES = 3
 _LONGEST = 500
 """Characters of what a server says that are told."""
@@ -95,14 +97,20 @@ class Denial:
 
 def denial_of(error: BaseException) -> Denial | None:
     """What the server has answered that `error` is about, or was raised from; None if it is about no answer."""
-    each: BaseException | None = error
-    while each is not None:
+    for each in _raised_from(error):
         if isinstance(each, HfHubHTTPError | httpx2.HTTPStatusError) and each.response is not None:
             return _denial(each.response)
         if isinstance(each, ValueError) and (words := _OF_FILES.findall(str(each))):
             return Denial(None, "the Hub", without_secrets("; ".join(dict.fromkeys(words)))[:_LONGEST], by_store=False)
-        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
     return None
+
+
+def _raised_from(error: BaseException) -> Iterator[BaseException]:
+    """`error`, what it was raised from, and so on."""
+    each: BaseException | None = error
+    while each is not None:
+        yield each
+        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
 
 
 def words_of(response: httpx2.Response) -> str:
@@ -136,10 +144,11 @@ def as_asked(attempt: Callable[[], Result], log: Callable[[str], None]) -> Resul
 
 @contextmanager
 def denials_explained(repo: str, headline: str = "Not published.", endpoint: str | None = None) -> Iterator[None]:
-    """Turn what the client raises for a server's no to work on `repo` into a `Refusal`; nothing sent is lost.
+    """Turn what the client raises for a server's no, or silence, into a `Refusal` on `repo`; nothing sent is lost.
 
-    It is one that may pass where a store says no, for the Hub gives new addresses of it, and where the server says how
-    long to wait. Anything else that may pass, such as a network or server that fails, is raised as it is.
+    It is one that may pass where a store says no, for the Hub gives new addresses of it, where a server fails or says
+    how long to wait, and where there is no answer at all. What is about no server, such as a fault of the program, is
+    raised as it is.
 
     Where `hf_xet` hides the words, the Hub at `endpoint` (None: `HF_ENDPOINT`) and the store are asked for them.
     """
@@ -174,9 +183,11 @@ def _refusal(error: Exception, repo: str, headline: str, endpoint: str) -> Refus
         return Refusal.of(headline, "there is no token", f"set HF_TOKEN to one that may write to {repo}", path=repo)
     denial = denial_of(error) or _denial_by_xet(error, f"{endpoint}/api/datasets/{repo}/xet-write-token/main")
     if denial is None:
-        return None
+        return _unanswered(error, repo, headline, endpoint)
     if denial.may_pass and denial.status not in DENIED:
-        return None if denial.pause is None else _to_wait_for(denial, denial.pause, repo, headline)
+        if denial.pause is None:
+            return MayPass.of(headline, f"{denial}", _LATER, path=repo)
+        return _to_wait_for(denial, denial.pause, repo, headline)
     if denial.may_pass:
         mend = "publish again, which resumes, with new addresses; if it recurs, see the proxies on the way there"
         return MayPass.of(headline, f"{denial}", mend, path=repo)
@@ -190,6 +201,46 @@ def _to_wait_for(denial: Denial, pause: float, repo: str, headline: str) -> Refu
     if isinstance(refusal, MayPass):
         refusal.pause = pause
     return refusal
+
+
+def _unanswered(error: Exception, repo: str, headline: str, endpoint: str) -> Refusal | None:
+    """What to raise instead of `error` if no server has answered so that it is of use; None if it is about no server.
+
+    `hf_xet` raises builtins for what is wrong on the way, and huggingface_hub what the answer is not: no JSON.
+    """
+    if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
+        problem = f"is {without_secrets(endpoint)!r}, which is no address of a web server"
+        return Refusal.of(headline, problem, "unset it, or set it to one like https://huggingface.co", path=_ENDPOINT)
+    of_client = isinstance(error, httpx2.RequestError | RuntimeError)
+    cause = next((each for each in _raised_from(error) if isinstance(each, httpx2.RequestError)), None)
+    if of_client and cause:
+        problem = f"{_asked(cause, endpoint)} gives no answer: {_told(cause)}"
+    elif isinstance(error, ConnectionError | TimeoutError):
+        answer = answer_in(error)
+        no_answer = f"the Xet store gives no answer: {_told(error)}"
+        problem = f"the Xet store at {_place(httpx2.URL(answer[1]))} answers {answer[0]}" if answer else no_answer
+    elif isinstance(error, json.JSONDecodeError):
+        problem = f"{_hub_at(endpoint)} answers what is no answer of the Hub's: {_told(error)}"
+    else:
+        return None
+    return MayPass.of(headline, problem, f"check network, proxies and {_ENDPOINT}; {_LATER}", path=repo)
+
+
+def _asked(error: httpx2.RequestError, endpoint: str) -> str:
+    """Who was asked: the Hub, or one of its stores."""
+    try:
+        url = error.request.url
+    except RuntimeError:  # not noted
+        return _hub_at(endpoint)
+    return f"the {'Hub' if _OF_THE_HUB.search(url.path) else 'store'} at {_place(url)}"
+
+
+def _hub_at(endpoint: str) -> str:
+    return f"the Hub at {_place(httpx2.URL(endpoint))}"
+
+
+def _told(error: Exception) -> str:
+    return without_secrets(" ".join(str(error).split()))[:_LONGEST] or type(error).__name__
 
 
 def _mend(denial: Denial, repo: str, error: Exception) -> str:

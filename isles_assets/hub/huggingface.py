@@ -11,13 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationCopy, CommitOperationDelete, HfApi
-from huggingface_hub.errors import (
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff
 from huggingface_hub.utils._runtime import is_xet_available
@@ -109,8 +104,7 @@ class HuggingFaceHub(Target):
 
         Files that the Hub has are not sent again, also after a break. Raises `Refusal` if the token may not write, if
         the repo is somebody else's or public though it should not be, if somebody else moved `main` meanwhile, or if
-        the published files are not the local ones. What the client raises for a Hub that does not answer is passed on;
-        publishing again resumes.
+        the published files are not the local ones; `MayPass` if the Hub does not answer. Publishing again resumes.
         """
         with writing(self._api, self.repo):
             found = self._found()
@@ -142,15 +136,12 @@ class HuggingFaceHub(Target):
             return Published(self._url(revision), revision, bool(changes), changes, tag, before)
 
     def in_the_way(self, publication: Publication) -> Sequence[Finding]:
-        with denials_explained(self.repo):
+        with denials_explained(self.repo, "The Hub was not asked.", self._api.endpoint):
             try:
                 info = self._api.repo_info(self.repo, repo_type=_TYPE)
                 others = self._others(self._found_at(str(info.sha)), publication)
             except RepositoryNotFoundError:  # or it may not be seen without a token
                 return []
-            except (httpx2.TransportError, OfflineModeIsEnabled) as error:
-                problem, mend = f"cannot be asked what is there: {error}", "look again when it answers"
-                raise Refusal.of("The Hub was not asked.", problem, mend, path=self.repo) from error
         return [others.finding] if others else []
 
     def prepare_staging(self) -> None:

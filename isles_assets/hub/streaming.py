@@ -1,6 +1,8 @@
 """Reading a published dataset as its users do, by `datasets` and streaming."""
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -8,9 +10,16 @@ from typing import Any
 import datasets
 from huggingface_hub import constants
 
-from isles_assets.lib.files import explained
+from isles_assets.hub.denials import denial_of
+from isles_assets.hub.reading import way_back
+from isles_assets.lib.files import explained, of_machine
+from isles_assets.lib.findings import Refusal
+from isles_assets.lib.secrets import without_secrets
 from isles_assets.products.config import SPLIT
 from isles_assets.tables.storage import SUBJECT_COLUMN
+
+_LONGEST = 500
+"""Characters of what a reader says that are told."""
 
 _READ_AHEAD = 1 << 16
 """Bytes that the Hub's file system fetches at least; by default it would be 5 MiB a file."""
@@ -27,6 +36,26 @@ def rows_of(location: str, config: str, **options: Any) -> datasets.IterableData
         explained(Path(constants.HF_HUB_CACHE), "HF_HOME", headline="The dataset was not loaded."),
     ):
         return datasets.load_dataset(location, config, split=SPLIT, streaming=True, cache_dir=cache, **options)
+
+
+_FAULTS = (AssertionError, AttributeError, ImportError, NameError, TypeError)
+
+
+@contextmanager
+def loading_explained(location: str) -> Iterator[None]:
+    """Turn what a reader of the dataset at `location` raises into a `Refusal`; no fault, nothing of this machine."""
+    try:
+        yield
+    except (Refusal, *_FAULTS):
+        raise
+    except Exception as error:
+        if of_machine(error):
+            raise
+        denial = denial_of(error)
+        what = str(denial) if denial else f"{type(error).__name__}: {without_secrets(' '.join(str(error).split()))}"
+        mend = way_back(denial) if denial else "see that it is whole, and can be reached; publish it again if it is not"
+        problem = f"does not load: {what[:_LONGEST]}"
+        raise Refusal.of("The dataset could not be read.", problem, mend, path=location) from None
 
 
 def first_row(rows: datasets.IterableDataset) -> dict[str, Any]:

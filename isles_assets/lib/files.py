@@ -218,6 +218,24 @@ def explained(path: Path, setting: str = DATA_DIR, *, headline: str = "Nothing w
         raise Refusal.of(headline, *mends[error.errno], path=path) from error
 
 
+_FREE = "free space where ISLES_DATA_DIR, TMPDIR and HF_HOME are; then run again"
+_OF_MACHINE = {
+    errno.ENOSPC: ("a disk is full", _FREE),
+    errno.EDQUOT: ("a disk quota is used up", _FREE),
+    errno.EIO: ("cannot be read or written there", "look at the disk, and at the system's log; then run again"),
+    errno.EMFILE: ("too many files are open", "raise the limit (`ulimit -n`), or lower ISLES_WORKERS; then run again"),
+    errno.ENFILE: ("too many files are open", "close other programs, or lower ISLES_WORKERS; then run again"),
+    errno.ENOMEM: ("there is too little memory", "lower ISLES_WORKERS; then run again"),
+}
+
+
+def of_machine(error: BaseException) -> Refusal | None:
+    """The refusal to raise for what this machine cannot do, wherever it happened; None if `error` is anything else."""
+    if not isinstance(error, OSError) or error.errno not in _OF_MACHINE:
+        return None
+    return Refusal.of("This machine could not do it.", *_OF_MACHINE[error.errno], path=error.filename or "")
+
+
 def _concerns(error: OSError, path: Path) -> bool:
     """Whether `error` is about writing `path`, not about some file that is read on the way."""
     named = [Path(name) for name in (error.filename, error.filename2) if isinstance(name, str)]

@@ -1,4 +1,4 @@
-"""From products that are complete to the publication of them: the products' files, and the card."""
+"""Assembling a publication from complete products: their files, and the card."""
 
 from dataclasses import replace
 
@@ -15,9 +15,9 @@ from isles_assets.tables.folder import DataFolder
 def assemble(
     dataset: Dataset, folder: DataFolder, repo: str, made: Made, judgement: Judgement = NOTHING_FOUND
 ) -> Publication:
-    """The publication of what is `made` of some subjects, with all that describes it and the `judgement` on it.
+    """Return the publication of the products in `made`, with the card. Reads no volume.
 
-    Reads no volume. What a product joins of all subjects is written to the data folder, unless it is there.
+    Files that join all subjects, such as the previews, are written to the data folder unless they are there.
     """
     schemas = {config.name: annotated_schema(config) for config in dataset.configs}
     files = [file for p in dataset.products for file in p.files(folder, made[p.name], schemas)]

@@ -26,13 +26,13 @@ from isles_assets.release.volumes import Content, Grid
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
 CODE_VERSION = 4
-"""To be raised when the same products are to have another card."""
+"""Raise it when the same products are to get another card."""
 
 Rows = Sequence[tuple[object, ...]]
 
 
 def dataset_info(config: Config, contents: Contents) -> DatasetInfo:
-    """Features, split and sizes (bytes) of `config`, which holds `contents`."""
+    """Return features, split and sizes in bytes of `config`, which holds `contents`."""
     splits = SplitDict()
     splits.add(SplitInfo(SPLIT, num_bytes=contents.values, num_examples=contents.rows))
     return DatasetInfo(
@@ -45,7 +45,7 @@ def dataset_info(config: Config, contents: Contents) -> DatasetInfo:
 
 
 def render_card(publication: Publication) -> str:
-    """The card of `publication`, whose other files it describes, as Markdown with YAML front matter."""
+    """Return the card of `publication` as Markdown with YAML front matter. It describes all other files."""
     return f"---\n{_front_matter(publication)}\n---\n\n{text_of_card(publication)}"
 
 
@@ -67,7 +67,7 @@ def _front_matter(publication: Publication) -> str:
 
 
 def text_of_card(publication: Publication) -> str:
-    """The card without its front matter, which is for programs."""
+    """Return the card without its front matter, as people read it."""
     environment = Environment(
         loader=PackageLoader("isles_assets.publication", "."),
         autoescape=False,  # noqa: S701 - it is Markdown, of which nothing comes from outside
@@ -137,7 +137,7 @@ def _variables(release: Release) -> Rows:
 
 
 def _oddities(publication: Publication) -> Rows:
-    """What is known of the published subjects and cannot be computed: which subjects, and what."""
+    """Return what the authors say about published subjects that cannot be computed: subjects, and text."""
     return [
         (", ".join(subjects), oddity.text)
         for oddity in publication.dataset.release.oddities
@@ -146,9 +146,9 @@ def _oddities(publication: Publication) -> Rows:
 
 
 def _odd(judgement: Judgement) -> Rows:
-    """A line for each kind of problem and its waiver: how often, of which subjects, and why it is published.
+    """Return a row for each kind of problem and waiver: number, subjects, and why it is published.
 
-    No text of the release is in it, and of a waiver only its reason.
+    A row holds no text of the release, and only the reason of a waiver.
     """
     kinds: dict[tuple[str, str], list[Finding]] = {}
     for finding, reason in [

@@ -1,4 +1,4 @@
-"""What the properties look at: the tree, the tables, the shards' sidecars, and the waivers."""
+"""The evidence that properties are judged by: the tree, the tables, the shards' sidecars, and the waivers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,10 +25,13 @@ from isles_assets.tables.manifest import ManifestRow, read_manifest
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that the properties look at, read when first asked for: the tables as they were materialized.
+    """All that the properties look at. Each part is read when it is first used.
 
-    `fresh_tree`: look at the tree itself instead of the inventory that was taken of it. `sidecars` are the shards to
-    look at; None: all that are there.
+    Attributes:
+        root: The release's tree.
+        folder: The data folder with the tables, sidecars and waivers.
+        fresh_tree: Whether to look at the tree as it is now, instead of at the stored inventory.
+        sidecars: The shards to look at; None for all in the data folder.
     """
 
     root: Path
@@ -42,12 +45,12 @@ class Evidence:
 
     @property
     def extracted(self) -> bool:
-        """Whether the tree is the one that this package extracts from the archive, and was not put in its place."""
+        """Whether this package extracted the tree from the archive, rather than being given it."""
         return self.folder.has_extracted(self.root)
 
     @cached_property
     def listing(self) -> Listing:
-        """What the archive holds, by its own header."""
+        """The archive's own list of its files."""
         return read_listing(self.folder, None if self.root == Path() else self.root)
 
     @cached_property
@@ -56,7 +59,7 @@ class Evidence:
 
     @cached_property
     def names(self) -> Names:
-        """What the names in the inventory stand for."""
+        """How the names in the inventory correspond to those of the release."""
         return judge_names(self.release, self.inventory)
 
     @cached_property
@@ -65,7 +68,7 @@ class Evidence:
 
     @cached_property
     def clinical_findings(self) -> Sequence[Finding]:
-        """What was wrong with the workbooks when they were read."""
+        """The findings on the workbooks, from when they were read."""
         return read_clinical_findings(self.folder)
 
     @cached_property
@@ -77,7 +80,7 @@ class Evidence:
         return read_sidecars(Shard(self.release), self.folder) if self.sidecars is None else self.sidecars
 
     def of_shard(self, sidecar: Sidecar) -> "Evidence":
-        """The same with one shard to look at; what is looked up for every shard is not read again."""
+        """Return the evidence of one shard. It shares the listing, which is the same for every shard."""
         alone = replace(self, sidecars=[sidecar])
         vars(alone)["listing"] = self.listing
         return alone

@@ -1,4 +1,4 @@
-"""What must hold before anything is published, whatever ran before and whichever checks were skipped."""
+"""The conditions for publishing. They are checked again here, whichever checks of earlier runs were skipped."""
 
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -23,14 +23,15 @@ from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import ManifestRow
 
 _FEW = 10
-"""Subjects that a person would materialize one by one."""
+"""How many subjects a person would materialize one by one, at most."""
 
 
 def publication_of(dataset: Dataset, root: Path, folder: DataFolder, repo: str) -> Publication:
-    """The publication of all subjects of the release from what is made of them.
+    """Return the publication of all subjects of the release. Reads no volume.
 
-    Raises `Refusal` if anything stops publication that no waiver covers, in the tree as it is now or in what was found
-    before, if a table is out of date, or if a product of any subject is missing or stale. No volume is read.
+    Raises:
+        Refusal: A finding on the tree as it is now, on a table or on a shard stops publication and is not waived; a
+            table is out of date; or a product of a subject is missing or stale.
     """
     evidence = Evidence(root, folder, fresh_tree=True)
     broken = stopping(evidence) or found(partial(_out_of_date, evidence))
@@ -44,9 +45,10 @@ def publication_of(dataset: Dataset, root: Path, folder: DataFolder, repo: str) 
 
 
 def recorded_publication(dataset: Dataset, folder: DataFolder, repo: str) -> Publication:
-    """The publication of what is up to date with the manifest, without a look at the tree.
+    """Return the publication of what the manifest describes. Does not look at the tree.
 
-    Raises `Refusal` if a product of any subject is missing or stale.
+    Raises:
+        Refusal: A product of a subject is missing or stale.
     """
     evidence = Evidence(Path(), folder)
     made, reasons, unfit = _made(dataset, evidence)
@@ -56,7 +58,7 @@ def recorded_publication(dataset: Dataset, folder: DataFolder, repo: str) -> Pub
 
 
 def keep_release_from_sample(folder: DataFolder) -> None:
-    """Raise `Refusal` if `folder` holds shards of a real tree, which those of a sample would replace."""
+    """Raise `Refusal` if `folder` holds shards of a real release, which a sample's shards would replace."""
     if all(sidecar.synthetic for sidecar in read_sidecars(Shard(folder.release), folder)):
         return
     tree = "set ISLES_RAW_ROOT to the release's tree, or ISLES_SOURCE=zenodo"
@@ -80,7 +82,7 @@ def keep_undecoded_from_hub(evidence: Evidence, publication: Publication) -> Non
 
 
 def _out_of_date(evidence: Evidence) -> Iterator[Finding]:
-    """Tables that no longer say what the tree holds."""
+    """Yield a finding for each table that does not describe the tree as it is now."""
     release, mend = evidence.release, Materialize(TREE_ASSETS)
     recorded = Evidence(evidence.root, evidence.folder).inventory
     for path in release.expected_paths():
@@ -101,7 +103,7 @@ def _out_of_date(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _made(dataset: Dataset, evidence: Evidence) -> tuple[dict[str, dict[str, Sidecar]], list[str], list[Finding]]:
-    """What is up to date, by product and subject, a phrase for each product of which not all is, and the findings."""
+    """Return up-to-date sidecars by product and subject, a reason for each incomplete product, and findings."""
     manifest = evidence.manifest if evidence.folder.manifest.exists() else {}
     rows = {subject: manifest.get(subject) for subject in dataset.release.subjects}
     there, tree = [row for row in rows.values() if row], evidence.root if evidence.fresh_tree else None

@@ -1,4 +1,4 @@
-"""The judgement on the whole release: what stops publication, what is waived, what is noted; and on one shard."""
+"""The judgement on the whole release, and on one shard: what stops publication, what is waived, what is noted."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -16,12 +16,12 @@ _BEFORE_SHARDS = ("clinical_table", "subject_manifest")
 
 
 def stopping(evidence: Evidence) -> list[Finding]:
-    """What stops publication, by any property; one whose evidence cannot be read does not hold."""
+    """Return the findings of all properties that stop publication. Evidence that cannot be read is such a finding."""
     return list(judge(evidence.release, _find(properties_of(evidence.release), evidence), evidence.waivers).stopping)
 
 
 def judge_all(evidence: Evidence) -> Judgement:
-    """The judgement on all that was found, by any property; with a note for each waiver that covers nothing."""
+    """Return the judgement on the findings of all properties, with a note for each waiver that covers none of them."""
     findings = _find(properties_of(evidence.release), evidence)
     judgement = judge(evidence.release, findings, evidence.waivers)
     idle = unused(evidence.release, [*findings, *_undecoded(evidence.shards)], evidence.waivers)
@@ -29,15 +29,16 @@ def judge_all(evidence: Evidence) -> Judgement:
 
 
 def judge_recorded(evidence: Evidence) -> Judgement:
-    """The judgement on what is published and recorded, for the card: the tree is not looked at."""
+    """Return the judgement for the card: on the tables and sidecars, without looking at the tree."""
     told = [prop for prop in properties_of(evidence.release) if prop.on_card]
     return judge(evidence.release, _find(told, evidence), evidence.waivers)
 
 
 def notes_of(asset: str, evidence: Evidence) -> list[Finding]:
-    """The notes of all properties of `asset`, and a note for each waiver of them that covers nothing.
+    """Return the notes of all properties of `asset`, and a note for each of their waivers that covers no finding.
 
-    Raises `Refusal` where the evidence cannot be read.
+    Raises:
+        Refusal: The evidence cannot be read.
     """
     props = [prop for prop in properties_of(evidence.release) if prop.asset == asset]
     findings = [finding for prop in props for finding in prop.find(evidence)]
@@ -49,7 +50,7 @@ def notes_of(asset: str, evidence: Evidence) -> list[Finding]:
 
 
 def undecoded(evidence: Evidence, shards: Iterable[Sidecar]) -> list[Finding]:
-    """Why those of `shards` that were packed without decoding may not go to the Hub; none for those that are waived."""
+    """Return a finding for each of `shards` that was packed without decoding, unless waived. The Hub gets none."""
     return list(judge(evidence.release, _undecoded(shards), evidence.waivers).stopping)
 
 
@@ -60,7 +61,7 @@ def _undecoded(shards: Iterable[Sidecar]) -> list[Finding]:
 
 
 class SubjectJudge:
-    """Judges subjects: by what was found before their shards are made, and by what a shard's sidecar says."""
+    """Judges single subjects, by the findings on the tables and by the sidecars of their shards."""
 
     def __init__(self, evidence: Evidence):
         props = properties_of(evidence.release)
@@ -70,23 +71,23 @@ class SubjectJudge:
         self._stopping = judge(evidence.release, _find(before, evidence), evidence.waivers).stopping
 
     def damaged_workbooks(self, subject: str) -> list[Finding]:
-        """Why nothing may be made of `subject`: its clinical values are null because a workbook is damaged."""
+        """Return the findings on damaged workbooks of `subject`, of which nothing may be made: its values are null."""
         return [f for f in self._stopping if f.subject == subject and f.code == Problem.WORKBOOK_DAMAGED.code]
 
     def stopping(self, sidecar: Sidecar) -> list[Finding]:
-        """What stops the publication of the shard that `sidecar` is of."""
+        """Return the findings that stop publication of the shard."""
         evidence = self._evidence.of_shard(sidecar)
         own = [finding for prop in self._of_shards for finding in prop.find(evidence)]
         before = [finding for finding in self._stopping if finding.subject == sidecar.subject]
         return [*before, *judge(evidence.release, own, self._evidence.waivers).stopping]
 
     def stopping_at_hub(self, sidecar: Sidecar) -> list[Finding]:
-        """What stops the shard that `sidecar` is of from going to the Hub."""
+        """Return the findings that stop the shard from going to the Hub."""
         return [*self.stopping(sidecar), *undecoded(self._evidence, [sidecar])]
 
     @property
     def of_no_subject(self) -> list[Finding]:
-        """What stops publication and is of no subject alone, such as one finding of many volumes."""
+        """The findings that stop publication and name no subject, such as one finding on many volumes."""
         return [finding for finding in self._stopping if not finding.subject]
 
 

@@ -1,6 +1,6 @@
-"""What the synthetic sample was made into, to be taken away without a loss.
+"""Removing the synthetic sample and all that was made from it.
 
-A data folder is cleared only if all in it is known to be of the sample: each part has to show that by itself.
+A data folder is cleared only if everything in it is known to come from the sample. Each part has to show that itself.
 """
 
 import shutil
@@ -15,15 +15,16 @@ from isles_assets.tables.listing import read_listing, sample_listing_path
 from isles_assets.tables.manifest import read_manifest
 
 _MADE_OF_OTHERS = "report"
-"""The folder of what is drawn from the manifest and the products, which vouch for it."""
+"""The folder of the report, which is made from the manifest and the products. These are looked at instead."""
 
 _CARD, _MARK = "README.md", "SYNTHETIC SAMPLE"
 
 
 def remove_sample(dataset: Dataset, folder: DataFolder) -> list[Path]:
-    """Remove all that is in the data folder, if it was made from the sample of `dataset`; what was removed.
+    """Remove everything in the data folder, and return the removed paths.
 
-    Raises `Refusal`, with nothing removed, if anything else is there.
+    Raises:
+        Refusal: Something in the folder was not made from the sample. Then nothing was removed.
     """
     parts = sorted(folder.root.iterdir()) if folder.root.exists() else []
     findings = [
@@ -33,7 +34,7 @@ def remove_sample(dataset: Dataset, folder: DataFolder) -> list[Path]:
     ]
     if findings:
         raise Refusal("Nothing was removed.", findings)
-    # The tree goes before the listing that vouches for it: after a break, this works again.
+    # The tree goes before its listing, which shows that it is the sample: an interrupted removal can be repeated.
     shutil.rmtree(folder.sample, ignore_errors=True)
     for path in parts:
         if path.is_dir() and not path.is_symlink():
@@ -44,7 +45,7 @@ def remove_sample(dataset: Dataset, folder: DataFolder) -> list[Path]:
 
 
 def _why_not(dataset: Dataset, folder: DataFolder, path: Path) -> str:
-    """Why `path`, which lies in the data folder, is not known to be of the sample alone; empty if it is."""
+    """Return why `path`, in the data folder, may not come from the sample alone; empty if it does."""
     products = {product.root(folder): product for product in dataset.products}
     if path.name == _MADE_OF_OTHERS:
         return ""
@@ -87,7 +88,7 @@ def _why_no_tables(folder: DataFolder) -> str:
 
 
 def _is_of_sample(owner: Path) -> bool:
-    """Whether all that the local hub has of `owner` are publications, the earlier ones, too, whose cards say so."""
+    """Return whether all that the local hub has of `owner` are publications whose cards say SYNTHETIC SAMPLE."""
     if not owner.is_dir():
         return False
     entries = [entry for entry in owner.iterdir() if not entry.is_symlink() and not entry.name.endswith(".lock")]

@@ -13,15 +13,21 @@ if TYPE_CHECKING:
     from isles_assets.publication.evidence import Evidence
 
 Find = Callable[["Evidence"], Iterable[Finding]]
-Tell = Callable[["Evidence"], str]
+LookedAt = Callable[["Evidence"], str]
 
 
 @dataclass(frozen=True)
 class Property:
-    """A property, the asset that it is of, and whether an offence stops what is downstream in the same run.
+    """A property of the release, which one asset check enforces.
 
-    `on_card`: what it finds is told to readers of the dataset. It must then follow from what is recorded, so that the
-    card can be made again without the tree. `tells` says what was looked at, for people; nothing if that is evident.
+    Attributes:
+        asset: The asset that has the check.
+        look: Yields a finding for each offence; its name and its first line are those of the check.
+        blocking: Whether an offence stops downstream assets in the same run.
+        on_card: Whether the card names the findings. They must then follow from the tables and sidecars alone, so that
+            the card can be rendered again without the tree.
+        applies: Whether a release has the property at all.
+        looked_at: Describes what the check looked at; empty if that is evident.
     """
 
     asset: str
@@ -29,18 +35,23 @@ class Property:
     blocking: bool
     on_card: bool
     applies: Callable[[Release], bool]
-    tells: Tell
+    looked_at: LookedAt
 
     @property
     def name(self) -> str:
+        """The name of the check."""
         return self.look.__name__
 
     def find(self, evidence: Evidence) -> list[Finding]:
-        """The offenders, which say whose they are. Raises `Refusal` where the evidence cannot be read."""
+        """Return the findings, which carry the property's name.
+
+        Raises:
+            Refusal: The evidence cannot be read.
+        """
         return [replace(finding, property=self.name) for finding in self.look(evidence)]
 
     def sentence_of(self, release: Release) -> str:
-        """The sentence that it enforces on `release`: numbers and names of the release stand for those in braces."""
+        """Return the sentence that the check enforces, with the numbers and names of `release` filled in."""
         return release.describe((self.look.__doc__ or "").strip().splitlines()[0])
 
 
@@ -48,12 +59,12 @@ _PROPERTIES: list[Property] = []
 
 
 def properties_of(release: Release) -> list[Property]:
-    """The properties that `release` must have."""
+    """Return the properties that `release` must have."""
     return [prop for prop in _PROPERTIES if prop.applies(release)]
 
 
 def property_names() -> list[str]:
-    """The names of all properties, of whatever release."""
+    """Return the names of all properties, whichever release they apply to."""
     return [prop.name for prop in _PROPERTIES]
 
 
@@ -63,16 +74,23 @@ def enforced(
     blocking: bool = False,
     on_card: bool = True,
     when: Callable[[Release], bool] = lambda release: True,
-    tells: Tell = lambda evidence: "",
+    looked_at: LookedAt = lambda evidence: "",
 ) -> Callable[[Find], Find]:
-    """Make a function the property of `asset` that its first line states, of releases `when` it makes sense.
+    """Register a function as a property of `asset`. The first line of its docstring is the sentence to enforce.
 
-    `blocking` are the properties that this project was asked for, and those without which the next asset cannot be
-    made. The guard of `hub_dataset` enforces all. `on_card` and `tells` as of `Property`.
+    The guard of `hub_dataset` enforces every property.
+
+    Args:
+        asset: As in `Property`.
+        blocking: Set for the properties that this project was asked for, and for those without which the next asset
+            cannot be made.
+        on_card: As in `Property`.
+        when: Whether a release has the property.
+        looked_at: As in `Property`.
     """
 
     def register(look: Find) -> Find:
-        _PROPERTIES.append(Property(asset, look, blocking, on_card, when, tells))
+        _PROPERTIES.append(Property(asset, look, blocking, on_card, when, looked_at))
         return look
 
     return register

@@ -1,4 +1,4 @@
-"""One publication: every file of the repo with its size and digest, known before a byte is moved."""
+"""A publication: every file that the repo is to hold, with its size and digest, before any byte is sent."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -10,12 +10,12 @@ from isles_assets.products.sidecar import Sidecar
 from isles_assets.publication.waivers import NOTHING_FOUND, Judgement
 
 Made = Mapping[str, Mapping[str, Sidecar]]
-"""What is made of each subject: sidecars by product and subject."""
+"""The sidecars of all products, by product name and subject."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """How much one config holds: `rows`, `files`, their `size` and the bytes of the `values` in them."""
+    """The contents of one config: numbers of rows and files, bytes of the files, bytes of the values in them."""
 
     rows: int
     files: int
@@ -25,9 +25,14 @@ class Contents:
 
 @dataclass(frozen=True)
 class Publication:
-    """What the repo shall hold: the products `made` of the same subjects, and what describes them.
+    """What the repo is to hold: the products of some subjects, and the files that describe them.
 
-    `judgement` is on what was found in them: it is told on the card.
+    Attributes:
+        repo: The repo's id on the Hub, or its name in a folder.
+        dataset: The products and their configs.
+        made: The sidecars of the products, by product and subject.
+        files: Every file of the repo.
+        judgement: The judgement on the findings, which the card tells.
     """
 
     repo: str
@@ -38,17 +43,17 @@ class Publication:
 
     @property
     def sidecars(self) -> list[Sidecar]:
-        """Those of all products and subjects."""
+        """The sidecars of all products and subjects."""
         return [sidecar for of_product in self.made.values() for sidecar in of_product.values()]
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The subjects in it, sorted."""
+        """The published subjects, sorted."""
         return tuple(sorted({sidecar.subject for sidecar in self.sidecars}))
 
     @property
     def synthetic(self) -> bool:
-        """Whether any subject is not of the release but made by the sample generator."""
+        """Whether any subject comes from the sample generator instead of the release."""
         return any(sidecar.synthetic for sidecar in self.sidecars)
 
     @property
@@ -58,18 +63,18 @@ class Publication:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over path, size and digest of every file: equal for equal content."""
+        """SHA-256 over path, size and digest of every file. Equal content gives an equal digest."""
         return _digest_of_lines(f"{file.path} {file.size} {file.sha256}" for file in self.files)
 
     @property
     def sources_digest(self) -> str:
-        """SHA-256 over path, size and digest of every volume of the release in it: equal for equal volumes."""
+        """SHA-256 over path, size and digest of every published volume. Equal volumes give an equal digest."""
         sources = (source for sidecar in self.sidecars for source in sidecar.sources.values())
         return _digest_of_lines({f"{source.path} {source.size} {source.sha256}" for source in sources})
 
     @property
     def contents(self) -> dict[str, Contents]:
-        """How much each config holds, by its name."""
+        """The contents of each config, by its name."""
         files = {c.name: [file for file in self.files if file.config == c.name] for c in self.dataset.configs}
         return {
             name: Contents(sum(f.rows for f in held), len(held), sum(f.size for f in held), sum(f.values for f in held))

@@ -1,4 +1,4 @@
-"""Waivers: the operator's file of them, what a waiver covers, and the lines that waive what was found."""
+"""Waivers: the operator's file, what a waiver covers, and the lines that waive findings."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,19 +28,23 @@ _REASON = "looked at, and published as it is in the release"
 
 @dataclass(frozen=True)
 class Judgement:
-    """What follows from findings: those that stop publication, those that are `waived`, by which waiver, and notes.
+    """The findings by what follows from them.
 
-    `told` is what was looked at, for people; it may be empty.
+    Attributes:
+        stopping: Findings that stop publication.
+        waived: Findings that a waiver covers, each with its waiver.
+        notes: Findings that stop nothing.
+        looked_at: What the check looked at; may be empty.
     """
 
     stopping: tuple[Finding, ...] = ()
     waived: tuple[tuple[Finding, Waiver], ...] = ()
     notes: tuple[Finding, ...] = ()
-    told: str = ""
+    looked_at: str = ""
 
     @property
     def levelled(self) -> list[tuple[Finding, str, str]]:
-        """Each finding with its level, or `waived`, and the reason of its waiver if it has one; the worst first."""
+        """Each finding with its level, or `waived`, and the reason of its waiver or an empty text; the worst first."""
         return [
             *((finding, str(finding.level), "") for finding in self.stopping),
             *((finding, "waived", waiver.reason) for finding, waiver in self.waived),
@@ -52,9 +56,15 @@ NOTHING_FOUND = Judgement()
 
 
 def judge(release: Release, findings: Sequence[Finding], waivers: Iterable[Waiver]) -> Judgement:
-    """The judgement on `findings`, all those of one or more properties, under the `waivers` of this `release`."""
+    """Return the judgement on `findings` under those of `waivers` that name this version of the release.
+
+    Args:
+        release: The release that the findings are on.
+        findings: All findings of one property or more. A waiver with a count needs to see all of its property.
+        waivers: Waivers of any release.
+    """
     counts = Counter((finding.property, finding.code) for finding in findings)
-    # A later finding must not hide behind earlier ones: a count covers all, or none.
+    # A waiver with a count covers all findings of a kind, or none: a new finding must not hide behind known ones.
     of_release = [waiver for waiver in waivers if waiver.release == release.version]
     valid = [w for w in of_release if w.count is None or counts[w.property, w.found] <= w.count]
     covered = {finding: next((w for w in valid if _covers(w, finding)), None) for finding in findings}
@@ -75,7 +85,7 @@ def _covers(waiver: Waiver, finding: Finding) -> bool:
 
 
 def unused(release: Release, findings: Sequence[Finding], waivers: Iterable[Waiver]) -> Iterator[Finding]:
-    """A note for each of `waivers` that covers none of `findings`, all those of its property."""
+    """Yield a note for each of `waivers` that covers none of `findings`, which are all findings of its property."""
     mend = "remove it; or see why what it names is not found any more"
     for waiver in waivers:
         if not judge(release, findings, [waiver]).waived:
@@ -87,7 +97,7 @@ def unused(release: Release, findings: Sequence[Finding], waivers: Iterable[Waiv
 
 
 def lines_to_waive(release: Release, findings: Iterable[Finding]) -> str:
-    """The lines of `waivers.yaml` that cover those of `findings` that can be waived; empty for none."""
+    """Return the lines of `waivers.yaml` that cover the waivable ones of `findings`; empty if there are none."""
     waivable = [finding for finding in findings if finding.level is Level.WAIVABLE and finding.property]
     counts = Counter((finding.property, finding.code) for finding in waivable)
     waivers = dict.fromkeys(
@@ -110,16 +120,17 @@ def _lines(waiver: Waiver) -> str:
 
 
 def how_to_waive(release: Release, findings: Iterable[Finding], path: Path) -> str:
-    """What to tell people of `findings` that they can waive: the lines, and the file that they go to."""
+    """Return how to waive `findings`: the lines to add, and the file; empty if none can be waived."""
     lines = lines_to_waive(release, findings)
     return lines and f"To publish it as it is, add these lines to {path}, with a reason in your own words:\n{lines}"
 
 
 def read_waivers(path: Path) -> list[Waiver]:
-    """The waivers in the YAML file at `path`; none if it is not there.
+    """Return the waivers in the YAML file at `path`; none if there is no file.
 
-    Raises `Refusal` naming each line that cannot be understood: a key that is unknown or twice, a value of another
-    type, a property that does not exist, a waiver without release, property, found or reason.
+    Raises:
+        Refusal: The file cannot be read or is no YAML, or it has lines with an unknown or repeated key, a value of
+            another type, an unknown property, or a waiver without release, property, found or reason. Names each line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -141,7 +152,7 @@ def read_waivers(path: Path) -> list[Waiver]:
 
 
 class _Reader:
-    """Reads waivers from YAML nodes, which know their lines, and notes what is wrong."""
+    """Reads waivers from YAML nodes, and collects a finding with its line for each mistake."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -169,7 +180,7 @@ class _Reader:
         if missing := [name for name in _REQUIRED if name not in values]:
             self._note(node, f"has no {' and no '.join(missing)}")
         if "count" in values and values.keys() & {"subject", "path"}:
-            self._note(node, "has a count, which is of all subjects, and names one")
+            self._note(node, "has a count, which covers all subjects, and names one subject or path")
         return Waiver(**values) if len(self.findings) == before else None
 
     def _value(self, name: str, node: yaml.Node) -> Any:

@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
-from isles_assets.lib.findings import Finding, Refusal, Render, visible
+from isles_assets.lib.findings import Finding, Materialize, Refusal, Render, visible
 from isles_assets.products.building import states_of
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.sidecar import Sidecar
@@ -56,6 +57,20 @@ class Told:
     problem: str
     mend: str
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class NotMade:
+    """A product that a subject has not, for people: why, what stopped it if that is known, and what to do."""
+
+    reason: str
+    mend: str
+    stopped_by: str = ""
+
+
+Stopped = Mapping[tuple[str, str], str]
+"""What stopped the last attempt to make something, by asset and subject."""
+NOTHING_STOPPED: Stopped = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -124,7 +139,7 @@ class SubjectReport:
     facts: Sequence[tuple[str, str, str]]
     clinical: Sequence[tuple[str, str, str]]
     missing_values: int
-    not_made: Sequence[str]
+    not_made: Sequence[NotMade]
     unusual: Sequence[tuple[str, Outlier]]
     told: Sequence[Told]
     more_told: int
@@ -175,13 +190,23 @@ class Report:
         return [subject for subject in self.subjects if subject.standing in standings]
 
 
-def collect(dataset: Dataset, evidence: Evidence, repo: str, *, render: Render = str, workers: int = 1) -> Report:
+def collect(
+    dataset: Dataset,
+    evidence: Evidence,
+    repo: str,
+    *,
+    stopped: Stopped = NOTHING_STOPPED,
+    render: Render = str,
+    workers: int = 1,
+) -> Report:
     """The report on what is there of `dataset`, whatever is missing or red; `render` says what to do in words.
+
+    `stopped` is what is known of why a product was not made.
 
     Raises `Refusal` if the manifest or the clinical table is missing, or a file of waivers cannot be understood.
     """
     release, folder = dataset.release, evidence.folder
-    known = _known_of(dataset, folder, evidence.manifest, workers)
+    known = _known_of(dataset, folder, evidence.manifest, workers, stopped, render)
     judgement = judge_all(evidence)
     told = _told_by_subject(release, judgement, render)
     measures = dict(_measures(release))
@@ -226,7 +251,7 @@ class _Known:
     subject: str
     row: ManifestRow | None
     sidecars: Mapping[str, Sidecar]
-    not_made: Sequence[str]
+    not_made: Sequence[NotMade]
 
     def voxels(self, column: str) -> Voxels | None:
         """What decoding a volume showed, whichever product it was decoded for."""
@@ -243,7 +268,12 @@ class _Known:
 
 
 def _known_of(
-    dataset: Dataset, folder: DataFolder, manifest: Mapping[str, ManifestRow], workers: int
+    dataset: Dataset,
+    folder: DataFolder,
+    manifest: Mapping[str, ManifestRow],
+    workers: int,
+    stopped: Stopped,
+    render: Render,
 ) -> dict[str, _Known]:
     rows = [manifest[subject] for subject in dataset.release.subjects if subject in manifest]
     states = {product.name: states_of(product, folder, rows, workers=workers) for product in dataset.products}
@@ -251,8 +281,18 @@ def _known_of(
     for subject in dataset.release.subjects:
         of = {name: each[subject] for name, each in states.items() if subject in each}
         sidecars = {name: state.sidecar for name, state in of.items() if state.sidecar}
-        reasons = [state.reason for state in of.values() if not state.sidecar] if of else ["is not in the manifest"]
-        known[subject] = _Known(subject, manifest.get(subject), sidecars, reasons)
+        not_made = [
+            NotMade(
+                visible(of[product.name].reason),
+                render(Materialize((product.asset,), subject)),
+                visible(stopped.get((product.asset, subject), "")),
+            )
+            for product in dataset.products
+            if product.name in of and product.name not in sidecars
+        ]
+        if not of:
+            not_made = [NotMade("is not in the manifest", "see the checks of subject_manifest")]
+        known[subject] = _Known(subject, manifest.get(subject), sidecars, not_made)
     return known
 
 

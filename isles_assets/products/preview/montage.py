@@ -11,14 +11,14 @@ from isles_assets.products.preview.pictures import PICTURES, SIZE, Drawing
 MAX_BYTES = 120_000
 """Largest size of a montage."""
 
-MAX_SMALL_BYTES = 8_000
+MAX_SMALL_BYTES = 6_000
 """Largest size of a small montage. The history stores two per subject and run; a run should add at most 10 MB."""
 
 _COLUMNS = 4
 _HEADER_PX, _MARGIN_PX = 28, 8
 _LETTERS_PX = range(15, 7, -1)
 _QUALITIES = range(90, 0, -5)
-_SMALL_QUALITIES = (10, 5, 1)
+_SMALL_QUALITIES = (5, 1)
 
 
 def montage(drawings: Mapping[str, Drawing], header: str) -> bytes:
@@ -51,7 +51,7 @@ def small_montage(page: bytes) -> bytes:
     """
     image: Image.Image = Image.open(io.BytesIO(page))
     image.draft("RGB", (image.width // 2, image.height // 2))
-    while len(content := _encoded(image, "WEBP", MAX_SMALL_BYTES, _SMALL_QUALITIES, method=2)) > MAX_SMALL_BYTES:
+    while len(content := _encoded(image, "WEBP", MAX_SMALL_BYTES, _SMALL_QUALITIES, method=4)) > MAX_SMALL_BYTES:
         image = image.reduce(2)
     return content
 

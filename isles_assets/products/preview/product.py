@@ -244,11 +244,11 @@ class Preview(Product):
 
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
         page = base64.b64encode(small_montage(self.montage(folder, sidecar))).decode()
-        facts = [(fact.column, sidecar.facts[fact.column], fact.description) for fact in all_facts(self.release)]
+        facts = [(fact.column, sidecar.facts[fact.column]) for fact in all_facts(self.release)]
         return {
             **shown_size(sidecar.size),
             "pictures": Markdown(f"![{row.subject}](data:image/webp;base64,{page})"),
-            "facts": Markdown(markdown_table(("fact", "value", "meaning"), facts)),
+            "facts": Markdown(markdown_table(("fact", "value"), facts)),
             "file": self.path(folder, self.configs[0], row.subject),
             "synthetic": sidecar.synthetic,
         }

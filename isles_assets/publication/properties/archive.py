@@ -1,4 +1,4 @@
-"""Properties of the archive's listing, and of what is compared with it: the tree, the workbooks and the volumes."""
+"""Properties of the archive's listing, and of the tree, workbooks and volumes that are compared with it."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
@@ -14,25 +14,25 @@ from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
 
 
-def _listed_told(evidence: Evidence) -> str:
+def _listing_looked_at(evidence: Evidence) -> str:
     listing = evidence.listing
     return listing.compared(f"names of {len(listing.members):,} files")
 
 
-def _files_told(evidence: Evidence) -> str:
+def _files_looked_at(evidence: Evidence) -> str:
     return evidence.listing.compared(f"{counted(len(_there(evidence)), 'file')} by name and size")
 
 
-def _workbooks_told(evidence: Evidence) -> str:
+def _workbooks_looked_at(evidence: Evidence) -> str:
     return evidence.listing.compared("workbooks by CRC-32, as they were read,")
 
 
-def _volumes_told(evidence: Evidence) -> str:
+def _volumes_looked_at(evidence: Evidence) -> str:
     listed = sum(source.path in evidence.listing.members for one in evidence.shards for source in one.sources.values())
     return evidence.listing.compared(f"{listed:,} volumes by CRC-32")
 
 
-@enforced("archive_listing", blocking=True, on_card=False, tells=_listed_told)
+@enforced("archive_listing", blocking=True, on_card=False, looked_at=_listing_looked_at)
 def listed_as_expected(evidence: Evidence) -> Iterator[Finding]:
     """The archive lists the {volumes} volumes and {workbooks} workbooks of all {subjects} subjects, rightly named."""
     release, listing = evidence.release, evidence.listing
@@ -62,7 +62,7 @@ def _not_listed(release: Release, listed: Inventory) -> Iterator[Finding]:
 
 
 def _extra(release: Release, listed: Inventory) -> Iterator[Finding]:
-    """Notes on what is not of the release; all of one subject or folder is one."""
+    """Yield notes on files that are not part of the release, one for each subject or folder."""
     known = {file.path: file.what for file in release.stray_files}
     together: dict[str, list[str]] = {}
     for path in sorted(listed.keys() - {*release.expected_paths()}):
@@ -76,7 +76,7 @@ def _extra(release: Release, listed: Inventory) -> Iterator[Finding]:
         yield Problem.LISTED_EXTRA.finding(f"is not part of the release{more}", NOTHING_TO_DO, path=first)
 
 
-@enforced("raw_tree", on_card=False, tells=_files_told)
+@enforced("raw_tree", on_card=False, looked_at=_files_looked_at)
 def as_listed(evidence: Evidence) -> Iterator[Finding]:
     """Every file has the size that the archive's listing says."""
     release, extracted = evidence.release, evidence.extracted
@@ -87,19 +87,19 @@ def as_listed(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _there(evidence: Evidence) -> list[TreeFile]:
-    """The files of the release that are in the tree and in the listing."""
+    """Return the files of the release that are both in the tree and in the listing."""
     inventory, members = evidence.inventory, evidence.listing.members
     paths = (path for path in evidence.release.expected_paths() if path in inventory and path in members)
     return [inventory[path] for path in paths if not inventory[path].fault]
 
 
-@enforced("clinical_table", tells=_workbooks_told)
+@enforced("clinical_table", looked_at=_workbooks_looked_at)
 def workbooks_of_archive(evidence: Evidence) -> Iterable[Finding]:
     """Every clinical workbook, and the dictionary, has the size and CRC-32 that the archive's listing says."""
     return [finding for finding in evidence.clinical_findings if finding.code in OF_BYTES]
 
 
-@enforced("subject_shard", tells=_volumes_told)
+@enforced("subject_shard", looked_at=_volumes_looked_at)
 def bytes_of_archive(evidence: Evidence) -> Iterator[Finding]:
     """Every volume that is packed has the size and CRC-32 that the archive's listing says."""
     for sidecar in evidence.shards:

@@ -1,4 +1,4 @@
-"""Properties of the clinical table, the workbooks that it is made of, and the dictionary workbook."""
+"""Properties of the clinical table, of its workbooks, and of the dictionary workbook."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,35 +15,35 @@ from isles_assets.tables.storage import SUBJECT_COLUMN
 _AS_IT_IS = "nothing to do: the value is made from the workbooks, not from the dictionary"
 
 
-def _rows_told(evidence: Evidence) -> str:
+def _rows_looked_at(evidence: Evidence) -> str:
     return f"{evidence.clinical.num_rows} rows, {len(evidence.release.subjects)} subjects"
 
 
-def _variables_told(evidence: Evidence) -> str:
+def _variables_looked_at(evidence: Evidence) -> str:
     rows, table = evidence.clinical.num_rows, evidence.clinical
     missing = {name: table.column(name).null_count for name in table.column_names}
     emptiest = max(missing, key=lambda name: missing[name])
     return f"{len(missing) - 1} variables; most values are missing in `{emptiest}`: {missing[emptiest]} of {rows}"
 
 
-def _workbooks_told(evidence: Evidence) -> str:
+def _workbooks_looked_at(evidence: Evidence) -> str:
     books = [book.entities for book in evidence.release.workbooks]
     return f"the workbooks {' and '.join(books)} of {evidence.clinical.num_rows} subjects, every cell of them"
 
 
-def _dictionary_told(evidence: Evidence) -> str:
+def _dictionary_looked_at(evidence: Evidence) -> str:
     listed = sum(variable.dictionary is not None for variable in evidence.release.variables)
     return f"names and units of {listed} variables"
 
 
-def _values_told(evidence: Evidence) -> str:
+def _values_looked_at(evidence: Evidence) -> str:
     table = evidence.clinical
     names = [variable.column for variable in evidence.release.variables if variable.column in table.column_names]
     there = sum(table.num_rows - table.column(name).null_count for name in names)
     return f"{there:,} values of {len(names)} variables; a range or levels for each"
 
 
-@enforced("clinical_table", blocking=True, tells=_rows_told)
+@enforced("clinical_table", blocking=True, looked_at=_rows_looked_at)
 def one_row_per_subject(evidence: Evidence) -> Iterator[Finding]:
     """The clinical table has exactly one row for each of the {subjects} subjects."""
     subjects, (baseline, *_) = evidence.release.subjects, evidence.release.workbooks
@@ -54,7 +54,7 @@ def one_row_per_subject(evidence: Evidence) -> Iterator[Finding]:
             yield Problem.WRONG_ROWS.finding(problem, mend, path=baseline.path(subject), subject=subject)
 
 
-@enforced("clinical_table", tells=_variables_told)
+@enforced("clinical_table", looked_at=_variables_looked_at)
 def all_variables(evidence: Evidence) -> Iterator[Finding]:
     """The clinical table has all {variables} variables, of their types, each with a value in at least one subject."""
     clinical, again = evidence.clinical, "materialize clinical_table again"
@@ -74,13 +74,18 @@ def all_variables(evidence: Evidence) -> Iterator[Finding]:
                 yield Problem.EMPTY_VARIABLE.finding(broken, ANOTHER, found=field.name)
 
 
-@enforced("clinical_table", tells=_workbooks_told)
+@enforced("clinical_table", looked_at=_workbooks_looked_at)
 def readable_workbooks(evidence: Evidence) -> Iterable[Finding]:
-    """Every clinical workbook and every cell of it can be read; a value that cannot is null."""
+    """Every clinical workbook and every cell of it can be read; a value that cannot be read is null."""
     return [finding for finding in evidence.clinical_findings if finding.code not in OF_BYTES]
 
 
-@enforced("clinical_table", on_card=False, when=lambda release: release.dictionary is not None, tells=_dictionary_told)
+@enforced(
+    "clinical_table",
+    on_card=False,
+    when=lambda release: release.dictionary is not None,
+    looked_at=_dictionary_looked_at,
+)
 def dictionary_agreement(evidence: Evidence) -> Iterator[Finding]:
     """The release's dictionary workbook lists the variables under the names and units that are expected."""
     dictionary = evidence.release.dictionary
@@ -109,7 +114,7 @@ def dictionary_agreement(evidence: Evidence) -> Iterator[Finding]:
             yield Problem.DICTIONARY.finding(f"lists `{name}`, which no variable has", _AS_IT_IS, path=path)
 
 
-@enforced("clinical_table", tells=_values_told)
+@enforced("clinical_table", looked_at=_values_looked_at)
 def value_ranges(evidence: Evidence) -> Iterator[Finding]:
     """Clinical values lie in their range or among their levels; an odd one is published as it is."""
     mend = "published as it is; tell the release's authors"

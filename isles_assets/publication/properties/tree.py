@@ -33,7 +33,7 @@ _OF_FOLDERS = {
     Fault.NOT_A_FILE: f"move it out of the tree, and {RESTORE}",
     None: f"move it out of the tree, and {RESTORE}",
 }
-"""What to do about what stands in the place of a file or a folder; of a folder, a link unless it says so."""
+"""Mends by what stands in the place of a file or a folder. For a fault that is not named, a folder is a link."""
 
 _LABEL = re.compile(r"(?<=[/_])ses-([0-9A-Za-z]+)(?=[/_.]|$)")
 _MOST_IN_A_FOLDER = 10
@@ -43,26 +43,26 @@ _SYSTEMS = re.compile(
     r"|@eaDir|#recycle|\.snapshots?|lost\+found|\.Trash-\d+|\.directory|\.nfs[0-9a-f]+",
     re.IGNORECASE,
 )
-"""Names of files and folders that operating systems and network disks leave."""
+"""Names of files and folders that operating systems and network disks leave behind."""
 
 
-def _subjects_told(evidence: Evidence) -> str:
+def _subjects_looked_at(evidence: Evidence) -> str:
     release = evidence.release
     there = {release.subject_of(path) for path in evidence.inventory}.intersection(release.subjects)
     return f"{len(there)} of {len(release.subjects)} subjects"
 
 
-def _names_told(evidence: Evidence) -> str:
+def _names_looked_at(evidence: Evidence) -> str:
     return f"the names of {len(evidence.inventory):,} files"
 
 
-def _layout_told(evidence: Evidence) -> str:
+def _layout_looked_at(evidence: Evidence) -> str:
     expected = evidence.release.expected_paths()
     there = sum(path in evidence.inventory for path in expected)
     return f"{there:,} of {len(expected):,} files of the release, {len(evidence.inventory) - there:,} others"
 
 
-@enforced("raw_tree", blocking=True, on_card=False, tells=_subjects_told)
+@enforced("raw_tree", blocking=True, on_card=False, looked_at=_subjects_looked_at)
 def subject_count(evidence: Evidence) -> Iterator[Finding]:
     """The tree holds exactly the {subjects} subjects of the release."""
     release, inventory = evidence.release, evidence.inventory
@@ -78,7 +78,7 @@ def subject_count(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _unknown_subjects(release: Release, inventory: Inventory) -> set[str]:
-    """Subjects of other releases: folders, for a file is no subject, and not those of the release misspelled."""
+    """Return subjects of other releases. A file is no subject, nor is a misspelled subject of this release."""
     known = set(map(plain, release.subjects))
     found = {
         release.subject_of(path)
@@ -92,7 +92,7 @@ def _may_be_folder(fault: Fault | None) -> bool:
     return fault in (Fault.LINKED_FOLDER, Fault.LEAVES_TREE, Fault.UNLISTED, Fault.TOO_DEEP)
 
 
-@enforced("raw_tree", blocking=True, on_card=False, tells=_names_told)
+@enforced("raw_tree", blocking=True, on_card=False, looked_at=_names_looked_at)
 def session_naming(evidence: Evidence) -> Iterator[Finding]:
     """Sessions are named {sessions}, in folders and in file names."""
     release, names = evidence.release, evidence.names
@@ -110,7 +110,7 @@ def session_naming(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _renames(release: Release, misnamed: Sequence[Misnamed]) -> Iterator[Finding]:
-    """What to rename, in that order; of much, all names with one session together."""
+    """Yield the renames in the order to do them. Many names with the same wrong session are one finding."""
     together: Counter[tuple[str, str]] = Counter()
     first, alone = [], []
     for one in misnamed:
@@ -139,7 +139,7 @@ def _plain_parts(path: str) -> list[str]:
 
 
 def _with_right_sessions(release: Release, path: str) -> tuple[str, set[tuple[str, str]]]:
-    """`path` with sessions whose zeros alone are wrong corrected, and the pairs of them: wrong and right."""
+    """Return `path` with the leading zeros of its sessions corrected, and the pairs of wrong and right sessions."""
     meant = {session.removeprefix("ses-").lstrip("0"): session for session in release.sessions}
     pairs = {(f"ses-{label}", meant.get(label.lstrip("0"), "")) for label in _LABEL.findall(path)}
     wrong = {(found, right) for found, right in pairs if right and found != right}
@@ -152,9 +152,9 @@ def _rename(release: Release, one: Misnamed, kind: Problem, problem: str) -> Fin
 
 
 def _rename_all(release: Release, wrong: str, right: str) -> str:
-    """A command for a shell that gives all names with the session `wrong` the `right` one, where nothing has it yet.
+    """Return a shell command that renames the session `wrong` to `right` in all names, and overwrites nothing.
 
-    Folders are renamed before the files in them. Where the right folder is there, files go into it one by one.
+    It renames folders before the files in them. If the right folder exists, it moves the files into it one by one.
     """
     tops = [shlex.quote(top) for top in release.tops]
     return (
@@ -166,7 +166,7 @@ def _rename_all(release: Release, wrong: str, right: str) -> str:
     )
 
 
-@enforced("raw_tree", blocking=True, on_card=False, tells=_layout_told)
+@enforced("raw_tree", blocking=True, on_card=False, looked_at=_layout_looked_at)
 def release_layout(evidence: Evidence) -> Iterator[Finding]:
     """Every subject has its {volumes} volumes and {workbooks} workbooks under their exact names."""
     release, inventory = evidence.release, evidence.inventory
@@ -185,7 +185,7 @@ def release_layout(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _unusable(release: Release, inventory: Inventory) -> Iterator[Finding]:
-    """What has the path of a file of the release and is none."""
+    """Yield findings on paths of the release that are no usable file."""
     for path in release.expected_paths():
         if (file := inventory.get(path)) and (file.fault or not file.size):
             problem = str(file.fault or "is empty (0 bytes)")
@@ -194,7 +194,7 @@ def _unusable(release: Release, inventory: Inventory) -> Iterator[Finding]:
 
 
 def _in_the_way(release: Release, inventory: Inventory, missing: Iterable[str]) -> Iterator[Finding]:
-    """What has the path of a folder of the release and is none, once for all files that are `missing` below it."""
+    """Yield one finding for each path that should be a folder and is none, with the number of `missing` files below."""
     for path, count in Counter(filter(None, (_obstacle(inventory, path) for path in missing))).items():
         fault = inventory[path].fault
         below = counted(count, "file of the release is", "files of the release are")
@@ -204,13 +204,13 @@ def _in_the_way(release: Release, inventory: Inventory, missing: Iterable[str]) 
 
 
 def _obstacle(inventory: Inventory, path: str) -> str | None:
-    """What stands in the place of a folder that `path` should be in."""
+    """Return what stands in the place of a folder above `path`."""
     folders = map(str, PurePosixPath(path).parents)
     return next((f for f in folders if f in inventory and inventory[f].fault is not Fault.EMPTY_FOLDER), None)
 
 
 def _misnamed(release: Release, names: Names) -> Iterator[Finding]:
-    """Files of the release that are there under another name."""
+    """Yield findings on files of the release that have another name."""
     by_session = {one.right for one in names.misnamed if one.session}
     others = [
         path for path in names.renamed if not by_session.isdisjoint([path, *map(str, PurePosixPath(path).parents)])
@@ -238,7 +238,7 @@ def _misnamed(release: Release, names: Names) -> Iterator[Finding]:
 
 
 def _foreign(release: Release, inventory: Inventory, names: Names) -> Iterator[Finding]:
-    """Notes on what is not of the release; what is many is one."""
+    """Yield notes on files that are not part of the release. Many in one folder are one note."""
     stray = {file.path: file.what for file in release.stray_files}
     expected = set(release.expected_paths())
     unknown = _unknown_subjects(release, inventory)
@@ -272,7 +272,7 @@ def _foreign(release: Release, inventory: Inventory, names: Names) -> Iterator[F
 
 
 def _what(one: Foreign, expected: Container[str]) -> str:
-    """What to say of it: how much it is, and what keeps some of it from being seen."""
+    """Describe a file or folder that is not part of the release: how much it holds, and what cannot be read of it."""
     words = ["is not part of the release"]
     if one.is_folder and (count := sum(not file.fault for file in one.files)):
         words.append(counted(count, "file"))
@@ -288,12 +288,12 @@ def _note(release: Release, path: str, problem: str) -> Finding:
 
 
 def _subject_of(release: Release, path: str) -> str:
-    """The subject of the release that `path` is of; empty for none."""
+    """Return the subject of the release in `path`; empty if there is none."""
     subject = release.subject_of(path)
     return subject if subject in release.subjects else ""
 
 
-@enforced("raw_tree", on_card=False, tells=_names_told)
+@enforced("raw_tree", on_card=False, looked_at=_names_looked_at)
 def no_look_alikes(evidence: Evidence) -> Iterator[Finding]:
     """No second file or folder could be taken for one of the release."""
     release = evidence.release

@@ -1,4 +1,4 @@
-"""Properties of the volumes: by their headers, as the manifest has them, and decoded, as the shards' sidecars do."""
+"""Properties of the volumes: of their headers, from the manifest, and of their voxels, from the shards' sidecars."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -20,12 +20,12 @@ _NOBODY = "make sure that it identifies nobody, then waive it"
 _AS_IT_IS = "published as it is"
 
 
-def _volumes_told(evidence: Evidence) -> str:
+def _volumes_looked_at(evidence: Evidence) -> str:
     release = evidence.release
     return f"{len(list(_entries(evidence))):,} of {len(release.subjects) * len(release.volumes):,} volumes"
 
 
-def _grids_told(evidence: Evidence) -> str:
+def _grids_looked_at(evidence: Evidence) -> str:
     column, registered = evidence.release.reference.column, evidence.release.registered
     compared, least = list[float](), list[float]()
     for row in evidence.manifest.values():
@@ -44,12 +44,12 @@ def _grids_told(evidence: Evidence) -> str:
     )
 
 
-def _headers_told(evidence: Evidence) -> str:
+def _headers_looked_at(evidence: Evidence) -> str:
     types = sorted({str(entry.dtype) for _, _, entry in _entries(evidence) if not entry.fault})
     return f"{len(list(_entries(evidence))):,} headers; voxels are {', '.join(types) or 'unknown'}"
 
 
-def _transforms_told(evidence: Evidence) -> str:
+def _transforms_looked_at(evidence: Evidence) -> str:
     apart = [entry.qform_mm for _, _, entry in _entries(evidence) if entry.qform_mm is not None]
     usable = sum(not entry.transform for _, _, entry in _entries(evidence))
     words = f"{usable:,} affines that span space"
@@ -58,18 +58,18 @@ def _transforms_told(evidence: Evidence) -> str:
     return f"{words}; {len(apart):,} have a second one, at most {max(apart):.2g} mm away; {ROUNDING_MM:g} is rounding"
 
 
-def _text_told(evidence: Evidence) -> str:
+def _text_looked_at(evidence: Evidence) -> str:
     texts = [text for _, _, entry in _entries(evidence) for text in entry.text or ()]
     return f"{len(texts):,} texts in {len(list(_entries(evidence))):,} headers"
 
 
-def _decoded_told(evidence: Evidence) -> str:
+def _decoded_looked_at(evidence: Evidence) -> str:
     decoded = [sidecar for sidecar in evidence.shards if sidecar.decoded]
     volumes = sum(len(sidecar.sources) for sidecar in decoded)
     return f"{len(decoded)} of {len(evidence.shards)} shards, {volumes:,} volumes"
 
 
-def _labels_told(evidence: Evidence) -> str:
+def _labels_looked_at(evidence: Evidence) -> str:
     masks: dict[str, set[int]] = {}
     count = 0
     for _, volume, source in _sources(evidence):
@@ -80,17 +80,17 @@ def _labels_told(evidence: Evidence) -> str:
     return f"{count:,} masks; of labels {seen}" if masks else "no mask was decoded"
 
 
-def _voxels_told(evidence: Evidence) -> str:
+def _voxels_looked_at(evidence: Evidence) -> str:
     seen = [source.voxels.non_finite for _, _, source in _sources(evidence) if source.voxels]
     return f"{len(seen):,} volumes; {sum(seen):,} voxels of {sum(map(bool, seen))} are NaN or infinite"
 
 
-def _ends_told(evidence: Evidence) -> str:
+def _ends_looked_at(evidence: Evidence) -> str:
     after = [source.surplus + source.trailing for _, _, source in _sources(evidence)]
     return f"{len(after):,} files to their ends; at most {max(after, default=0):,} bytes follow the voxels of one"
 
 
-@enforced("subject_manifest", blocking=True, tells=_volumes_told)
+@enforced("subject_manifest", blocking=True, looked_at=_volumes_looked_at)
 def all_modalities(evidence: Evidence) -> Iterator[Finding]:
     """Each of the {subjects} subjects has all {volumes} volumes."""
     for subject in evidence.release.subjects:
@@ -104,7 +104,7 @@ def all_modalities(evidence: Evidence) -> Iterator[Finding]:
                 yield Problem.VOLUME_MISSING.finding(problem, RESTORE, path=path, subject=subject)
 
 
-@enforced("subject_manifest", tells=_grids_told)
+@enforced("subject_manifest", looked_at=_grids_looked_at)
 def ncct_grid(evidence: Evidence) -> Iterator[Finding]:
     """Registered volumes lie on their subject's {common_grid} grid: same shape, corners less than half a voxel away."""
     release = evidence.release
@@ -120,7 +120,7 @@ def ncct_grid(evidence: Evidence) -> Iterator[Finding]:
                 )
 
 
-@enforced("subject_manifest", tells=_headers_told)
+@enforced("subject_manifest", looked_at=_headers_looked_at)
 def readable_headers(evidence: Evidence) -> Iterator[Finding]:
     """Every volume's header can be read and says what is expected: numeric voxels on three axes, four of a series."""
     for subject, volume, entry in _entries(evidence):
@@ -136,7 +136,7 @@ def readable_headers(evidence: Evidence) -> Iterator[Finding]:
             yield Problem.VOXEL_TYPE.finding(problem, _LOOK, path=entry.path, subject=subject, found=found)
 
 
-@enforced("subject_manifest", tells=_transforms_told)
+@enforced("subject_manifest", looked_at=_transforms_looked_at)
 def usable_transforms(evidence: Evidence) -> Iterator[Finding]:
     """Every volume's affine spans space, and what else its header says of the grid agrees with it."""
     for subject, _, entry in _entries(evidence):
@@ -145,7 +145,7 @@ def usable_transforms(evidence: Evidence) -> Iterator[Finding]:
             yield kind.finding(problem, mend, path=entry.path, subject=subject, found=found)
 
 
-@enforced("subject_manifest", tells=_text_told)
+@enforced("subject_manifest", looked_at=_text_looked_at)
 def no_identifying_text(evidence: Evidence) -> Iterator[Finding]:
     """Free text in headers, extensions and gzip headers is nothing but that of known tools."""
     known = _known_text(evidence.release)
@@ -158,7 +158,7 @@ def no_identifying_text(evidence: Evidence) -> Iterator[Finding]:
         yield Problem.GZIP_NAME.finding(problem, _NOBODY, found=f"{len(named)} files {fingerprint(named)}")
 
 
-@enforced("subject_shard", tells=_decoded_told)
+@enforced("subject_shard", looked_at=_decoded_looked_at)
 def volumes_decoded(evidence: Evidence) -> Iterator[Finding]:
     """Every volume that is packed was decoded: gzip CRC and length, header, grid and voxels."""
     for sidecar in evidence.shards:
@@ -167,7 +167,7 @@ def volumes_decoded(evidence: Evidence) -> Iterator[Finding]:
             yield Problem.NOT_DECODED.finding("was packed without decoding its volumes", mend, subject=subject)
 
 
-@enforced("subject_shard", tells=_labels_told)
+@enforced("subject_shard", looked_at=_labels_looked_at)
 def mask_labels(evidence: Evidence) -> Iterator[Finding]:
     """Masks hold nothing but 0 and the labels that are expected; others are counted and published as they are."""
     for subject, volume, source in _sources(evidence):
@@ -181,7 +181,7 @@ def mask_labels(evidence: Evidence) -> Iterator[Finding]:
             yield Problem.LABELS.finding(problem, _LOOK, path=source.path, subject=subject, found=found)
 
 
-@enforced("subject_shard", tells=_voxels_told)
+@enforced("subject_shard", looked_at=_voxels_looked_at)
 def finite_voxels(evidence: Evidence) -> Iterator[Finding]:
     """Voxels are finite; NaN and infinite ones are counted and published as they are."""
     for subject, _, source in _sources(evidence):
@@ -190,7 +190,7 @@ def finite_voxels(evidence: Evidence) -> Iterator[Finding]:
             yield Problem.NON_FINITE.finding(problem, _AS_IT_IS, path=source.path, subject=subject)
 
 
-@enforced("subject_shard", tells=_ends_told)
+@enforced("subject_shard", looked_at=_ends_looked_at)
 def nothing_appended(evidence: Evidence) -> Iterator[Finding]:
     """Nothing follows the last voxel, and no free text lies where the first bytes of a file do not show it."""
     known = _known_text(evidence.release)
@@ -215,7 +215,7 @@ def _known_text(release: Release) -> re.Pattern[str]:
 def _unknown_text(
     known: re.Pattern[str], texts: Iterable[dict[str, str]], path: str, subject: str
 ) -> Iterator[Finding]:
-    """A waiver is bound to a digest of the text, not to the text."""
+    """Yield a finding for each unknown text. A waiver names a digest of the text instead of the text."""
     for text in texts:
         if not known.fullmatch(text["text"]):
             problem, found = (
@@ -226,7 +226,7 @@ def _unknown_text(
 
 
 def _unexpected(volume: Volume, source: Source) -> str:
-    """The labels that are not expected, for people; empty for none."""
+    """Return the unexpected labels as text; empty if there are none."""
     assert source.voxels
     if source.voxels.more_labels:
         return f"more than {len(source.voxels.labels)}"
@@ -236,7 +236,7 @@ def _unexpected(volume: Volume, source: Source) -> str:
 
 
 def _ranges(labels: Iterable[int]) -> str:
-    """Whole numbers as people write them: 1-3, 7."""
+    """Return whole numbers as people write them: 1-3, 7."""
     runs: list[list[int]] = []
     for label in sorted(labels):
         if runs and label == runs[-1][-1] + 1:
@@ -247,7 +247,7 @@ def _ranges(labels: Iterable[int]) -> str:
 
 
 def _entries(evidence: Evidence) -> Iterator[tuple[str, Volume, VolumeEntry]]:
-    """Every volume that is there, and its subject."""
+    """Yield every volume in the manifest, with its subject."""
     for subject, row in evidence.manifest.items():
         for volume in evidence.release.volumes:
             if entry := row.volumes[volume.column]:
@@ -255,7 +255,7 @@ def _entries(evidence: Evidence) -> Iterator[tuple[str, Volume, VolumeEntry]]:
 
 
 def _sources(evidence: Evidence) -> Iterator[tuple[str, Volume, Source]]:
-    """Every volume that is packed, and its subject; an older shard may hold others than the release has now."""
+    """Yield every packed volume of the release, with its subject. Older shards may hold other volumes, too."""
     for sidecar in evidence.shards:
         for volume in evidence.release.volumes:
             if source := sidecar.sources.get(volume.column):

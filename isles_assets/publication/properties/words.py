@@ -1,9 +1,9 @@
-"""Mends and kinds of problems that several properties name."""
+"""Texts and kinds of problems that several properties use."""
 
 from isles_assets.release.problems import Problem
 
 OF_BYTES = (Problem.OTHER_BYTES.code, Problem.OTHER_BYTES_EXTRACTED.code)
-"""What is wrong with a workbook's bytes, whatever they say: `workbooks_of_archive` tells it."""
+"""Problems with the bytes of a workbook, apart from its values. `workbooks_of_archive` reports them."""
 
 NOTHING_TO_DO = "nothing has to be done: it is not published"
 RESTORE = "restore it from the release archive"
