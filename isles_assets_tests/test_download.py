@@ -14,7 +14,7 @@ from isles_assets.lib.findings import Refusal
 from isles_assets.source.download import download
 from isles_assets.source.partial import Partial, part_beside
 from isles_assets.source.patience import LEAST_PROGRESS
-from isles_assets.source.verified import is_known, note_beside, verify
+from isles_assets.source.verified import is_verified, note_beside, verify
 from isles_assets.source.zenodo import Zenodo
 from isles_assets_tests.isles24 import ISLES24
 from isles_assets_tests.processes import REPOSITORY, on_small_disk
@@ -58,7 +58,7 @@ def pinning(server):
 
 def assert_arrived(server, path):
     assert path.read_bytes() == server.deposits[0].content.read_bytes()
-    assert is_known(path, server.deposits[0].record)
+    assert is_verified(path, server.deposits[0].record)
     assert {file.name for file in path.parent.iterdir()} == {"train.7z", "train.7z.json"}
 
 
@@ -155,7 +155,7 @@ def test_a_file_that_changed_on_the_server_alone_is_begun_anew(server, path, con
     said = fetch(server, path)
     assert_arrived(server, path)
     assert [seen.status for seen in server.downloads] == [200, 200, 200]
-    assert any("Beginning anew: " in words and 'its ETag is "again" now' in words for words in said)
+    assert any("Starting again from the first byte: " in words and 'its ETag is "again" now' in words for words in said)
 
 
 def test_a_file_that_changes_again_and_again_is_refused(server, path):
@@ -165,7 +165,7 @@ def test_a_file_that_changes_again_and_again_is_refused(server, path):
         deposit.etag = f'"{len(server.downloads)}"'
 
     server.faults.extend(Cut(FAR, then=change) for _ in range(100))
-    with pytest.raises(Refusal, match="was another file each of 3 times"):
+    with pytest.raises(Refusal, match="changed on the server in each of 3 attempts"):
         fetch(server, path)
 
 
@@ -396,12 +396,12 @@ def test_an_archive_that_was_put_there_is_read_once(server, path, content):
     release, said = pinning(server), []
     record = release.record
     verify(path, release, said.append)
-    assert is_known(path, record) and any("3 MB of 3 MB" in words for words in said)
+    assert is_verified(path, record) and any("3 MB of 3 MB" in words for words in said)
     verify(path, release, pytest.fail)
     put_again = content.read_bytes()[::-1]
     path.write_bytes(put_again)
     os.utime(path, (0, 0))  # at once, the system's clock may not have moved on
-    assert not is_known(path, record)
+    assert not is_verified(path, record)
     with pytest.raises(Refusal, match=f"has the size of v7, but md5 .* instead of {record.md5}"):
         verify(path, release, said.append)
     assert path.read_bytes() == put_again

@@ -15,7 +15,7 @@ from isles_assets.lib.findings import Refusal
 from isles_assets.reading.tree import take_inventory
 from isles_assets.release.zenodo_record import ORIGIN_NOTE
 from isles_assets.source.arrival import Places, fetch, room_needed, unpack
-from isles_assets.source.verified import is_known
+from isles_assets.source.verified import is_verified
 from isles_assets.source.zenodo import Zenodo
 from isles_assets_tests.archives import pack
 from isles_assets_tests.isles24 import ISLES24
@@ -230,7 +230,7 @@ def test_an_archive_or_tree_that_is_there_needs_no_network(packed, release, plac
     shutil.copyfile(packed, places.archive)
     nowhere = Zenodo("http://127.0.0.1:9", FAST)
     assert fetch(release, places, nowhere, shards=0) == "was there"
-    assert is_known(places.archive, release.record)
+    assert is_verified(places.archive, release.record)
     unpack(release, places, workers=2)
     assert fetch(release, places, nowhere, shards=0).startswith("not needed")
 

@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from isles_assets.lib.findings import Refusal
-from isles_assets.source.patience import PassingError
+from isles_assets.source.patience import TransientError
 from isles_assets.source.zenodo import Zenodo
 from isles_assets_tests.isles24 import ISLES24
 from isles_assets_tests.zenodo_server import FAST, Deposit, Status, ZenodoServer, record_of
@@ -134,7 +134,7 @@ def test_a_record_without_a_usable_list_of_files_is_refused(server, zenodo, reco
 
 def test_an_archive_of_which_nothing_is_said_is_refused(server, zenodo, record):
     server.api_faults.append(Status(200, body=server.deposits[0].described() | {"files": [{"key": "train.7z"}]}))
-    with pytest.raises(Refusal, match=r"does not say what its train.7z is; v7, 9 bytes"):
+    with pytest.raises(Refusal, match=r"states neither size nor MD5 of its train.7z; v7, 9 bytes"):
         zenodo.check(record)
 
 
@@ -232,8 +232,8 @@ def test_a_server_that_does_not_say_what_is_newest_is_no_reason_to_stop(server, 
     server.api_faults.append(fault)
     said = []
     assert replace(zenodo, log=said.append).newer(record) is None
-    assert "Not known whether there is a version after v7" in said[0]
-    with pytest.raises((Refusal, PassingError)):
+    assert "It is not known whether there is a version after v7" in said[0]
+    with pytest.raises((Refusal, TransientError)):
         server.api_faults.append(fault)
         zenodo.newest(record.record)
 

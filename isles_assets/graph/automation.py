@@ -15,7 +15,7 @@ from isles_assets.graph.jobs import verify, verify_config
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.publication.properties import properties_of
 from isles_assets.release.release import Release
-from isles_assets.source.patience import PassingError
+from isles_assets.source.patience import TransientError
 
 _MOST_WORDS = 1500
 _A_DAY = 24 * 60 * 60
@@ -84,7 +84,7 @@ def newer_release(
     with reporting.refusals_reported():
         try:
             newest = settings.setup(dataset).zenodo(context.log.info).newest(pinned.record)
-        except PassingError as error:
+        except TransientError as error:
             return dg.SkipReason(f"Not known today whether there is a version after {pinned.version}: {error}")
     if newest.record == pinned.record:
         return dg.SkipReason(f"{pinned.version} is the newest version")

@@ -1,7 +1,7 @@
-"""The release's archive: what is in it, and its extraction into a tree that appears whole or not at all.
+"""The release's archive: its list of files, and its extraction into a tree that appears whole or not at all.
 
-The format is read and decompressed by py7zr, but not extracted by it: it reads 1 MB more for each file however small,
-which piles up in memory, and waits for ever for bytes that a damaged archive does not have.
+py7zr reads the format and decompresses, but does not extract. Its extraction reads 1 MB more for each file, however
+small, which piles up in memory. At a damaged archive it waits for ever for bytes that are not there.
 """
 
 import errno
@@ -32,49 +32,50 @@ _MEND_OTHER = "do not use this archive: it is not the release's, or somebody has
 _MEND_UNKNOWN = "extract it with 7-Zip, and set ISLES_RAW_ROOT to the extracted top folder"
 _MEND_DAMAGED = f"remove it and materialize zenodo_archive again; if it recurs, check the disk, or {_MEND_UNKNOWN}"
 
-_PACKED_PIECE = 1 << 16
-_PIECE = 1 << 20
+_READ_SIZE = 1 << 16
+_CHUNK_SIZE = 1 << 20
 _LONGEST_NAME = 255
-_OF_DECOMPRESSORS = (None, errno.EINVAL)
-"""Numbers of an `OSError` that is none of the system's but bz2's or py7zr's."""
+_DECOMPRESSOR_ERRNOS = (None, errno.EINVAL)
+"""`errno` of an `OSError` that bz2 or py7zr raises, not the system."""
 
-_UNFORESEEN = (TypeError, AttributeError, LookupError, NameError, ArithmeticError, AssertionError, NotImplementedError)
-"""What programs raise where something is new to them, rather than damaged."""
+_UNSUPPORTED = (TypeError, AttributeError, LookupError, NameError, ArithmeticError, AssertionError, NotImplementedError)
+"""py7zr fails with these at a feature that it does not know, rather than at damage."""
 
 _UNIX_EPOCH = 116_444_736_000_000_000
-"""1970 in the archive's time, which counts 100 ns since 1601."""
+"""1970 in the archive's time: 100 ns since 1601."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive: `name` with forward slashes, `size` in bytes, modification time in ns since 1970.
+    """A file in an archive."""
 
-    `block` numbers the stream that it is compressed in, after others, and `method` names what it is compressed by;
-    None and empty for a file without bytes.
-    """
-
-    name: str
-    size: int
+    name: str  # with forward slashes
+    size: int  # bytes
     crc32: int | None
-    mtime_ns: int
-    block: int | None
-    method: str = ""
+    mtime_ns: int  # of modification, since 1970
+    block: int | None  # number of the compressed stream that holds it; None if it is empty
+    method: str = ""  # of compression; "" if it is empty
 
 
 def members(archive: Path) -> list[Member]:
-    """The files in a 7z archive, in its order, each of which can be extracted.
+    """Return the files of a 7z archive in its order. All of them can be extracted.
 
-    Raises `Refusal` as `members_in` does, and for an archive that is compressed in a way that is not known.
+    Raises:
+        Refusal: As in `members_in`, or py7zr does not know the method of compression.
     """
     with archive.open("rb") as file:
         return members_in(file, archive, to_extract=True)
 
 
 def members_in(file: BinaryIO, archive: object, *, to_extract: bool = False) -> list[Member]:
-    """The files in the 7z archive that is open in `file` and called `archive`, in its order. Its header alone is read.
+    """Return the files of the 7z archive that is open in `file`, in its order. Read its header only.
 
-    Raises `Refusal` for what is no such archive, for one that is encrypted, and for one that holds links or devices,
-    names that leave the folder that they are extracted to, or two names that are one for some file system.
+    Args:
+        archive: Path or address of the archive, for messages.
+        to_extract: Check that py7zr knows the methods of compression, too.
+    Raises:
+        Refusal: It is no 7z archive, is damaged or encrypted, or holds links, devices, names that lead out of the
+            target folder, or two names that are the same for some file systems.
     """
     with _opened(archive, file) as content:
         entries = list(content.files)
@@ -82,10 +83,10 @@ def members_in(file: BinaryIO, archive: object, *, to_extract: bool = False) -> 
         for folder in folders if to_extract else ():
             _decompressor(folder, 0)
         blocks = {id(folder): number for number, folder in enumerate(folders)}
-        found = [_member(entry, blocks) for entry in entries if not entry.is_directory]
+        files = [_member(entry, blocks) for entry in entries if not entry.is_directory]
     if findings := [*_unsafe(entries), *_clashes(entries)]:
         raise Refusal(NOT_EXTRACTED, findings)
-    return found
+    return files
 
 
 def extract_release(
@@ -94,22 +95,26 @@ def extract_release(
     tree: Path,
     *,
     workers: int,
-    notes: Mapping[str, bytes] = MappingProxyType({}),
+    extra_files: Mapping[str, bytes] = MappingProxyType({}),
     log: Callable[[str], None] = lambda words: None,
 ) -> None:
-    """Extract what is below the top folder of the `archive` of `release` to `tree`, which appears when it is complete.
+    """Extract the top folder of the archive of `release` to `tree`, which appears when it is complete.
 
-    Files have the archive's modification times. `notes` are files beside them in `tree`, by name. Raises `Refusal`,
-    with nothing left behind, for an archive that does not hold the release, is unsafe or damaged, and for a disk that
-    is too small.
+    Files get the archive's modification times.
+
+    Args:
+        extra_files: Contents of more files to write into `tree`, by name.
+    Raises:
+        Refusal: The archive lacks files of the release, is unsafe or damaged, or the disk is too small. Nothing is
+            left behind.
     """
     if tree.exists():
         raise Refusal.of(NOT_EXTRACTED, "exists already", "move it away", path=tree)
     top = release.record.top
-    found = {member.name: member for member in members(archive)}
-    wanted = [member for name, member in found.items() if name.startswith(f"{top}/")]
-    _check_release(archive, release, found)
-    if others := [name for name in found if not name.startswith(f"{top}/")]:
+    by_name = {member.name: member for member in members(archive)}
+    wanted = [member for name, member in by_name.items() if name.startswith(f"{top}/")]
+    _check_release(archive, release, by_name)
+    if others := [name for name in by_name if not name.startswith(f"{top}/")]:
         log(f"Leaving out what is not in `{top}`: {name_some(others)}")
     size = sum(member.size for member in wanted)
     with explained(tree, headline=NOT_EXTRACTED):
@@ -121,7 +126,7 @@ def extract_release(
         partial = temporary_beside(tree)
         try:
             extract(archive, wanted, partial, workers=workers, progress=ByteProgress("Extracted", size, log))
-            for name, content in notes.items():
+            for name, content in extra_files.items():
                 with (partial / top / name).open("wb") as file:
                     file.write(content)
                     file.flush()
@@ -134,10 +139,13 @@ def extract_release(
 
 
 def extract(archive: Path, wanted: Iterable[Member], target: Path, *, workers: int, progress: ByteProgress) -> None:
-    """Write the members `wanted` below `target`, each with the size and CRC-32 that the archive states, and sync all.
+    """Write the members `wanted` below `target`, check size and CRC-32 of each, and sync all.
 
-    Up to `workers` blocks are decompressed at a time, in a thread each, which needs the memory of the block's
-    dictionary and some MB. Raises `Refusal` naming what is damaged.
+    Args:
+        workers: Number of threads. Each decompresses one block at a time, and needs the memory of the block's
+            dictionary and some MB.
+    Raises:
+        Refusal: A member is damaged.
     """
     output = _Output(target, wanted, progress)
     blocks = sorted({member.block for member in output.wanted.values() if member.block is not None})
@@ -154,63 +162,63 @@ def extract(archive: Path, wanted: Iterable[Member], target: Path, *, workers: i
             output.stopped = True
             executor.shutdown(cancel_futures=True)
             raise
-    os.sync()  # once: to sync each of many small files would take longer than to write them
+    os.sync()  # once: syncing many small files one by one takes longer than writing them
 
 
 def _extract_block(archive: Path, block: int, output: "_Output") -> None:
-    """Decompress one block from its start, which is the only way, to its end."""
+    """Decompress one block from start to end. A block cannot be entered in the middle."""
     with archive.open("rb", buffering=0) as file, _opened(archive, file) as content:
         streams = _streams(content)
         folder, pack = streams.unpackinfo.folders[block], streams.packinfo
         file.seek(content.afterheader + pack.packpos + pack.packpositions[block])
-        decompressor, packed = _decompressor(folder, pack.packsizes[block]), _Paced(file)
+        decompressor, packed = _decompressor(folder, pack.packsizes[block]), _SmallReads(file)
         for entry in folder.files:
-            with output.file(entry.filename) as sink:
-                _pour(decompressor, packed, entry, sink)
+            with output.file(entry.filename) as write:
+                _decompress_next(decompressor, packed, entry, write)
 
 
 def _decompressor(folder: Any, packed: int) -> Any:
-    """What decompresses a block of `packed` bytes. Raises `_UnknownError` for a method that py7zr does not know."""
+    """Return py7zr's decompressor of a block of `packed` bytes. Raise `_UnknownError` for an unknown method."""
     try:
         return folder.get_decompressor(packed)
     except MemoryError:
         raise
-    except Exception as error:  # of any kind: the bytes of the block have not been looked at, so no damage
+    except Exception as error:  # no byte of the block has been read, so none is damaged
         methods = ", ".join(coder["method"].hex() for coder in folder.coders)
         raise _UnknownError(
-            f"is compressed with a method that py7zr does not know: {methods} ({_said(error)})"
+            f"is compressed with a method that py7zr does not know: {methods} ({_first_sentence(error)})"
         ) from error
     finally:
-        folder.decompressor = None  # the listing is a cycle of references, which would keep the dictionary for long
+        folder.decompressor = None  # py7zr's objects form a cycle, which would keep the dictionary in memory
 
 
-def _pour(decompressor: Any, packed: "_Paced", entry: Any, sink: Callable[[bytes], None]) -> None:
-    """Decompress the next file of a block. Raises `_DamageError` unless it has the size and CRC-32 that are stated."""
+def _decompress_next(decompressor: Any, packed: "_SmallReads", entry: Any, write: Callable[[bytes], None]) -> None:
+    """Decompress the next file of a block. Raise `_DamageError` unless it has the stated size and CRC-32."""
     left, crc = entry.uncompressed, 0
     while left:
         before = packed.tell()
-        piece = decompressor.decompress(packed, min(left, _PIECE))
-        if not piece and packed.tell() == before:
+        chunk = decompressor.decompress(packed, min(left, _CHUNK_SIZE))
+        if not chunk and packed.tell() == before:
             raise _DamageError(f"{entry.filename} ends {left} bytes early")
-        sink(piece)
-        crc = zlib.crc32(piece, crc)
-        left -= len(piece)
+        write(chunk)
+        crc = zlib.crc32(chunk, crc)
+        left -= len(chunk)
     if crc != entry.crc32:
         raise _DamageError(f"{entry.filename} has CRC-32 {crc:08x} instead of {entry.crc32:08x}")
 
 
-class _Paced:
-    """A file that gives little at a time, whatever is asked for, to a decompressor that keeps what it does not need."""
+class _SmallReads:
+    """A file that returns little at a time, because the decompressor keeps in memory all that it does not need yet."""
 
     def __init__(self, file: BinaryIO):
         self._file, self.tell = file, file.tell
 
     def read(self, size: int) -> bytes:
-        return self._file.read(min(size, _PACKED_PIECE))
+        return self._file.read(min(size, _READ_SIZE))
 
 
 class _Output:
-    """Where the bytes of members go: below `target` if they are `wanted`, else nowhere. Threads share it."""
+    """Writes the members `wanted` below `target`, and drops all others. Threads share it."""
 
     def __init__(self, target: Path, wanted: Iterable[Member], progress: ByteProgress):
         self.wanted = {member.name: member for member in wanted}
@@ -219,33 +227,33 @@ class _Output:
 
     @contextmanager
     def file(self, name: str) -> Iterator[Callable[[bytes], None]]:
-        """A function that takes the bytes of the member `name`, which is complete at the end of the block."""
+        """Yield a function that writes bytes of the member `name`. All of them must be written inside the block."""
         if not (member := self.wanted.get(name)):
-            yield lambda piece: None
+            yield lambda chunk: None
             return
         path = self._target / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb", buffering=0) as file:
 
-            def write(piece: bytes) -> None:
+            def write(chunk: bytes) -> None:
                 if self.stopped:
                     raise _StoppedError
-                view = memoryview(piece)
+                view = memoryview(chunk)
                 while view:
                     view = view[file.write(view) :]
                 with self._lock:
-                    self._progress.advance(len(piece))
+                    self._progress.advance(len(chunk))
 
             yield write
             os.utime(file.fileno(), ns=(member.mtime_ns, member.mtime_ns))
 
 
 class _DamageError(Exception):
-    """Bytes that are not what the archive says of them."""
+    """Bytes are not those that the archive states."""
 
 
 class _UnknownError(Exception):
-    """A sound archive of a kind that py7zr cannot read."""
+    """The archive is sound, but py7zr cannot read this kind."""
 
 
 class _StoppedError(Exception):
@@ -254,9 +262,9 @@ class _StoppedError(Exception):
 
 @contextmanager
 def _opened(archive: object, file: BinaryIO) -> Iterator[py7zr.SevenZipFile]:
-    """The archive in `file`. Whatever py7zr makes of damaged bytes, or of what it does not know, is refused.
+    """Yield py7zr's view of the archive in `file`. Raise `Refusal` for whatever py7zr raises at bytes it cannot read.
 
-    It raises exceptions of its own, those of the decompressors, and Python's where numbers make no sense.
+    These are its own exceptions, those of the decompressors, and Python's where numbers make no sense.
     """
     try:
         with py7zr.SevenZipFile(file) as content:
@@ -266,13 +274,12 @@ def _opened(archive: object, file: BinaryIO) -> Iterator[py7zr.SevenZipFile]:
     except (Refusal, MemoryError, _StoppedError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno not in _OF_DECOMPRESSORS:
+        if isinstance(error, OSError) and error.errno not in _DECOMPRESSOR_ERRNOS:
             raise
-        raise Refusal.of(NOT_EXTRACTED, *_explained(error), path=archive) from error
+        raise Refusal.of(NOT_EXTRACTED, *_problem_and_mend(error), path=archive) from error
 
 
-def _explained(error: Exception) -> tuple[str, str]:
-    """What is wrong with an archive that cannot be read, and the mend."""
+def _problem_and_mend(error: Exception) -> tuple[str, str]:
     match error:
         case _UnknownError():
             return str(error), _MEND_UNKNOWN
@@ -281,39 +288,38 @@ def _explained(error: Exception) -> tuple[str, str]:
         case py7zr.exceptions.PasswordRequired():
             return "is encrypted", _MEND_UNKNOWN
         case py7zr.exceptions.UnsupportedCompressionMethodError():
-            return f"is compressed with a method that py7zr does not know: {_said(error)}", _MEND_UNKNOWN
-        case _ if isinstance(error, _UNFORESEEN):
-            return f"cannot be read by py7zr ({_said(error)})", _MEND_UNKNOWN
-    return f"is damaged, or no 7z archive ({_said(error)})", _MEND_DAMAGED
+            return f"is compressed with a method that py7zr does not know: {_first_sentence(error)}", _MEND_UNKNOWN
+        case _ if isinstance(error, _UNSUPPORTED):
+            return f"cannot be read by py7zr ({_first_sentence(error)})", _MEND_UNKNOWN
+    return f"is damaged, or no 7z archive ({_first_sentence(error)})", _MEND_DAMAGED
 
 
-def _said(error: Exception) -> str:
-    """The first sentence of an error of py7zr's."""
-    said = getattr(error, "message", f"{type(error).__name__}: {error}")
-    return said.partition(". ")[0].rstrip(".")
+def _first_sentence(error: Exception) -> str:
+    message = getattr(error, "message", f"{type(error).__name__}: {error}")
+    return message.partition(". ")[0].rstrip(".")
 
 
 def _streams(content: py7zr.SevenZipFile) -> Any:
-    """The blocks of packed bytes that an archive is made of."""
+    """Return where the compressed blocks of an archive are."""
     if (streams := content.header.main_streams) is None:
         raise _DamageError("is empty")
     return streams
 
 
 def _member(entry: Any, blocks: dict[int, int]) -> Member:
-    since_1601 = _UNIX_EPOCH if entry.lastwritetime is None else int(entry.lastwritetime)
+    time = _UNIX_EPOCH if entry.lastwritetime is None else int(entry.lastwritetime)
     block = None if entry.emptystream else blocks[id(entry.folder)]
     method = "" if block is None else "+".join(map(_method, entry.folder.coders))
-    return Member(entry.filename, entry.uncompressed, entry.crc32, (since_1601 - _UNIX_EPOCH) * 100, block, method)
+    return Member(entry.filename, entry.uncompressed, entry.crc32, (time - _UNIX_EPOCH) * 100, block, method)
 
 
 def _method(coder: dict[str, Any]) -> str:
-    """The name of a method, or its number where py7zr does not know it."""
+    """Return the name of a method, or its number if py7zr does not know it."""
     return next(iter(get_methods_names([[coder]])), coder["method"].hex())
 
 
 def _check_release(archive: Path, release: Release, names: Container[str]) -> None:
-    """Raise `Refusal` unless all files of the release are there; more may be."""
+    """Raise `Refusal` unless `names` has all files of the release. More are allowed."""
     expected = (f"{release.record.top}/{path}" for path in release.expected_paths())
     if missing := [name for name in expected if name not in names]:
         findings = [Finding("is not in the archive", _MEND_OTHER, path=name) for name in missing]
@@ -321,9 +327,9 @@ def _check_release(archive: Path, release: Release, names: Container[str]) -> No
 
 
 def _unsafe(entries: Iterable[Any]) -> Iterator[Finding]:
-    """Entries that could write elsewhere, or are no files, or cannot be checked."""
+    """Yield findings on entries that could write elsewhere, are no files, or cannot be checked."""
     for entry in entries:
-        if problem := _problem_of(entry.filename):
+        if problem := _problem_of_name(entry.filename):
             yield Finding(problem, _MEND_OTHER, path=repr(entry.filename))
         elif not entry.is_directory and not entry.is_file:
             yield Finding("is a link or a device", _MEND_OTHER, path=entry.filename)
@@ -331,8 +337,8 @@ def _unsafe(entries: Iterable[Any]) -> Iterator[Finding]:
             yield Finding("has no CRC-32", _MEND_OTHER, path=entry.filename)
 
 
-def _problem_of(name: str) -> str:
-    """What is wrong with a member's name; empty for nothing."""
+def _problem_of_name(name: str) -> str:
+    """Return the problem of a member's name, "" for none."""
     parts = name.split("/")
     problems = {
         "is an absolute path": name.startswith("/") or re.match("[A-Za-z]:", name),
@@ -343,17 +349,17 @@ def _problem_of(name: str) -> str:
             len(part.encode(errors="surrogatepass")) > _LONGEST_NAME for part in parts
         ),
     }
-    return next((problem for problem, is_so in problems.items() if is_so), "")
+    return next((problem for problem, applies in problems.items() if applies), "")
 
 
 def _clashes(entries: Iterable[Any]) -> Iterator[Finding]:
-    """Files and folders that are one for a file system that ignores case or normalizes Unicode."""
+    """Yield findings on names that are the same for file systems that ignore case or normalize Unicode."""
     files = [entry.filename for entry in entries if not entry.is_directory]
     folders = {str(folder) for name in files for folder in PurePosixPath(name).parents}
     folders |= {entry.filename for entry in entries if entry.is_directory}
     seen: dict[str, str] = {}
     for name in [*files, *sorted(folders)]:
-        one = unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
-        if one in seen:
-            yield Finding(f"is the same as {seen[one]} for some file systems", _MEND_OTHER, path=name)
-        seen.setdefault(one, name)
+        normalized = unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
+        if normalized in seen:
+            yield Finding(f"is the same as {seen[normalized]} for some file systems", _MEND_OTHER, path=name)
+        seen.setdefault(normalized, name)

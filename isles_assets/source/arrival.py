@@ -1,4 +1,4 @@
-"""The release in the data folder: its archive fetched from Zenodo, and the tree extracted, if they are not there."""
+"""The release in the data folder: its archive is downloaded and its tree extracted, unless they are there already."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,15 +12,15 @@ from isles_assets.release.release import Release
 from isles_assets.release.zenodo_record import ORIGIN_NOTE, ZenodoRecord
 from isles_assets.source.archive import NOT_EXTRACTED, extract_release
 from isles_assets.source.download import download
-from isles_assets.source.partial import size_so_far
+from isles_assets.source.partial import arrived_size
 from isles_assets.source.patience import NOT_DOWNLOADED
-from isles_assets.source.verified import is_known, read_note, verify
+from isles_assets.source.verified import is_verified, read_note, verify
 from isles_assets.source.zenodo import Zenodo
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where the archive is, or will be, the tree that is extracted from it, and the shards that are made of that."""
+    """Paths of the archive, of the tree that is extracted from it, and of the shards made of the tree."""
 
     archive: Path
     tree: Path
@@ -28,11 +28,14 @@ class Places:
 
 
 def fetch(release: Release, places: Places, zenodo: Zenodo, *, shards: int) -> str:
-    """See that the archive of `release` is there, or the tree extracted from it; in words, how that came to be.
+    """Download the archive of `release` unless it, or the tree extracted from it, is there. Verify an archive once.
 
-    An archive that was put there is read once. Otherwise it is downloaded, if the disk has room for that and what
-    follows, `shards` bytes of shards included. Raises `Refusal` where it cannot be had, or where something else is in
-    its place, which stays as it is.
+    Args:
+        shards: Bytes of all shards. The disk must have room for them, the archive and the tree.
+    Returns:
+        In words, why the archive or tree is there.
+    Raises:
+        Refusal: The archive cannot be downloaded, or something else is in its place, which stays as it is.
     """
     record = release.record
     if places.tree.exists():
@@ -47,37 +50,38 @@ def fetch(release: Release, places: Places, zenodo: Zenodo, *, shards: int) -> s
 
 
 def unpack(release: Release, places: Places, *, workers: int, log: Callable[[str], None] = lambda words: None) -> None:
-    """See that the tree is there: extract it from the archive that `fetch` has seen, if it is not.
+    """Extract the tree from the archive that `fetch` has verified, unless the tree is there.
 
-    Raises `Refusal` if there is no such archive, if the tree is of another one, and as `extract_release` does.
+    Raises:
+        Refusal: There is no verified archive, the tree is of another one, or as in `extract_release`.
     """
     record = release.record
     if places.tree.exists():
         _check_origin(record, places.tree)
         return
-    if not is_known(places.archive, record):
+    if not is_verified(places.archive, record):
         problem = "was not seen to be the pinned one" if places.archive.exists() else "is not there"
         mend = Materialize(("zenodo_archive",))
         raise Refusal.of(NOT_EXTRACTED, problem, mend, path=places.archive)
-    notes = {ORIGIN_NOTE: json.dumps(_origin(record)).encode()}
-    extract_release(release, places.archive, places.tree, workers=workers, notes=notes, log=log)
+    origin = {ORIGIN_NOTE: json.dumps(_origin(record)).encode()}
+    extract_release(release, places.archive, places.tree, workers=workers, extra_files=origin, log=log)
 
 
 def room_needed(record: ZenodoRecord, places: Places, *, shards: int) -> dict[Path, int]:
-    """Bytes that are still to be written at each of `places`, `shards` of them being those of all shards.
+    """Return the bytes still to write at each of `places`, if all shards have `shards` bytes.
 
-    The tree is taken to be as large as the archive: it holds compressed files.
+    The tree counts as large as the archive, because its files are compressed already.
     """
-    there = sum(path.stat().st_size for path in places.shards.rglob("*") if path.is_file())
+    written = sum(path.stat().st_size for path in places.shards.rglob("*") if path.is_file())
     return {
-        places.archive: 0 if places.archive.exists() else record.size - size_so_far(places.archive),
+        places.archive: 0 if places.archive.exists() else record.size - arrived_size(places.archive),
         places.tree: 0 if places.tree.exists() else record.size,
-        places.shards: max(shards - there, 0),
+        places.shards: max(shards - written, 0),
     }
 
 
 def _check_room(needed: Mapping[Path, int]) -> None:
-    """Raise `Refusal` unless every disk has room for what is to be written to it."""
+    """Raise `Refusal` unless every disk has room for the bytes `needed` on it."""
     disks: dict[int, list[Path]] = {}
     for path in needed:
         disks.setdefault(existing(path).stat().st_dev, []).append(path)
@@ -95,15 +99,15 @@ def _check_room(needed: Mapping[Path, int]) -> None:
 
 
 def _check_origin(record: ZenodoRecord, tree: Path) -> None:
-    """Raise `Refusal` unless `tree` was extracted from the archive of `record`, as it says itself.
+    """Raise `Refusal` unless the note in `tree` says that it was extracted from the archive of `record`.
 
-    The note got into the tree before the tree got its name, so it vouches for no tree that was put there by hand.
+    The note is written before the tree gets its name. A tree that somebody put there has none.
     """
     note = read_note(tree / ORIGIN_NOTE)
     if note != _origin(record):
-        known = f"was extracted from {note}" if note else "was not extracted here"
+        origin = f"was extracted from {note}" if note else "was not extracted here"
         mend = "move it away; or set ISLES_RAW_ROOT to it, to use it whatever it is"
-        problem = f"{known}, and {record.version} is pinned, md5 {record.md5}"
+        problem = f"{origin}, and {record.version} is pinned, md5 {record.md5}"
         raise Refusal.of("The release's tree was not used.", problem, mend, path=tree)
 
 

@@ -1,11 +1,10 @@
-"""The listing of a release's archive, as its own header states it: read without the rest of the archive.
+"""The listing of a release's archive, read from the archive's header alone.
 
-A 7z archive has 32 bytes at its start that say where its header is, and the header at its end. Of one at Zenodo only
-these are asked for, as ranges of bytes. A synthetic tree has a listing of its own beside it.
+A 7z archive has its header at its end, and 32 bytes at its start that state where. Of an archive at Zenodo only these
+are requested, as ranges of bytes. A synthetic tree has a listing of its own beside it.
 """
 
 import io
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -20,32 +19,37 @@ from isles_assets.lib.files import written_whole
 from isles_assets.lib.findings import Refusal
 from isles_assets.release.zenodo_record import ZenodoRecord
 from isles_assets.source.archive import Member, members_in
-from isles_assets.source.patience import PassingError, Patience, not_downloaded, patiently
-from isles_assets.source.zenodo import Zenodo, get
+from isles_assets.source.patience import Patience, TransientError, not_downloaded, retry
+from isles_assets.source.zenodo import (
+    LOOK_AT_RECORD,
+    SEE_ENDPOINT,
+    ContentRange,
+    Zenodo,
+    check_not_compressed,
+    content_range,
+    get,
+)
 
 Answer = TypeVar("Answer")
 
 MOST_READ = 2_000_000
-"""Bytes that are read of an archive at Zenodo. The header of a release with some thousand files has well under 1 MB."""
+"""Bytes to read of an archive at Zenodo. The header of a release with some thousand files has well under 1 MB."""
 
 BRIEF = Patience(in_all=10.0, first=0.5, longest=4.0, connect=4.0, stall=4.0)
-"""For a question without whose answer work goes on as well."""
+"""For a request without which work can go on."""
 
-_AT_ONCE = 1 << 16
-"""Bytes that are asked for at least."""
-
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_LEAST_REQUEST = 1 << 16  # bytes
 _MEMBERS = TypeAdapter(list[Member])
 _NOT_USED = "The archive's listing cannot be used."
 _GO_ON = "To go on without it, set ISLES_LISTING=off: then the tree is not compared with the archive."
 
 
 class UnansweredError(Refusal):
-    """Zenodo did not say what is in the archive, which is no fault of the archive's."""
+    """Zenodo did not send the archive's header. The archive may be sound."""
 
 
 def members_of(archive: Path) -> list[Member]:
-    """What the header of the `archive` on the disk says of its files. Raises `Refusal` where it cannot be read."""
+    """Return the files of the `archive` on the disk, as its header lists them. Raise `Refusal` if it is unreadable."""
     try:
         with archive.open("rb") as file:
             return members_in(file, archive)
@@ -54,25 +58,27 @@ def members_of(archive: Path) -> list[Member]:
 
 
 def members_at_zenodo(record: ZenodoRecord, zenodo: Zenodo, patience: Patience = BRIEF) -> list[Member]:
-    """What the header of the archive of `record` says of its files, by ranges of at most `MOST_READ` bytes.
+    """Return the files of the archive of `record` at Zenodo, as its header lists them. Read at most `MOST_READ` bytes.
 
-    Raises `UnansweredError` if Zenodo has no such archive, gives no ranges or does not answer within `patience`, and
-    `Refusal` if what it gives is no sound header.
+    Raises:
+        UnansweredError: Zenodo has no such archive, sends no ranges, or does not answer within `patience`.
+        Refusal: The header is damaged.
     """
-    question = _Question(zenodo.content_url(record.record, record.archive), zenodo.log, patience)
-    question.ask(lambda: zenodo.check_now(record))
+    client = _Client(zenodo.content_url(record.record, record.archive), zenodo.log, patience)
+    client.request(lambda: zenodo.check_once(record))
     try:
-        return members_in(cast(BinaryIO, _Ranges(question, record.size)), question.url)
+        return members_in(cast(BinaryIO, _RangeFile(client, record.size)), client.url)
     except UnansweredError:
         raise
     except Refusal as refusal:
         mend = "run again; if it recurs, look at the record in a browser, and see ISLES_ZENODO_ENDPOINT and proxies"
-        raise Refusal(_NOT_USED, [replace(one, mend=mend) for one in refusal.findings], _GO_ON) from refusal
+        findings = [replace(finding, mend=mend) for finding in refusal.findings]
+        raise Refusal(_NOT_USED, findings, _GO_ON) from refusal
 
 
 @dataclass
-class _Question:
-    """What is asked at `url`, in one or more requests that share one `patience`."""
+class _Client:
+    """Sends requests to `url` that share one `patience`."""
 
     url: str
     log: Callable[[str], None]
@@ -82,26 +88,25 @@ class _Question:
         self._end = time.monotonic() + self.patience.in_all
 
     @property
-    def is_over(self) -> bool:
-        """Whether all patience is at an end."""
+    def has_timed_out(self) -> bool:
         return time.monotonic() > self._end
 
-    def ask(self, attempt: Callable[[], Answer]) -> Answer:
-        """What `attempt` returns in the end. Raises `UnansweredError` where it raises `Refusal` or goes on for long."""
+    def request(self, attempt: Callable[[], Answer]) -> Answer:
+        """Retry `attempt`, and return its result. Raise `UnansweredError` if it is refused or patience is at an end."""
         rest = replace(self.patience, in_all=self._end - time.monotonic())
         try:
-            return patiently(attempt, rest, self.log, self.url)
+            return retry(attempt, rest, self.log, self.url)
         except Refusal as refusal:
             raise UnansweredError(refusal.headline, refusal.findings) from refusal
 
 
-class _Ranges(io.BufferedIOBase):
-    """A file of `size` bytes of which only those are fetched that are read; what was fetched is kept."""
+class _RangeFile(io.BufferedIOBase):
+    """A remote file of `size` bytes. It fetches the bytes that are read, and keeps them."""
 
-    def __init__(self, question: _Question, size: int):
-        self._question, self._size = question, size
-        self._place = self._asked = 0
-        self._kept: list[tuple[int, bytes]] = []
+    def __init__(self, client: _Client, size: int):
+        self._client, self._size = client, size
+        self._position = self._requested = 0
+        self._fetched: list[tuple[int, bytes]] = []
 
     def seekable(self) -> bool:
         return True
@@ -110,81 +115,79 @@ class _Ranges(io.BufferedIOBase):
         return True
 
     def tell(self) -> int:
-        return self._place
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        self._place = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        return self._place
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Up to `size` bytes. Raises `UnansweredError` where they do not come, or are more than should be read."""
-        end = self._size if size is None or size < 0 else min(self._place + size, self._size)
-        start, self._place = self._place, max(end, self._place)
+        """Return up to `size` bytes. Raise `UnansweredError` if they do not arrive, or exceed `MOST_READ` in all."""
+        end = self._size if size is None or size < 0 else min(self._position + size, self._size)
+        start, self._position = self._position, max(end, self._position)
         if end <= start:
             return b""
-        for there, piece in self._kept:
-            if there <= start and end <= there + len(piece):
-                return piece[start - there : end - there]
-        first, last = start, min(max(end, start + _AT_ONCE), self._size)
-        if last - first < _AT_ONCE:  # near the end, where all that is wanted lies close together
-            first = max(last - _AT_ONCE, 0)
-        self._asked += last - first
-        if self._asked > MOST_READ:
-            problem = f"would have {self._asked:,} bytes read for its header, which are not more than {MOST_READ:,}"
-            refusal = not_downloaded(problem, "look at the record in a browser", path=self._question.url)
+        for offset, content in self._fetched:
+            if offset <= start and end <= offset + len(content):
+                return content[start - offset : end - offset]
+        first, stop = start, min(max(end, start + _LEAST_REQUEST), self._size)
+        if stop - first < _LEAST_REQUEST:  # near the end, where the parts of the header are close together
+            first = max(stop - _LEAST_REQUEST, 0)
+        self._requested += stop - first
+        if self._requested > MOST_READ:
+            problem = f"needs {self._requested:,} bytes read for its header, and {MOST_READ:,} are the limit"
+            refusal = not_downloaded(problem, LOOK_AT_RECORD, path=self._client.url)
             raise UnansweredError(refusal.headline, refusal.findings)
-        piece = self._fetched(first, last)
-        self._kept.append((first, piece))
-        return piece[start - first : end - first]
+        content = self._fetch(first, stop)
+        self._fetched.append((first, content))
+        return content[start - first : end - first]
 
-    def _fetched(self, start: int, end: int) -> bytes:
-        """The bytes from `start` to before `end`. After a break only those are asked for that have not come."""
+    def _fetch(self, start: int, stop: int) -> bytes:
+        """Return the bytes from `start` to before `stop`. After a break, request only those that are missing."""
         arrived = bytearray()
 
         def attempt() -> None:
-            asked = {"Range": f"bytes={start + len(arrived)}-{end - 1}"}
-            with get(self._question.url, self._question.patience, asked, stream=True) as response:
-                self._check(response, start + len(arrived), end)
-                while len(arrived) < end - start:
-                    piece = response.raw.read1(end - start - len(arrived), decode_content=False)
-                    if not piece:
-                        raise PassingError("the connection ended early")
-                    arrived.extend(piece)
-                    if self._question.is_over:
-                        raise PassingError("sends too slowly")
+            headers = {"Range": f"bytes={start + len(arrived)}-{stop - 1}"}
+            with get(self._client.url, self._client.patience, headers, stream=True) as response:
+                self._check(response, start + len(arrived), stop)
+                while len(arrived) < stop - start:
+                    chunk = response.raw.read1(stop - start - len(arrived), decode_content=False)
+                    if not chunk:
+                        raise TransientError("the connection ended early")
+                    arrived.extend(chunk)
+                    if self._client.has_timed_out:
+                        raise TransientError("sends too slowly")
 
-        self._question.ask(attempt)
+        self._client.request(attempt)
         return bytes(arrived)
 
-    def _check(self, response: requests.Response, start: int, end: int) -> None:
-        """Raise `Refusal`, before a byte of it is read, unless `response` is the range that was asked for."""
-        stated = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        problem = ""
+    def _check(self, response: requests.Response, start: int, stop: int) -> None:
+        """Raise `Refusal` unless `response` is the requested range. Its body is not read yet."""
+        url = self._client.url
         if response.status_code != HTTPStatus.PARTIAL_CONTENT:
             problem = f"was asked for a range of bytes, and answers {response.status_code} {response.reason}"
-        elif response.headers.get("Content-Encoding", "identity") != "identity":
-            problem = "compresses what it sends"
-        elif not stated or tuple(map(int, stated.groups())) != (start, end - 1, self._size):
-            said = response.headers.get("Content-Range", "no range")
-            problem = f"was asked for bytes {start}-{end - 1} of {self._size}, and answers {said}"
-        if problem:
-            raise not_downloaded(problem, "see ISLES_ZENODO_ENDPOINT and proxies", path=self._question.url)
+            raise not_downloaded(problem, SEE_ENDPOINT, path=url)
+        check_not_compressed(url, response)
+        if content_range(response) != ContentRange(start, stop - 1, self._size):
+            answer = response.headers.get("Content-Range", "no range")
+            problem = f"was asked for bytes {start}-{stop - 1} of {self._size}, and answers {answer}"
+            raise not_downloaded(problem, SEE_ENDPOINT, path=url)
 
 
 def own_listing(tree: Path) -> Path:
-    """Where the listing of a synthetic `tree` is: beside it, so that it is none of its files."""
+    """Return the path of the listing of a synthetic `tree`: beside it, because it is no file of the release."""
     tree = tree.resolve()
     return tree.with_name(f"{tree.name}.listing.json")
 
 
 def write_own_listing(tree: Path, members: Sequence[Member]) -> None:
-    """Write what a synthetic `tree` holds, whole or not at all."""
+    """Write the listing of a synthetic `tree`, whole or not at all."""
     with written_whole(own_listing(tree)) as temporary:
         temporary.write_bytes(_MEMBERS.dump_json(sorted(members, key=lambda member: member.name)))
 
 
 def read_own_listing(tree: Path) -> list[Member] | None:
-    """What a synthetic `tree` held when it was made; None where nothing was written. Raises `Refusal` for nonsense."""
+    """Return the listing of a synthetic `tree`, None if there is none. Raise `Refusal` if it cannot be read."""
     path = own_listing(tree)
     try:
         return _MEMBERS.validate_json(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Large files that are read once to see what they are, and what was seen then, remembered beside them."""
+"""Large files that are read once to verify their MD5, which is then noted beside them."""
 
 import hashlib
 import json
@@ -12,30 +12,30 @@ from isles_assets.lib.progress import ByteProgress
 from isles_assets.release.release import Release
 from isles_assets.release.zenodo_record import ZenodoRecord
 
-_BUFFER = 4 << 20
+_CHUNK_SIZE = 4 << 20
 _not_used = partial(Refusal.of, "The archive that is there was not used.")
 _MEND = "remove it, or move it away, to have the pinned one downloaded"
 
 
 def note_beside(path: Path) -> Path:
-    """Where it is remembered what `path` is."""
+    """Return the path of the note on `path`."""
     return path.with_name(f"{path.name}.json")
 
 
-def remember(path: Path, status_of: Path, md5: str) -> None:
-    """Note that the file that is now at `status_of`, and will be at `path`, has this `md5`."""
+def write_note(path: Path, current: Path, md5: str) -> None:
+    """Note that the file, which is at `current` now and will be at `path`, has this `md5`."""
     with written_whole(note_beside(path)) as temporary:
-        temporary.write_text(json.dumps(_note_of(status_of, md5)))
+        temporary.write_text(json.dumps(_note_of(current, md5)))
 
 
-def is_known(path: Path, record: ZenodoRecord) -> bool:
-    """Whether `path` is the archive of `record`, as was seen when it was read and its size and time say since."""
+def is_verified(path: Path, record: ZenodoRecord) -> bool:
+    """Return whether `path` was verified to be the archive of `record`, and has the same size and time since."""
     has_size = path.is_file() and path.stat().st_size == record.size
     return has_size and read_note(note_beside(path)) == _note_of(path, record.md5)
 
 
 def read_note(path: Path) -> object:
-    """The JSON at `path`; None where there is none or it was not written whole by this package."""
+    """Return the JSON at `path`, None if there is no file or no JSON in it."""
     try:
         return json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -43,31 +43,32 @@ def read_note(path: Path) -> object:
 
 
 def verify(path: Path, release: Release, log: Callable[[str], None]) -> None:
-    """See that `path` is the archive of `release`, and remember it; it is read only if that is not known yet.
+    """Check that `path` is the archive of `release`, and note it. Read it only if there is no such note yet.
 
-    Raises `Refusal` naming what it is instead; it stays as it is.
+    Raises:
+        Refusal: It is something else. It stays as it is.
     """
     record = release.record
-    if is_known(path, record):
+    if is_verified(path, record):
         return
     with explained(path):
         size = path.stat().st_size
         if not path.is_file():
             raise _not_used("is not a file", _MEND, path=path)
         if size != record.size:
-            raise _not_used(f"has {size} bytes, which is {_which(release, size)}", _MEND, path=path)
-        log(f"Reading {path} to see that it is the pinned one")
+            raise _not_used(f"has {size} bytes, which is {_version_of(release, size)}", _MEND, path=path)
+        log(f"Reading {path} to check that it is the pinned archive")
         md5 = md5_of(path, ByteProgress(path.name, record.size, log))
         if md5 != record.md5:
             problem = f"has the size of {record.version}, but md5 {md5} instead of {record.md5}"
             raise _not_used(problem, _MEND, path=path)
-        remember(path, path, md5)
+        write_note(path, path, md5)
 
 
 def md5_of(path: Path, progress: ByteProgress) -> str:
-    """Hex digest of a file's bytes."""
+    """Return the hex digest of a file's bytes."""
     digest = hashlib.md5(usedforsecurity=False)
-    buffer = memoryview(bytearray(_BUFFER))
+    buffer = memoryview(bytearray(_CHUNK_SIZE))
     with path.open("rb", buffering=0) as file:
         while count := file.readinto(buffer):
             digest.update(buffer[:count])
@@ -80,7 +81,8 @@ def _note_of(path: Path, md5: str) -> dict[str, int | str]:
     return {"size": status.st_size, "mtime_ns": status.st_mtime_ns, "md5": md5}
 
 
-def _which(release: Release, size: int) -> str:
+def _version_of(release: Release, size: int) -> str:
+    """Return in words which version of the archive has `size` bytes, and which one is pinned."""
     pinned = f"{release.version}, of {release.record.size}, is pinned"
     version = next((earlier.version for earlier in release.earlier if earlier.size == size), None)
     return f"{version}; {pinned}" if version else f"no version that is known; {pinned}"

@@ -1,4 +1,4 @@
-"""What Zenodo, or a mirror of it, says of a record, and where it has the files.
+"""Client of Zenodo, or of a mirror: what it states of a record, and where it has the files.
 
 API: https://developers.zenodo.org and https://inveniordm.docs.cern.ch/reference/rest_api_drafts_records/
 """
@@ -22,11 +22,13 @@ from isles_assets.lib.findings import Refusal, name_some
 from isles_assets.lib.secrets import without_secrets
 from isles_assets.lib.waiting import pause_asked
 from isles_assets.release.zenodo_record import ZenodoRecord, record_url
-from isles_assets.source.patience import SHORT, PassingError, Patience, not_downloaded, patiently
+from isles_assets.source.patience import SHORT, Patience, TransientError, not_downloaded, retry
 
 ENDPOINT = "https://zenodo.org"
+SEE_ENDPOINT = "see ISLES_ZENODO_ENDPOINT and proxies"
+LOOK_AT_RECORD = "look at the record in a browser"
 
-_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
+_TRANSIENT = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
 _MENDS: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: "the record is not open to everybody: look at it in a browser",
     HTTPStatus.FORBIDDEN: "either the record is not open, which a browser shows, or Zenodo blocks this address for a "
@@ -34,7 +36,7 @@ _MENDS: dict[int, str] = {
     HTTPStatus.NOT_FOUND: "see ISLES_ZENODO_ENDPOINT, and whether a newer isles-assets pins another record",
     HTTPStatus.GONE: "the record was withdrawn: see whether a newer isles-assets pins another one",
 }
-_NOTHING_TO_DO = "look at the record in a browser"
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _SIZE = re.compile("[0-9]{1,18}")
 _CHECKSUM = re.compile("(?:md5:)?([0-9a-f]{32})")
 _LATER_VERSION = re.compile(r"/records/(\d+)/?$")
@@ -43,33 +45,34 @@ _LONGEST_MESSAGE = 200
 
 @dataclass(frozen=True)
 class ZenodoFile:
-    """A file of a record: its name, its `size` in bytes and its MD5, if the record says them in a known way."""
+    """A file of a record. Size and MD5 are None if the record states none that can be read."""
 
-    key: str
-    size: int | None
+    key: str  # its name
+    size: int | None  # bytes
     md5: str | None
 
 
 @dataclass(frozen=True)
 class PublishedRecord:
-    """A record as Zenodo's API describes it, published on a `date` such as 2025-11-20; what is not said is empty."""
+    """A record as Zenodo's API describes it. Version and date are empty if it does not state them."""
 
-    record: str
+    record: str  # its id
     version: str
-    date: str
+    date: str  # of publication, such as 2025-11-20
     files: tuple[ZenodoFile, ...]
 
     @property
     def url(self) -> str:
-        """Its page, for people, at Zenodo itself."""
+        """Its page for people, at Zenodo itself."""
         return record_url(self.record)
 
 
 @dataclass(frozen=True)
 class Zenodo:
-    """Zenodo at `endpoint`. All addresses are built from that, because a mirror's answers name the original's.
+    """Zenodo at `endpoint`. All addresses are built from it, because a mirror's answers name the original's addresses.
 
-    `log` is told about waiting and progress. Raises `Refusal` for an endpoint that is no address.
+    Raises:
+        Refusal: The endpoint is no address of a web server.
     """
 
     endpoint: str = ENDPOINT
@@ -79,50 +82,65 @@ class Zenodo:
     def __post_init__(self) -> None:
         parts = urlsplit(self.endpoint)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            told = "is no address of a web server" if "@" in self.endpoint else f"is {self.endpoint!r}"
-            problem, mend = told, f"set it to one like {ENDPOINT}"
+            may_hold_password = "@" in self.endpoint
+            problem = "is no address of a web server" if may_hold_password else f"is {self.endpoint!r}"
+            mend = f"set it to one like {ENDPOINT}"
             raise Refusal.of("The settings cannot be used.", problem, mend, path="ISLES_ZENODO_ENDPOINT")
 
     def content_url(self, record: str, key: str) -> str:
-        """Where the bytes of a record's file are."""
+        """Return the address of the bytes of a record's file."""
         return f"{self._record_url(record)}/files/{quote(key)}/content"
 
     def check(self, record: ZenodoRecord) -> None:
-        """Raise `Refusal` unless Zenodo's record and its archive are the pinned ones; waits for Zenodo's answer."""
-        patiently(lambda: self.check_now(record), self.patience, self.log, self._record_url(record.record))
+        """Check that Zenodo's record and its archive are the pinned ones. Ask again while Zenodo does not answer.
 
-    def check_now(self, record: ZenodoRecord) -> None:
-        """The same, but raises `PassingError` where Zenodo does not answer at once."""
+        Raises:
+            Refusal: They are other ones, or patience is at an end.
+        """
+        retry(lambda: self.check_once(record), self.patience, self.log, self._record_url(record.record))
+
+    def check_once(self, record: ZenodoRecord) -> None:
+        """Check the same without retries.
+
+        Raises:
+            TransientError: Zenodo does not answer.
+            Refusal: The record or its archive is another one.
+        """
         url = self._record_url(record.record)
         published = self._published(url)
         pinned = f"{record.version}, {record.size} bytes, md5 {record.md5}, is pinned"
         if published.record != record.record:
             problem = f"is record {published.record}, and {record.record} is pinned"
-            raise not_downloaded(problem, _NOTHING_TO_DO, path=url)
+            raise not_downloaded(problem, LOOK_AT_RECORD, path=url)
         file = next((file for file in published.files if file.key == record.archive), None)
         if file is None:
             names = name_some([file.key for file in published.files]) or "no file"
-            raise not_downloaded(f"holds {names}, and {record.archive} of {pinned}", _NOTHING_TO_DO, path=url)
+            raise not_downloaded(f"holds {names}, and {record.archive} of {pinned}", LOOK_AT_RECORD, path=url)
         if file.size is None and file.md5 is None:
-            problem = f"does not say what its {record.archive} is; {pinned}"
-            raise not_downloaded(problem, _NOTHING_TO_DO, path=url)
-        # What is not said is seen when the archive has arrived.
+            problem = f"states neither size nor MD5 of its {record.archive}; {pinned}"
+            raise not_downloaded(problem, LOOK_AT_RECORD, path=url)
+        # If it states only one of them, the other is checked when the archive has arrived.
         if file.size not in (None, record.size) or file.md5 not in (None, record.md5):
-            said = [f"of {file.size} bytes"] * (file.size is not None) + [f"md5 {file.md5}"] * (file.md5 is not None)
-            problem = f"holds a {record.archive} {', '.join(said)}; {pinned}"
+            stated = [f"of {file.size} bytes"] * (file.size is not None) + [f"md5 {file.md5}"] * (file.md5 is not None)
+            problem = f"holds a {record.archive} {', '.join(stated)}; {pinned}"
             raise not_downloaded(problem, "see whether a newer isles-assets pins that; do not mix the two", path=url)
 
     def newer(self, record: ZenodoRecord) -> PublishedRecord | None:
-        """The newest version if that is not `record`; None, too, where Zenodo does not say, which `log` is told."""
+        """Return the newest version, None if it is `record`. Return None, and log why, if Zenodo does not state it."""
         try:
             newest = self.newest(record.record)
-        except (PassingError, Refusal) as error:
-            self.log(f"Not known whether there is a version after {record.version}: {error}")
+        except (TransientError, Refusal) as error:
+            self.log(f"It is not known whether there is a version after {record.version}: {error}")
             return None
         return None if newest.record == record.record else newest
 
     def newest(self, record: str) -> PublishedRecord:
-        """The newest version of `record`, asked for once. Raises `PassingError` or `Refusal` if that is not said."""
+        """Return the newest version of `record`, without retries.
+
+        Raises:
+            TransientError: Zenodo does not answer.
+            Refusal: The answer cannot be used.
+        """
         url = f"{self._record_url(record)}/versions/latest"
         with get(url, self.patience, redirects=False) as response:
             if not response.is_redirect:
@@ -147,40 +165,65 @@ def get(
     stream: bool = False,
     redirects: bool = True,
 ) -> Iterator[requests.Response]:
-    """The answer to a GET, if it is a good one; with `stream` its body is still to be read, inside the block.
+    """Yield the answer to a GET, if its status is good or 416. With `stream`, the block reads the body.
 
-    Raises `PassingError`, from inside the block as well, for what may go better at another time, else `Refusal`.
-    Neither is raised from what the client has raised, for that names addresses, with their secrets.
+    Raises:
+        TransientError: A later attempt may succeed. The block raises it, too, while it reads the body.
+        Refusal: A later attempt would fail as well.
     """
-    asked = {"User-Agent": f"isles-assets/{__version__}", "Accept-Encoding": "identity", **headers}
+    # Both errors are raised `from None`: the client's own error may name an address with a secret in it.
+    sent = {"User-Agent": f"isles-assets/{__version__}", "Accept-Encoding": "identity", **headers}
     try:
         with requests.get(
-            url, headers=asked, timeout=patience.timeout, stream=stream, allow_redirects=redirects
+            url, headers=sent, timeout=patience.timeout, stream=stream, allow_redirects=redirects
         ) as response:
             if not response.ok and response.status_code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise _not_ok(url, response)
+                raise _error_of(url, response)
             yield response
     except (requests.exceptions.InvalidURL, requests.exceptions.TooManyRedirects) as error:
-        raise not_downloaded(str(error), "see ISLES_ZENODO_ENDPOINT and proxies", path=url) from None
+        raise not_downloaded(str(error), SEE_ENDPOINT, path=url) from None
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         reason = _innermost(error)
         if isinstance(reason, ssl.SSLCertVerificationError):
-            mend = "see REQUESTS_CA_BUNDLE, and who answers there"
+            mend = "see REQUESTS_CA_BUNDLE, and which server answers there"
             raise not_downloaded(reason.verify_message, mend, path=url) from None
-        raise PassingError(without_secrets(_words(reason))) from None
+        raise TransientError(without_secrets(_words_of(reason))) from None
 
 
-def _not_ok(url: str, response: requests.Response) -> PassingError | Refusal:
+@dataclass(frozen=True)
+class ContentRange:
+    """The bytes that an answer holds, `first` and `last` included; `size` is that of the whole file, if stated."""
+
+    first: int
+    last: int
+    size: int | None
+
+
+def content_range(response: requests.Response) -> ContentRange | None:
+    """Return the range that the header of `response` states; None if it states none that can be read."""
+    if not (stated := _RANGE.fullmatch(response.headers.get("Content-Range", ""))):
+        return None
+    return ContentRange(int(stated[1]), int(stated[2]), None if stated[3] == "*" else int(stated[3]))
+
+
+def check_not_compressed(url: str, response: requests.Response) -> None:
+    """Raise `Refusal` if the body of `response` is compressed: then its bytes are not those of the file."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise not_downloaded("compresses what it sends", SEE_ENDPOINT, path=url)
+
+
+def _error_of(url: str, response: requests.Response) -> TransientError | Refusal:
+    """Return the error to raise for an answer with a bad status."""
     status = f"{response.status_code} {response.reason}"
-    if response.status_code in _PASSING or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return PassingError(f"answers {status}", pause_asked(response.headers))
-    message = _message(response)
+    if response.status_code in _TRANSIENT or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return TransientError(f"answers {status}", pause_asked(response.headers))
+    message = _message_in(response)
     problem = f"answers {status}: {message}" if message else f"answers {status}"
-    return not_downloaded(problem, _MENDS.get(response.status_code, _NOTHING_TO_DO), path=url)
+    return not_downloaded(problem, _MENDS.get(response.status_code, LOOK_AT_RECORD), path=url)
 
 
-def _message(response: requests.Response) -> str:
-    """What the API says of an error; empty where it says nothing that is for people."""
+def _message_in(response: requests.Response) -> str:
+    """Return the API's message for people on an error, "" if there is none."""
     try:
         content = response.json()
     except (requests.RequestException, ValueError):
@@ -190,54 +233,55 @@ def _message(response: requests.Response) -> str:
 
 
 def _published(url: str, response: requests.Response) -> PublishedRecord:
-    """The record that `response` describes, in any form that Zenodo has had. Only its number must be there."""
+    """Return the record that `response` describes, in any form that Zenodo has used. Only its id is required."""
     try:
-        said = response.json()
+        content = response.json()
     except (requests.RequestException, ValueError, RecursionError):
-        said = None
-    record = _text(_first(said, "id", "recid", "record_id"))
+        content = None
+    record = _text(_first_of(content, "id", "recid", "record_id"))
     if not record:
-        why = "it has no id" if isinstance(said, dict) else "it is no JSON object"
-        problem = f"answers what is no record of Zenodo's: {why}"
+        why = "it has no id" if isinstance(content, dict) else "it is no JSON object"
+        problem = f"returned no record of Zenodo's: {why}"
         raise not_downloaded(problem, _MENDS[HTTPStatus.NOT_FOUND], path=url)
-    metadata, files = _first(said, "metadata"), _first(said, "files")
-    version, date = _text(_first(metadata, "version")), _text(_first(metadata, "publication_date"))
+    metadata, files = _first_of(content, "metadata"), _first_of(content, "files")
+    version, date = _text(_first_of(metadata, "version")), _text(_first_of(metadata, "publication_date"))
     return PublishedRecord(record, version, date, tuple(_files(files)))
 
 
-def _files(said: Any) -> Iterator[ZenodoFile]:
-    """The files of a record: a list of them, or one in `entries`, or by name; other things are no files."""
-    entries = _first(said, "entries") if isinstance(said, dict) else said
+def _files(content: Any) -> Iterator[ZenodoFile]:
+    """Yield the files of a record: from a list, or from `entries`, a list or an object by name. Skip anything else."""
+    entries = _first_of(content, "entries") if isinstance(content, dict) else content
     named = entries.items() if isinstance(entries, dict) else (("", entry) for entry in _list(entries))
     for name, entry in named:
-        key, size = _first(entry, "key", "filename") or name, _text(_first(entry, "size", "filesize"))
-        checksum = _CHECKSUM.fullmatch(_text(_first(entry, "checksum")).lower())
+        key, size = _first_of(entry, "key", "filename") or name, _text(_first_of(entry, "size", "filesize"))
+        checksum = _CHECKSUM.fullmatch(_text(_first_of(entry, "checksum")).lower())
         if isinstance(entry, dict) and isinstance(key, str):
             yield ZenodoFile(key, int(size) if _SIZE.fullmatch(size) else None, checksum[1] if checksum else None)
 
 
-def _first(said: Any, *names: str) -> Any:
-    """What an object of JSON says under the first of `names` that it has; None for none."""
-    return next((said[name] for name in names if said.get(name) is not None), None) if isinstance(said, dict) else None
+def _first_of(content: Any, *names: str) -> Any:
+    """Return the value of the first of `names` that the JSON object `content` has; None if it has none."""
+    values = (content.get(name) for name in names) if isinstance(content, dict) else ()
+    return next((value for value in values if value is not None), None)
 
 
-def _list(said: Any) -> list[Any]:
-    return said if isinstance(said, list) else []
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
-def _text(said: Any) -> str:
-    """A text or number as text; empty for anything else."""
-    return str(said) if isinstance(said, str | int | float) and not isinstance(said, bool) else ""
+def _text(value: Any) -> str:
+    """Return a text or number as text, "" for anything else."""
+    return str(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
-def _words(reason: BaseException) -> str:
+def _words_of(reason: BaseException) -> str:
     if isinstance(reason, IncompleteRead):
         return "the connection ended early"
     return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """What happened, without what requests and urllib3 wrap it in."""
+    """Return the first cause of `error`, which requests and urllib3 wrap in errors of their own."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return error
