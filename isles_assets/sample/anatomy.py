@@ -1,4 +1,4 @@
-"""Who the synthetic subjects are: head, infarct and vessels, drawn once per (seed, subject)."""
+"""Anatomy of the synthetic subjects: head, infarct and vessels, drawn once per seed and subject."""
 
 from dataclasses import dataclass
 from zlib import crc32
@@ -10,7 +10,7 @@ from isles_assets.sample.peculiar import CENTRE_2, EMPTY_LESION, EMPTY_LVO, THIR
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """An axis-aligned ellipsoid in head coordinates: `centre` and semi-axes in mm."""
+    """An axis-aligned ellipsoid in head coordinates: centre and semi-axes in mm."""
 
     centre: tuple[float, float, float]
     semi: tuple[float, float, float]
@@ -18,43 +18,39 @@ class Ellipsoid:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """One head, in head coordinates: mm from its middle, x right, y anterior, z superior.
+    """One head, in head coordinates: mm from its middle, x right, y anterior, z superior."""
 
-    `head` are the semi-axes of the scalp, `side` is +1 for a right-sided stroke and -1 for a left-sided one,
-    `absent` the circle segments (labels) that this subject lacks. `lesion` is None where the phantom shall draw none.
-    """
-
-    head: tuple[float, float, float]
-    side: int
-    fold_phase: float
+    head: tuple[float, float, float]  # semi-axes of the scalp, mm
+    side: int  # of the stroke: +1 right, -1 left
+    fold_phase: float  # radians
     ventricle_scale: float
     territory_scale: float
-    lesion: Ellipsoid | None
+    lesion: Ellipsoid | None  # None if the phantom draws none
     occluded: bool
-    absent: frozenset[int]
+    absent: frozenset[int]  # labels of the circle's segments that this subject lacks
 
 
 def stream(seed: int, subject: str, purpose: str) -> np.random.Generator:
-    """The random stream of one purpose: the same for the same arguments, whatever else was drawn before."""
+    """Return the random generator of one purpose. Equal arguments give equal numbers."""
     return np.random.default_rng([seed, crc32(f"{subject}/{purpose}".encode())])
 
 
 def centre(subject: str) -> int:
-    """The code of the centre that the subject was treated in, 1 or 2."""
+    """Return the code of the subject's centre, 1 or 2."""
     return 2 if subject in CENTRE_2 else 1
 
 
 def draw_anatomy(subject: str, seed: int, side: int | None = None) -> Anatomy:
-    """The head of `subject`; `side` overrides the drawn one (for a lesion that is given from outside)."""
+    """Return the head of `subject`. `side` replaces the drawn one, to match the lesion of a mask file."""
     rng = stream(seed, subject, "anatomy")
     drawn_side = int(rng.choice((-1, 1)))
     side = side or drawn_side
-    # Median and spread like the release's lesions, but never so small that a coarse grid could miss it.
+    # Median and spread are like those of the release's lesions, but no lesion is too small for a coarse grid.
     radius = float(np.clip(13 * np.exp(0.45 * rng.standard_normal()), 10, 32))
     a, b, c = rng.uniform((0.95, 1.0, 0.95), (1.1, 1.4, 1.1)).tolist()
     x, y, z = rng.uniform((34, -8, 2), (44, 14, 16)).tolist()
     lesion = Ellipsoid((side * x, y, z), (radius * a, radius * b, radius * c))
-    # Labels as in phantom.CIRCLE: what real circles lack most often, the communicating and the far anterior segments.
+    # Labels as in phantom.CIRCLE. Real circles lack the communicating and the far anterior segments most often.
     often_absent = (8, 9, 10, 12 if side > 0 else 11)
     surely_absent = () if subject in THIRD_A2 else (15,)
     return Anatomy(

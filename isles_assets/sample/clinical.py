@@ -1,7 +1,7 @@
-"""Plausible clinical workbooks, with the cell types that the release's exporter leaves, and the dictionary.
+"""Plausible clinical workbooks with the cell types of the release's exporter, and the dictionary workbook.
 
-Cells, gaps and odd values follow the fact sheet, sections 5 and 10. Every value lies in the variable's allowed range
-but for some of `ODD`.
+Cells, gaps and odd values follow the fact sheet, sections 5 and 10. Only some values of `ODD` lie outside the allowed
+range of their variable.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ Cell = str | int | float | None
 
 NO_SEX = "sub-stroke0157"
 HYPERLIPIDEMIA_2 = "sub-stroke0094"
-"""One subject has such a value; which is not known."""
+"""One subject of the release has such a value. It is not known which, so this id is invented."""
 
 ODD: Mapping[str, Mapping[str, Value]] = {
     "sub-stroke0026": {"nihss_discharge": 42, "mrs_discharge": 6, "mrs_3month": 6},
@@ -39,12 +39,12 @@ ODD: Mapping[str, Mapping[str, Value]] = {
     NO_SEX: {"sex": "nan", "glucose_mg_dl": 36.04},
     "sub-stroke0180": {"glucose_mg_dl": 54.06},
 }
-"""Values that are known of a subject, by column. What is missing is the text `nan` in some cells, none in others."""
+"""Known values of subjects, by column. Missing values are the text `nan` in some cells, and empty in others."""
 
 WRITTEN = datetime(2025, 11, 20)
-"""Stands as time of creation in every workbook and zip entry."""
+"""Time of creation in every workbook and zip entry."""
 
-_MISSING_OF_ALL = {
+_MISSING_COUNT = {
     "atrial_fibrillation": 1, "diabetes": 2, "hyperlipidemia": 3, "anticoagulation": 2, "lipid_lowering_drugs": 4,
     "pais": 3, "glucose_mg_dl": 16, "leucocytes_g_l": 57, "crp_mg_dl": 57, "inr": 58, "wake_up": 1, "in_house": 2,
     "referral": 2, "nihss_admission": 3, "mrs_admission": 49, "mrs_premorbid": 59, "door_to_imaging_min": 12,
@@ -52,9 +52,9 @@ _MISSING_OF_ALL = {
     "door_to_recanalization_min": 54, "nihss_24h": 67, "mrs_24h": 64, "nihss_discharge": 59, "mrs_discharge": 55,
     "mrs_3month": 20,
 }  # fmt: skip
-_MISSING_RATE = {column: count / 149 for column, count in _MISSING_OF_ALL.items()}
-_ONSET_KNOWN, _ALERT_KNOWN = 75 / 112, 14 / 37  # of the strokes awake, and of the wake-up strokes
-_LONGEST_MIN = 590  # but for two of `ODD`
+_MISSING_RATE = {column: count / 149 for column, count in _MISSING_COUNT.items()}
+_ONSET_KNOWN, _ALERT_KNOWN = 75 / 112, 14 / 37  # of strokes while awake, of wake-up strokes
+_LONGEST_MIN = 590  # except for two of `ODD`
 
 _TICI, _TICI_RATE = ("2a", "2b", "2c", 3), (0.15, 0.35, 0.2, 0.3)
 _MMOL_MG_DL = 18.02
@@ -62,7 +62,7 @@ _TIMEPOINTS = ("Baseline", "Outcome")
 
 
 def draw_values(release: Release, subject: str, seed: int) -> dict[str, Value]:
-    """The subject's values by column name; None where missing. Durations are timedeltas."""
+    """Return the subject's values by column, None for missing ones, timedeltas for durations."""
     rng = stream(seed, subject, "clinical")
     values = _draw_complete(subject, rng)
     for column, value in values.items():
@@ -71,23 +71,13 @@ def draw_values(release: Release, subject: str, seed: int) -> dict[str, Value]:
         elif isinstance(value, timedelta):
             values[column] = _altered_duration(rng, value)
     values |= ODD.get(subject, {})
-    return {v.column: values[v.column] if v.column in values else _any(v, subject, seed) for v in release.variables}
-
-
-def _any(variable: Variable, subject: str, seed: int) -> Value:
-    """A value of a variable of which nothing is known but its range or levels."""
-    rng = stream(seed, subject, variable.column)
-    if variable.levels:
-        return variable.levels[rng.integers(len(variable.levels))]
-    assert variable.low is not None and variable.high is not None
-    value = float(rng.uniform(variable.low, variable.high))
-    if variable.kind is Kind.MINUTES:
-        return _minutes(value)
-    return round(value) if variable.kind is Kind.WHOLE else value
+    return {
+        v.column: values[v.column] if v.column in values else _draw_any(v, subject, seed) for v in release.variables
+    }
 
 
 def workbook_bytes(release: Release, workbook: Workbook, subject: str, seed: int) -> bytes:
-    """The subject's workbook as xlsx: a header row, and the data row (twice for the subject known for that)."""
+    """Return the subject's workbook as xlsx: a header row and a data row, which one subject has twice."""
     values = draw_values(release, subject, seed)
     variables = release.variables_of(workbook)
     row = [_cell(values[variable.column]) for variable in variables]
@@ -99,13 +89,13 @@ def workbook_bytes(release: Release, workbook: Workbook, subject: str, seed: int
         for cell, variable in zip(sheet[sheet.max_row], variables, strict=True):
             if variable.column == "age":
                 cell.number_format = "0.0"
-    return _packed(book)
+    return _xlsx_bytes(book)
 
 
 def dictionary_bytes(release: Release, dictionary: Dictionary) -> bytes:
-    """The dictionary workbook as xlsx: a title that says that it is synthetic, the header row, one row a parameter.
+    """Return the dictionary workbook as xlsx: a title that calls it synthetic, a header row, one row a parameter.
 
-    Its texts have double blanks and blanks at their end, as the release's do.
+    Some texts have double or trailing blanks, like the release's.
     """
     book, sheet = _spreadsheet(dictionary.sheet)
     sheet.cell(1, 1, f"{SYNTHETIC_MARK}: what the clinical values of each case mean. ")
@@ -115,11 +105,11 @@ def dictionary_bytes(release: Release, dictionary: Dictionary) -> bytes:
     for line, row in enumerate(rows, start=dictionary.header_row):
         for column, text in enumerate(row, start=1):
             sheet.cell(line, column, text)
-    return _packed(book)
+    return _xlsx_bytes(book)
 
 
 def _dictionary_row(release: Release, variable: Variable) -> tuple[str | None, ...]:
-    """Timepoint, parameter, unit, data type and description."""
+    """Return timepoint, parameter, unit, data type and description."""
     text = variable.description
     if variable.kind is Kind.NUMBER and variable.column != "age":
         text = f"At admission.  {text}"
@@ -130,7 +120,7 @@ def _dictionary_row(release: Release, variable: Variable) -> tuple[str | None, .
 
 
 def _data_type(variable: Variable) -> str:
-    """The release's words, its spelling included."""
+    """Return the data type in the release's own words and spelling."""
     if variable.kind is Kind.MINUTES:
         return "duration"
     if variable.kind is Kind.LEVEL:
@@ -141,7 +131,7 @@ def _data_type(variable: Variable) -> str:
 
 
 def _draw_complete(subject: str, rng: np.random.Generator) -> dict[str, Value]:
-    """Values before any goes missing, but for the two durations that exclude each other."""
+    """Return values by column, none missing except for the two durations that exclude each other."""
     age = float(np.clip(rng.normal(73, 12), 22.4, 98.6))
     wake_up = bool(rng.random() < 37 / 149)
     nihss = int(np.clip(rng.gamma(3.2, 4.2), 0, 38))
@@ -192,6 +182,18 @@ def _draw_complete(subject: str, rng: np.random.Generator) -> dict[str, Value]:
     }  # fmt: skip
 
 
+def _draw_any(variable: Variable, subject: str, seed: int) -> Value:
+    """Return a value of a variable that `_draw_complete` does not know, from its range or levels."""
+    rng = stream(seed, subject, variable.column)
+    if variable.levels:
+        return variable.levels[rng.integers(len(variable.levels))]
+    assert variable.low is not None and variable.high is not None
+    value = float(rng.uniform(variable.low, variable.high))
+    if variable.kind is Kind.MINUTES:
+        return _minutes(value)
+    return round(value) if variable.kind is Kind.WHOLE else value
+
+
 def _flag(rng: np.random.Generator, rate: float) -> int:
     return int(rng.random() < rate)
 
@@ -201,7 +203,7 @@ def _altered(rng: np.random.Generator, value: float) -> float:
 
 
 def _glucose(subject: str, rng: np.random.Generator) -> float:
-    """In mg/dl; centre 2 measured whole mmol/l, and its values look as if they were not altered."""
+    """Return mg/dl. Centre 2 measured whole mmol/l, and its values look unaltered."""
     drawn = np.clip(rng.normal(128, 32), 65, 304 / 1.05)
     return _altered(rng, round(drawn)) if centre(subject) == 1 else round(round(drawn / _MMOL_MG_DL) * _MMOL_MG_DL, 2)
 
@@ -211,12 +213,12 @@ def _minutes(value: float) -> timedelta:
 
 
 def _altered_duration(rng: np.random.Generator, value: timedelta) -> timedelta:
-    """Altered by whole percents, which gives fractions of a second like the release's."""
+    """Return `value` altered by whole percents, which gives fractions of a second like the release's."""
     return value * int(rng.integers(95, 106)) / 100
 
 
 def _cell(value: Value) -> Cell:
-    """The value as the exporter writes it: a duration is text, HH:MM:SS or HH:MM:SS.ffffff."""
+    """Return the value as the exporter writes it: a duration as text, HH:MM:SS or HH:MM:SS.ffffff."""
     if not isinstance(value, timedelta):
         return value
     seconds = value // timedelta(seconds=1)
@@ -233,8 +235,8 @@ def _spreadsheet(title: str) -> tuple[Spreadsheet, Worksheet]:
     return book, sheet
 
 
-def _packed(book: Spreadsheet) -> bytes:
-    """The workbook's bytes without the times of their making, which `save` puts into the zip and the properties."""
+def _xlsx_bytes(book: Spreadsheet) -> bytes:
+    """Return the workbook's bytes, without the current time that `save` puts into the zip and the properties."""
     saved, fixed = BytesIO(), BytesIO()
     book.save(saved)
     book.properties.modified = WRITTEN

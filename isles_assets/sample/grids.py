@@ -1,7 +1,7 @@
-"""The grids of a subject's volumes, at the release's scale or about a tenth of it along each axis.
+"""The grids of a subject's volumes, at the release's scale or at about a tenth of it along each axis.
 
-Both scales picture the same space: the small one has fewer and larger voxels. Shapes and spacings follow the fact
-sheet, section 4.
+Both scales cover the same space: the small one has fewer and larger voxels. Shapes and spacings follow the fact sheet,
+section 4.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from isles_assets.sample import peculiar
 from isles_assets.sample.anatomy import centre, stream
 
 ALIGNED_SHARE_1 = 22 / 89
-"""Of the NCCTs of centre 1 that are not known to be aligned or tilted: 36 of all 149 are aligned."""
+"""Share of aligned NCCTs of centre 1 among those not known to be aligned or tilted. 36 of all 149 are aligned."""
 
 _COLUMNS, _SMALL_COLUMNS = 512, 48
 _SMALL_SLICES, _SMALL_SLICE_MM = (8, 14), 13.0
@@ -28,25 +28,25 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """Where voxels lie: `shape` (x, y, z) and the (4, 4) `affine` from voxel indices to mm, RAS+."""
+    """A grid of voxels: its shape (x, y, z), and its affine, shape (4, 4), from voxel indices to mm, RAS+."""
 
     shape: tuple[int, int, int]
     affine: Matrix
 
     @cached_property
     def spacing(self) -> NDArray[np.float64]:
-        """Voxel edge lengths (3,) in mm."""
+        """Voxel edge lengths in mm, shape (3,)."""
         edges: NDArray[np.float64] = voxel_sizes(self.affine)
         return edges
 
     @property
     def middle(self) -> NDArray[np.float64]:
-        """The centre of the field of view (3,) in mm."""
+        """Centre of the field of view in mm, shape (3,)."""
         middle: NDArray[np.float64] = apply_affine(self.affine, (np.array(self.shape) - 1) / 2)
         return middle
 
     def moved(self, shift: NDArray[np.float64]) -> "Lattice":
-        """The same voxels, said to lie `shift` (3,) mm away."""
+        """Return the same grid with its affine moved by `shift`, in mm, shape (3,)."""
         affine = self.affine.copy()
         affine[:3, 3] += shift
         return Lattice(self.shape, affine)
@@ -54,25 +54,20 @@ class Lattice:
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """All grids of one subject.
+    """All grids of one subject. The headers of native CTA and CTP state shifted grids."""
 
-    `head` (4, 4) takes head coordinates to the mm of the lattices. `cta` and `ctp` are where the native scans
-    truly lie; their headers are `cta_shift` and `ctp_shift` (3,) mm off. `seconds` (frames,) are the times of the
-    CTP frames. `circle` is the grid of the circle-of-Willis mask.
-    """
-
-    head: Matrix
+    head: Matrix  # from head coordinates to the mm of the lattices, shape (4, 4)
     ncct: Lattice
-    cta: Lattice
-    ctp: Lattice
-    circle: Lattice
-    cta_shift: NDArray[np.float64]
-    ctp_shift: NDArray[np.float64]
-    seconds: NDArray[np.float64]
+    cta: Lattice  # true position
+    ctp: Lattice  # true position
+    circle: Lattice  # of the circle-of-Willis mask
+    cta_shift: NDArray[np.float64]  # of the header, mm, shape (3,)
+    ctp_shift: NDArray[np.float64]  # of the header, mm, shape (3,)
+    seconds: NDArray[np.float64]  # times of the CTP frames, shape (frames,)
 
 
 def draw_geometry(subject: str, seed: int, *, release_scale: bool, ncct: Lattice | None = None) -> Geometry:
-    """The grids of `subject`; `ncct` replaces the NCCT grid that would be drawn."""
+    """Return the grids of `subject`. `ncct` replaces the drawn NCCT grid."""
     rng = stream(seed, subject, "geometry")
     drawn = _draw_ncct(subject, rng, release_scale)
     ncct = ncct or drawn
@@ -100,7 +95,7 @@ def draw_geometry(subject: str, seed: int, *, release_scale: bool, ncct: Lattice
 
 
 def _draw_ncct(subject: str, rng: np.random.Generator, release_scale: bool) -> Lattice:
-    """A grid as those of the subject's centre are; the small one covers the same box."""
+    """Return an NCCT grid like those of the subject's centre. The small one covers the same box."""
     in_1 = centre(subject) == 1
     thin = in_1 or subject in peculiar.AXIS_ALIGNED_2
     in_plane = float(rng.triangular(*((0.369, 0.41, 0.5625) if thin else (0.305, 0.34, 0.445))))
@@ -112,7 +107,7 @@ def _draw_ncct(subject: str, rng: np.random.Generator, release_scale: bool) -> L
     turn = np.eye(3) if aligned else euler2mat(z=yaw, y=roll, x=tilt) if oblique else euler2mat(x=tilt)
     signs = rng.choice(((-1, 1), (1, 1), (-1, -1)))
     middle = rng.uniform((-25, -90, -130), (25, 150, 160))
-    # Why Y is not 512 in most of the release: in centre 1 a tilted stack was resampled to an upright box.
+    # Most NCCTs of centre 1 have more than 512 rows, because a tilted stack was resampled to an upright box.
     upright = int(np.ceil(_COLUMNS * np.cos(tilt) + slices * spacing / in_plane * np.sin(tilt)))
     rows = peculiar.ROWS.get(subject, upright) if in_1 else int(rng.integers(573, 687))
     rows = _COLUMNS if aligned else rows
@@ -130,7 +125,7 @@ def _draw_ncct(subject: str, rng: np.random.Generator, release_scale: bool) -> L
 
 
 def _is_aligned(subject: str, chance: float) -> bool:
-    """Whether the axes of the NCCT are those of the scanner; `chance`, from 0 to 1, decides where nothing is known."""
+    """Return whether the NCCT's axes are the scanner's. `chance`, from 0 to 1, decides if the fact is not known."""
     if subject in peculiar.FAR or subject in peculiar.AXIS_ALIGNED_2:
         return True
     known_tilt = subject in peculiar.ROWS or subject in peculiar.OBLIQUE_1
@@ -138,7 +133,7 @@ def _is_aligned(subject: str, chance: float) -> bool:
 
 
 def _upright_beside(ncct: Lattice, head: Matrix) -> Lattice:
-    """Another grid about the head's middle: upright, as many columns as the NCCT and as many rows, fewer slices."""
+    """Return an upright grid about the head's middle. Columns and rows are as many as the NCCT's columns."""
     columns = ncct.shape[0]
     slices = _CIRCLE_SLICES if columns == _COLUMNS else _SMALL_SLICES[0]
     in_plane = float(ncct.spacing[0])
@@ -156,7 +151,7 @@ def _lattice(
 
 
 def _head_on(ncct: Lattice, rng: np.random.Generator) -> Matrix:
-    """A head that lies nearly straight in the NCCT's field of view, as the gantry is tilted to achieve."""
+    """Return the matrix of a head that is nearly straight in the NCCT: a gantry is tilted for that."""
     directions = ncct.affine[:3, :3] / ncct.spacing
     upright = directions * np.sign(np.diag(directions))
     turn = upright @ euler2mat(*np.radians(rng.uniform(-4, 4, 3)))

@@ -1,8 +1,8 @@
 """An analytic head with a stroke, as the volumes of a subject.
 
-The head is rasterized once per grid into tissue labels; each volume is then a table look-up on the labels plus
-noise. Volumes come as flat blocks in file order (x fastest), so that a CTP of several GB needs no more memory than
-its labels (one byte a voxel of one frame) and one block.
+The head is rasterized once per grid into tissue labels. A volume is a table look-up on the labels, plus noise. It comes
+in flat blocks in file order (x fastest), so a CTP of several GB needs the memory of its labels (one byte a voxel of one
+frame) and of one block.
 """
 
 from collections.abc import Iterator
@@ -29,9 +29,9 @@ Block = NDArray[Any]
 
 
 class Tissue(IntEnum):
-    """What a voxel shows; a deficit is 2 above its healthy tissue, an infarct 4 above."""
+    """Tissue labels. A deficit is 2 above its healthy tissue, an infarct 4 above."""
 
-    OUTSIDE = 0  # of the scanned slab: no data
+    OUTSIDE = 0  # no data: outside the scanned slab
     AIR = 1
     SCALP = 2
     SKULL = 3
@@ -52,18 +52,18 @@ _TO_LESION = Tissue.GREY_LESION - Tissue.GREY_DEFICIT
 
 
 class Look(NamedTuple):
-    """How a tissue looks: HU on NCCT and CTA, MRI signal, the four maps; the bolus' peak (HU) and arrival (s)."""
+    """How a tissue looks in each modality."""
 
-    ncct: float
-    cta: float
+    ncct: float  # HU
+    cta: float  # HU
     dwi: float
     adc: float
     cbf: float
     cbv: float
     mtt: float
     tmax: float
-    peak: float
-    arrival: float
+    peak: float  # of the bolus, HU
+    arrival: float  # of the bolus, s
 
 
 _LOOKS = {
@@ -84,20 +84,20 @@ _LOOKS = {
 }  # fmt: skip
 
 _LOOK_TABLE = Look(*np.array([_LOOKS[tissue] for tissue in Tissue], dtype=np.float32).T)
-"""The same by column: each field an array (tissues,), indexed by label."""
+"""The same by modality: each field is an array, shape (tissues,), indexed by label."""
 
-_LOOK_OF = {Content.CT: "ncct", Content.CT_SERIES: "ctp", Content.MAP: "cbf", Content.MRI: "dwi"}
+_DEFAULT_MODALITY = {Content.CT: "ncct", Content.CT_SERIES: "ctp", Content.MAP: "cbf", Content.MRI: "dwi"}
 _PERFUSION = (Content.CT_SERIES, Content.MAP)
 _WITHOUT_FLOW = [Tissue.OUTSIDE, Tissue.AIR, Tissue.SCALP, Tissue.SKULL]
-"""Where a map holds its background."""
+"""Maps have their background here."""
 
 _CTP_PADDING = -1000
-"""What the registered CTP holds where the scan does not reach."""
+"""Value of the registered CTP outside the scanned slab."""
 
 _HU_NOISE = {"ncct": 3.0, "cta": 6.0, "ctp": 7.0}
 _RELATIVE_NOISE = 0.12
 _FINEST = {Content.MAP: 1 / 64, Content.MRI: 1 / 2}
-"""Values are rounded to multiples of this: full float noise would not compress like the release."""
+"""Values are rounded to multiples of this. Noise in all bits of a float would not compress like the release."""
 
 _RIGHT_SIDE = {
     "PCA": ((0, -12, -14), (14, -16, -12), (22, -42, -4)),
@@ -129,16 +129,19 @@ CIRCLE: dict[int, tuple[str, NDArray[np.float64]]] = {
     12: _segment("ACA", -1),
     15: ("A2", np.array([(0, 18, -10), (0, 34, 6), (0, 26, 34)], dtype=float)),
 }
-"""The circle of Willis by label (TopCoW's numbers): kind of segment and course (points, 3) in head mm."""
+"""Circle of Willis by label (TopCoW's numbers): kind of segment, and its course in head mm, shape (points, 3)."""
 
 RIGHT_MCA, LEFT_MCA = 5, 7
 
 
 class Phantom:
-    """The volumes of one subject. One of an unknown column looks as another of the same content.
+    """The volumes of one subject. A volume of an unknown column looks like another of the same content.
 
-    `ncct` and `lesion` (same shape) replace the drawn NCCT grid and lesion, for a mask given from outside. Equal
-    arguments give equal volumes, in whatever order they are asked for.
+    Equal arguments give equal volumes, in whatever order they are made.
+
+    Args:
+        ncct: Replaces the drawn NCCT grid.
+        lesion: Replaces the drawn lesion, shape of the NCCT grid.
     """
 
     def __init__(
@@ -172,24 +175,24 @@ class Phantom:
 
     @cached_property
     def _in_slab(self) -> Labels:
-        """The labels on the NCCT grid where the perfusion scan reaches, OUTSIDE elsewhere."""
-        ncct, ctp, seen = self.geometry.ncct, self.geometry.ctp, self._labels.T.copy()
-        for some, at in _slices(ncct, np.linalg.inv(ctp.affine) @ ncct.affine):
-            for index, count in zip(at, ctp.shape, strict=True):
-                seen[some][(index < -0.5) | (index > count - 0.5)] = Tissue.OUTSIDE
-        return seen.T
+        """Labels on the NCCT grid; OUTSIDE where the perfusion scan does not reach."""
+        ncct, ctp, labels = self.geometry.ncct, self.geometry.ctp, self._labels.T.copy()
+        for slab, indices in _slabs(ncct, np.linalg.inv(ctp.affine) @ ncct.affine):
+            for index, count in zip(indices, ctp.shape, strict=True):
+                labels[slab][(index < -0.5) | (index > count - 0.5)] = Tissue.OUTSIDE
+        return labels.T
 
     @cached_property
     def _native_ctp(self) -> Labels:
-        return self._native(self.geometry.ctp)
+        return self._draw_native(self.geometry.ctp)
 
-    def _native(self, lattice: Lattice) -> Labels:
+    def _draw_native(self, lattice: Lattice) -> Labels:
         labels = _tissues(self._anatomy, self.geometry.head, lattice)
         _add_vessels(labels, self._anatomy, *_vessels(self._anatomy, self.geometry.head, lattice))
         return labels
 
     def lattice(self, volume: Volume) -> Lattice:
-        """The grid that the volume's header shall state."""
+        """Return the grid that the volume's header states."""
         if volume.content is Content.LABELS:
             return self.geometry.circle
         if volume.grid is Grid.COMMON:
@@ -199,25 +202,25 @@ class Phantom:
         return self.geometry.ctp.moved(self.geometry.ctp_shift)
 
     def shape(self, volume: Volume) -> tuple[int, ...]:
-        """(x, y, z), or (x, y, z, frame) of a time series."""
+        """Return (x, y, z), or (x, y, z, frame) of a time series."""
         shape = self.lattice(volume).shape
         return (*shape, len(self.geometry.seconds)) if volume.dimensions == 4 else shape
 
     def blocks(self, volume: Volume) -> Iterator[Block]:
-        """The voxels in file order, in flat blocks: int16 HU, float32 maps and MRI, uint8 masks and labels."""
+        """Return the voxels in file order, in flat blocks: int16 HU, float32 maps and MRI, uint8 masks and labels."""
         if volume.content is Content.LABELS:
             if self.geometry.circle is self.geometry.ncct:
                 return _split(self._segments)
             return _split(_vessels(self._anatomy, self.geometry.head, self.geometry.circle)[0])
         if volume.content is Content.MASK:
             return _split((self._occlusion if volume.column == "lvo_mask" else self._lesion).view(np.uint8))
-        return self._painted(volume)
+        return self._paint(volume)
 
-    def _painted(self, volume: Volume) -> Iterator[Block]:
+    def _paint(self, volume: Volume) -> Iterator[Block]:
         modality = _modality(volume)
         labels = self._labels_of(volume)
         rng = stream(self._seed, self._subject, volume.column)
-        spoil = _Spoiler(self._subject)
+        put_odd_values = _OddValues(self._subject)
         for look in self._looks(modality):
             look[_WITHOUT_FLOW] += volume.background
             noise = _noise_table(modality, look)
@@ -228,18 +231,18 @@ class Phantom:
                     finest = np.float32(_FINEST[volume.content])
                     values = np.rint(values / finest) * finest
                     if modality == "mtt":
-                        spoil(values, part)
+                        put_odd_values(values, part)
                     yield values
                 else:
                     yield np.rint(values).astype(np.int16)
 
     def _labels_of(self, volume: Volume) -> Labels:
         if volume.grid is Grid.NATIVE:
-            return self._native_ctp if volume.content in _PERFUSION else self._native(self.geometry.cta)
+            return self._native_ctp if volume.content in _PERFUSION else self._draw_native(self.geometry.cta)
         return self._in_slab if volume.content in _PERFUSION else self._labels
 
     def _looks(self, modality: str) -> Iterator[NDArray[np.float32]]:
-        """The look-up table of each frame."""
+        """Yield the look-up table of each frame."""
         if modality != "ctp":
             yield getattr(_LOOK_TABLE, modality).copy()
             return
@@ -251,19 +254,19 @@ class Phantom:
 
 
 def _modality(volume: Volume) -> str:
-    """The column of `Look` that the volume shows, or that of its content."""
-    named = volume.column.removesuffix("_ncct").removesuffix("_native")
-    return named if named in (*Look._fields, "ctp") else _LOOK_OF[volume.content]
+    """Return the volume's modality by its column, or the default one of its content."""
+    modality = volume.column.removesuffix("_ncct").removesuffix("_native")
+    return modality if modality in (*Look._fields, "ctp") else _DEFAULT_MODALITY[volume.content]
 
 
 def _gamma_variate(seconds: NDArray[np.float64], shape: float = 3.0, scale: float = 2.2) -> NDArray[np.float64]:
-    """The bolus' passage (peak 1) at `seconds` after its arrival; 0 before."""
+    """Return the bolus (peak 1) at `seconds` after its arrival; 0 before."""
     passed = np.maximum(seconds, 0) / (shape * scale)
     return passed**shape * np.exp(shape * (1 - passed))
 
 
 def _noise_table(modality: str, look: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Standard deviation by label. What is background stays exact."""
+    """Return the standard deviation by label. Background gets no noise."""
     if modality in _HU_NOISE:
         table = np.full_like(look, _HU_NOISE[modality])
         table[Tissue.OUTSIDE] = 0
@@ -271,8 +274,8 @@ def _noise_table(modality: str, look: NDArray[np.float32]) -> NDArray[np.float32
     return np.float32(_RELATIVE_NOISE) * np.maximum(look, 0)
 
 
-class _Spoiler:
-    """Puts odd values where a real MTT has them: where there is hardly any flow to divide by. One for each volume."""
+class _OddValues:
+    """Puts odd values into one MTT volume where a real one has them: where there is hardly any flow to divide by."""
 
     def __init__(self, subject: str):
         self._step = 0
@@ -282,31 +285,31 @@ class _Spoiler:
 
     def __call__(self, mtt: NDArray[np.float32], labels: Labels) -> None:
         """Change the next block of voxels, in place."""
-        still = np.flatnonzero(labels == Tissue.CSF)
+        without_flow = np.flatnonzero(labels == Tissue.CSF)
         if self._step:
-            mtt[still[:: self._step]] = np.nan
-            mtt[still[self._step // 2 :: self._step]] = np.inf
-        few = self._few[: len(still)]
-        mtt[still[: len(few)]] = few
+            mtt[without_flow[:: self._step]] = np.nan
+            mtt[without_flow[self._step // 2 :: self._step]] = np.inf
+        few = self._few[: len(without_flow)]
+        mtt[without_flow[: len(few)]] = few
         del self._few[: len(few)]
 
 
 def _split(array: Block) -> Iterator[Block]:
-    """`array` in file order, as flat views of at most BLOCK voxels."""
+    """Return `array` in file order, as flat views of at most BLOCK voxels."""
     flat = array.reshape(-1, order="F")
     return (flat[start : start + BLOCK] for start in range(0, flat.size, BLOCK))
 
 
-def _slices(lattice: Lattice, matrix: Matrix) -> Iterator[tuple[slice, tuple[NDArray[np.float32], ...]]]:
-    """`matrix` (4, 4) applied to the voxel indices, a few slices at a time: x, y, z, each (slices, rows, columns)."""
+def _slabs(lattice: Lattice, matrix: Matrix) -> Iterator[tuple[slice, tuple[NDArray[np.float32], ...]]]:
+    """Yield a few slices at a time, and x, y, z of their voxels by `matrix` (4, 4), each (slices, rows, columns)."""
     columns, rows, slices = lattice.shape
-    some = max(1, BLOCK // (columns * rows))
+    thickness = max(1, BLOCK // (columns * rows))
     m = matrix.astype(np.float32)
     i, j = np.arange(columns, dtype=np.float32), np.arange(rows, dtype=np.float32)[:, None]
-    for first in range(0, slices, some):
-        k = np.arange(first, min(first + some, slices), dtype=np.float32)[:, None, None]
+    for first in range(0, slices, thickness):
+        k = np.arange(first, min(first + thickness, slices), dtype=np.float32)[:, None, None]
         yield (
-            slice(first, first + some),
+            slice(first, first + thickness),
             tuple(m[axis, 0] * i + (m[axis, 1] * j + (m[axis, 2] * k + m[axis, 3])) for axis in range(3)),
         )
 
@@ -318,18 +321,18 @@ def _within(x: NDArray[Any], y: NDArray[Any], z: NDArray[Any], shape: Ellipsoid,
 
 
 def _tissues(anatomy: Anatomy, head: Matrix, lattice: Lattice) -> Labels:
-    """Tissue labels (x, y, z) without vessels."""
+    """Return tissue labels without vessels, shape (x, y, z)."""
     labels = np.empty(lattice.shape[::-1], dtype=np.uint8)
-    for some, (x, y, z) in _slices(lattice, np.linalg.inv(head) @ lattice.affine):
-        labels[some] = _tissue_at(anatomy, x, y, z)
+    for slab, (x, y, z) in _slabs(lattice, np.linalg.inv(head) @ lattice.affine):
+        labels[slab] = _tissue_at(anatomy, x, y, z)
     return labels.T
 
 
 def _tissue_at(anatomy: Anatomy, x: NDArray[Any], y: NDArray[Any], z: NDArray[Any]) -> Labels:
-    """The tissue at points in head mm."""
+    """Return the tissue at points in head mm."""
     a, b, c = anatomy.head
     aside = np.abs(x)
-    # Below its middle the head is longer than an ellipsoid, and it is narrower in front than behind.
+    # The head is longer than an ellipsoid below its middle, and narrower in front than behind.
     depth = np.where(z < 0, z * np.float32(0.7), z) / c
     width = x / (a * (1 - 0.0012 * y))
     radius = np.sqrt(width**2 + (y / b) ** 2 + depth**2)
@@ -372,7 +375,7 @@ def _tissue_at(anatomy: Anatomy, x: NDArray[Any], y: NDArray[Any], z: NDArray[An
 
 
 def _infarct(labels: Labels, lesion: Mask) -> None:
-    """Make brain inside `lesion` infarcted, in place."""
+    """Turn brain inside `lesion` into infarct, in place."""
     healthy = (labels == Tissue.GREY) | (labels == Tissue.WHITE)
     starved = (labels == Tissue.GREY_DEFICIT) | (labels == Tissue.WHITE_DEFICIT)
     labels[healthy & lesion] += _TO_DEFICIT + _TO_LESION
@@ -380,7 +383,7 @@ def _infarct(labels: Labels, lesion: Mask) -> None:
 
 
 def _vessels(anatomy: Anatomy, head: Matrix, lattice: Lattice) -> tuple[Labels, Mask]:
-    """The circle's segment labels and the occluded stretch, each (x, y, z)."""
+    """Return the labels of the circle's segments, and the mask of the occlusion, each of shape (x, y, z)."""
     segments = np.zeros(lattice.shape, dtype=np.uint8, order="F")
     occlusion = np.zeros(lattice.shape, dtype=np.bool_, order="F")
     to_voxels = np.linalg.inv(lattice.affine) @ head
@@ -389,17 +392,17 @@ def _vessels(anatomy: Anatomy, head: Matrix, lattice: Lattice) -> tuple[Labels, 
     for label, (kind, path) in present.items():
         segments[_voxels(_tube(path, _RADIUS_MM[kind], step), to_voxels, lattice)] = label
     for label, (_, path) in present.items():
-        # On a coarse grid a neighbour may have painted over all of a short segment.
+        # On a coarse grid, a neighbour may have overwritten all of a short segment.
         segments[_voxels(path[:2].mean(axis=0, keepdims=True), to_voxels, lattice)] = label
     if anatomy.occluded:
         _, path = CIRCLE[RIGHT_MCA if anatomy.side > 0 else LEFT_MCA]
-        clot = _tube(_stretch(path, *_CLOT_EXTENT, step), _CLOT_RADIUS_MM, step)
+        clot = _tube(_points_along(path, *_CLOT_EXTENT, step), _CLOT_RADIUS_MM, step)
         occlusion[_voxels(clot, to_voxels, lattice)] = True
     return segments, occlusion
 
 
-def _stretch(path: NDArray[np.float64], start: float, stop: float, step: float) -> NDArray[np.float64]:
-    """Points (n, 3) at most `step` mm apart, from the fraction `start` of the path's length to `stop`."""
+def _points_along(path: NDArray[np.float64], start: float, stop: float, step: float) -> NDArray[np.float64]:
+    """Return points at most `step` mm apart, shape (n, 3), between the fractions `start` and `stop` of the path."""
     length = np.concatenate(([0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))))
     along = np.linspace(start * length[-1], stop * length[-1], 2 + int((stop - start) * length[-1] / step))
     points: NDArray[np.float64] = np.stack([np.interp(along, length, path[:, axis]) for axis in range(3)], axis=1)
@@ -407,25 +410,25 @@ def _stretch(path: NDArray[np.float64], start: float, stop: float, step: float) 
 
 
 def _tube(path: NDArray[np.float64], radius: float, step: float) -> NDArray[np.float64]:
-    """Points (n, 3) at most `step` mm apart that fill the tube of `radius` mm around `path`."""
-    reach = np.arange(-(radius // step), radius // step + 1) * step
-    ball = np.stack(np.meshgrid(reach, reach, reach), axis=-1).reshape(-1, 3)
+    """Return points at most `step` mm apart, shape (n, 3), that fill the tube of `radius` mm around `path`."""
+    offsets = np.arange(-(radius // step), radius // step + 1) * step
+    ball = np.stack(np.meshgrid(offsets, offsets, offsets), axis=-1).reshape(-1, 3)
     ball = ball[np.linalg.norm(ball, axis=1) <= radius]
-    points: NDArray[np.float64] = (_stretch(path, 0, 1, step)[:, None] + ball).reshape(-1, 3)
+    points: NDArray[np.float64] = (_points_along(path, 0, 1, step)[:, None] + ball).reshape(-1, 3)
     return points
 
 
 def _voxels(
     points: NDArray[np.float64], to_voxels: Matrix, lattice: Lattice
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Indices of the voxels that hold the points; points off the grid are dropped."""
+    """Return the indices of the voxels that hold the points. Drop points off the grid."""
     index: NDArray[np.intp] = np.rint(apply_affine(to_voxels, points)).astype(np.intp)
     i, j, k = index[((index >= 0) & (index < lattice.shape)).all(axis=1)].T
     return i, j, k
 
 
 def _add_vessels(labels: Labels, anatomy: Anatomy, segments: Labels, occlusion: Mask) -> None:
-    """Put the arteries that still carry blood, and the clot, into `labels`, in place."""
+    """Put the clot, and the arteries that still carry blood, into `labels`, in place."""
     filled = segments > 0
     if anatomy.occluded:
         filled &= segments != (RIGHT_MCA if anatomy.side > 0 else LEFT_MCA)
@@ -434,7 +437,7 @@ def _add_vessels(labels: Labels, anatomy: Anatomy, segments: Labels, occlusion: 
 
 
 def _three_voxels(anatomy: Anatomy, geometry: Geometry) -> Mask:
-    """The smallest lesion of the release: three voxels in a row, in the middle of the territory."""
+    """Return the smallest lesion of the release: three voxels in a row, in the middle of the territory."""
     lesion = np.zeros(geometry.ncct.shape, dtype=np.bool_, order="F")
     middle = apply_affine(np.linalg.inv(geometry.ncct.affine) @ geometry.head, (anatomy.side * 40.0, 0.0, 12.0))
     i, j, k = np.rint(middle).astype(int)
@@ -443,9 +446,9 @@ def _three_voxels(anatomy: Anatomy, geometry: Geometry) -> Mask:
 
 
 def _side(geometry: Geometry, lesion: Mask) -> int | None:
-    """+1 for a lesion on the right of the head, -1 for the left, None for an empty one."""
-    index = np.argwhere(lesion)
-    if not len(index):
+    """Return +1 for a lesion on the right of the head, -1 for the left, None for an empty one."""
+    indices = np.argwhere(lesion)
+    if not len(indices):
         return None
-    x = apply_affine(np.linalg.inv(geometry.head) @ geometry.ncct.affine, index.mean(axis=0))[0]
+    x = apply_affine(np.linalg.inv(geometry.head) @ geometry.ncct.affine, indices.mean(axis=0))[0]
     return 1 if x > 0 else -1
