@@ -1,5 +1,5 @@
-"""What a release is: `Release` and the types that it is made of, and `isles24`, the facts of ISLES'24 v7.
+"""`Release` and the types of its fields, and `isles24`, the facts of ISLES'24 v7.
 
-Add here what is known before a file is looked at. How files are read goes to `reading`, what is made of them to
-`products`. A fact stands in one place of the release's own module; everything else is derived from it.
+Add here facts that are known before a file is read. Reading goes to `reading`, and products of the files to `products`.
+A fact is in one place of the release's own module; everything else is derived from it.
 """

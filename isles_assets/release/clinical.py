@@ -1,4 +1,4 @@
-"""What a clinical variable is, and the workbooks that hold it. The variables themselves are in the release's data."""
+"""Types of clinical variables and workbooks. The variables themselves are in the release's own module."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 class Kind(StrEnum):
     """How a cell is read, and the column's type.
 
-    Whole numbers are int16, so that a typing error such as an mRS of 42 or 420 can still be published as it
-    stands; measured numbers are float64, the precision of a workbook cell.
+    Whole numbers are int16, so a typing error such as an mRS of 420 can be published as it is. Measured numbers are
+    float64, like a workbook cell.
     """
 
     WHOLE = "int16"
@@ -19,7 +19,7 @@ class Kind(StrEnum):
 
 
 class Known(StrEnum):
-    """When the value is known. Only `ADMISSION` may serve to predict anything of the others."""
+    """When the value is known. Only `ADMISSION` values may be used to predict outcomes."""
 
     ADMISSION = "admission"
     OUTCOME = "outcome"
@@ -27,36 +27,28 @@ class Known(StrEnum):
 
 @dataclass(frozen=True)
 class Workbook:
-    """One of the workbooks of a subject; the id stands in its path only.
-
-    `may_be_blank`: a header without a row means that nothing is known.
-    """
+    """One of a subject's workbooks. The subject's id is in its path only."""
 
     session: str
     entities: str
-    may_be_blank: bool
+    may_be_blank: bool  # a header row without a data row is valid: no value is known
     top: str = "phenotype"
 
     def path(self, subject: str) -> str:
-        """Path relative to the tree's root, with forward slashes."""
+        """Return the path relative to the tree's root, with forward slashes."""
         return str(PurePosixPath(self.top, subject, self.session, f"{subject}_{self.session}_{self.entities}.xlsx"))
 
 
 @dataclass(frozen=True)
 class Variable:
-    """One clinical variable.
-
-    `header` is its name in `workbook`, `dictionary` its name in the dictionary workbook (None: not listed),
-    `unit` the dictionary's unit. `allowed` is a closed range (low, high) or a tuple of levels; what lies
-    outside is published as it is and warned of.
-    """
+    """One clinical variable, with levels or a closed range. Other values are published as they are, with a note."""
 
     workbook: Workbook
-    header: str
-    dictionary: str | None
+    header: str  # in the workbook
+    dictionary: str | None  # name in the dictionary workbook; None if not listed
     column: str
     kind: Kind
-    unit: str | None
+    unit: str | None  # in the dictionary workbook
     known: Known
     description: str
     low: float | None = None
@@ -64,7 +56,7 @@ class Variable:
     levels: tuple[str | int, ...] = ()
 
     def allows(self, value: str | float) -> bool:
-        """Whether `value` (not null) is a level, or lies in the closed range."""
+        """Return whether `value`, which is not null, is a level or in the range."""
         if self.levels:
             return value in self.levels
         assert not isinstance(value, str) and self.low is not None and self.high is not None
@@ -72,16 +64,16 @@ class Variable:
 
     @property
     def allowed(self) -> str:
-        """The levels or the range, for people."""
+        """Levels or range, for people."""
         return ", ".join(map(str, self.levels)) if self.levels else f"{self.low:g} to {self.high:g}"
 
 
 @dataclass(frozen=True)
 class Dictionary:
-    """The release's dictionary workbook: where it lies and how it is laid out (`header_row` counts from 1)."""
+    """The release's dictionary workbook: its path and layout."""
 
     path: str
     sheet: str
-    header_row: int
+    header_row: int  # counts from 1
     headers: tuple[str, ...]
-    identifier: str
+    identifier: str  # parameter that is the subject's id, and no variable

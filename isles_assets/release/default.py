@@ -1,4 +1,4 @@
-"""The release that this installation is for: what the code location and the command `isles24` are made for."""
+"""The release that the code location and the command `isles24` use."""
 
 from isles_assets.release.isles24 import ISLES24
 

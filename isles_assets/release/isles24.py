@@ -1,7 +1,10 @@
 """ISLES'24, version 7: the facts of the release. Data only.
 
-Sources: Zenodo record 17652035, the release's own files and papers. A subject, volume, clinical variable, oddity or
-citation is one line here; paths, schemas, checks, manifest, sample and card follow.
+A subject, volume, clinical variable, oddity or citation is one line here. Paths, schemas, checks, manifest, sample and
+card are derived.
+
+Source:
+    Zenodo record 17652035, the release's own files and papers.
 """
 
 from dataclasses import replace
@@ -13,8 +16,7 @@ from isles_assets.release.volumes import Content, Grid, Volume
 from isles_assets.release.waivers import Waiver
 from isles_assets.release.zenodo_record import Citation, ZenodoRecord
 
-# The numbers are not contiguous: most gaps are the challenge's hidden test cases, and 0160 was in the 2024 challenge
-# release but is not in v7.
+# Most gaps are the challenge's hidden test cases. 0160 was in the challenge release of 2024, but is not in v7.
 _NUMBERS = (
     *range(1, 18), *range(19, 23), *range(25, 29), 30, 33, *range(36, 39), 40, 43, 45, *range(47, 50),
     *range(52, 56), 57, 62, 66, 68, 70, 71, *range(73, 120), *range(133, 160), *range(161, 190),
@@ -22,11 +24,11 @@ _NUMBERS = (
 
 
 def subject_id(number: int) -> str:
-    """The id of the subject with that number: 14 -> `sub-stroke0014`."""
+    """Return the id of the subject with that number: 14 -> `sub-stroke0014`."""
     return f"sub-stroke{number:04d}"
 
 
-_TMAX_BACKGROUND = -30.0  # what a Tmax map holds outside the brain, where the other maps hold 0
+_TMAX_BACKGROUND = -30.0  # of a Tmax map outside the brain; the other maps have 0 there
 _CIRCLE_LABELS = (*range(1, 13), 15)  # 13 and 14 occur in no subject
 _RAW, _DERIVED = "raw_data", "derivatives"
 _CT, _MRI = "ses-01", "ses-02"
@@ -74,7 +76,7 @@ _VOLUMES: tuple[Volume, ...] = (
            "Time to maximum of the residue function on the grid of `ctp`", background=_TMAX_BACKGROUND),
 )  # fmt: skip
 
-# An outcome without a row means that nothing is known.
+# An outcome workbook without a data row means that no outcome is known.
 BASELINE = Workbook("ses-01", "demographic_baseline", may_be_blank=False)
 OUTCOME = Workbook("ses-02", "outcome", may_be_blank=True)
 
@@ -102,8 +104,8 @@ def _score(workbook: Workbook, header: str, column: str, description: str, high:
 _ALTERED = "randomly altered by up to 5 % in the release"
 _NIHSS, _MRS = "NIH Stroke Scale", "modified Rankin Scale"
 
-# Headers are verbatim from the release's workbooks, in file order. The dictionary calls some of them otherwise and does
-# not list `Center`, and gives no unit but for three laboratory values and the durations.
+# Headers are verbatim from the release's workbooks, in file order. The dictionary workbook has other names for some,
+# does not list `Center`, and has units for three laboratory values and the durations only.
 _VARIABLES: tuple[Variable, ...] = (
     Variable(BASELINE, "Center", None, "center", Kind.WHOLE, None, Known.ADMISSION,
              "Centre code; by the ids 1 is Munich, 2 is Zurich", levels=(1, 2)),
@@ -172,7 +174,7 @@ _RECORD = ZenodoRecord(
 _EARLIER = (
     replace(_RECORD, version="v3", record="16813698", size=99_014_629_647, md5="36ae28b9a17f7340b8bbef62b595cb57"),
 )
-# Other versions of the archive that are known; each is named `train.7z`, too.
+"""Other known versions of the archive, which is always named `train.7z`."""
 
 _CITATIONS = (
     Citation(
@@ -226,14 +228,14 @@ def _oddity(trait: Trait, text: str, *numbers: int) -> Oddity:
     return Oddity(trait, tuple(subject_id(number) for number in numbers), text)
 
 
-# Sources: the listings of the archives of v3 and v7 (the first two), the workbooks as others read them.
+# Source: the listings of the archives of v3 and v7 for the first two, the workbooks as others read them for the rest.
 _ODDITIES = (
     _oddity(Trait.SECOND_LESION,
             "The release holds a second, uncompressed lesion mask; the compressed one is published.", 142),
-    _oddity(Trait.REPLACED_LESION, "The lesion mask is another one than in v3.", 145),
+    _oddity(Trait.REPLACED_LESION, "The lesion mask differs from the one in v3.", 145),
     _oddity(Trait.REPEATED_ROWS, "Both workbooks hold the same row twice; it is published once.", 180),
     _oddity(Trait.DEATH_CODE,
-            "At discharge an NIHSS of 42 stands beside an mRS of 6, death: a code rather than a score.", 26),
+            "The NIHSS of 42 at discharge is a code for death, not a score: the mRS at discharge is 6.", 26),
 )  # fmt: skip
 
 _WAIVERS = (
@@ -274,4 +276,4 @@ ISLES24 = Release(
     known_text=(r"Warped image using NiftyReg \([\w -]+\)", r"FSL[\d.: -]*"),
     tags=("medical", "neuroimaging", "stroke", "ct", "mri", "nifti"),
 )
-"""The release that this project is made for."""
+"""ISLES'24, version 7."""

@@ -1,11 +1,11 @@
-"""What is odd in a release and known: subjects that surprise, and files that do not belong."""
+"""Known oddities of a release: subjects with a peculiarity, and stray files."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Trait(StrEnum):
-    """A kind of oddity. What can be computed of the files is none: the checks tell it, and the card after them."""
+    """A kind of oddity that cannot be computed from the files. Checks find the others, and the card names them."""
 
     SECOND_LESION = "second lesion mask"
     REPLACED_LESION = "lesion mask that was replaced"
@@ -15,16 +15,16 @@ class Trait(StrEnum):
 
 @dataclass(frozen=True)
 class Oddity:
-    """`subjects` share the `trait`, which `text` states in a sentence for the card."""
+    """Subjects that share a trait."""
 
     trait: Trait
     subjects: tuple[str, ...]
-    text: str
+    text: str  # a sentence for the card
 
 
 @dataclass(frozen=True)
 class StrayFile:
-    """A file of the release at `path` that is not published; `what` says what it is, to follow "is"."""
+    """A file of the release that is not published."""
 
     path: str
-    what: str
+    what: str  # completes the sentence "It is ..."

@@ -1,7 +1,7 @@
-"""What can be wrong with the files of a release: the kinds of problems, and the level of each, decided here alone.
+"""Kinds of problems with the files of a release, and the level of each.
 
-A fact that is certain of a release may be `FATAL`. Whatever else is expected of it is `WAIVABLE` or a `NOTE`: no guess
-can stop a release for good.
+Only a problem with a certain fact may be `FATAL`. A problem with any other expectation is `WAIVABLE` or a `NOTE`, so no
+guess can stop a release for good.
 """
 
 from enum import Enum
@@ -10,20 +10,20 @@ from isles_assets.lib.findings import Finding, Level, Mend
 
 
 class Problem(Enum):
-    """A kind of problem: its level, and what it is in words for readers of the dataset, who see no raw text."""
+    """A kind of problem: its level, and its meaning for readers of the dataset, without text of the release."""
 
-    # The archive's listing, and what is compared with it
+    # The archive's listing, and files compared with it
     NOT_LISTED = Level.FATAL, "a file of the release that is not in the archive"
     LISTED_EXTRA = Level.NOTE, "a file in the archive that is not part of the release"
-    OTHER_BYTES_EXTRACTED = Level.FATAL, "a file that is not as the archive has it, though it was extracted from it"
-    OTHER_BYTES = Level.WAIVABLE, "a file that is not as the archive has it"
+    OTHER_BYTES_EXTRACTED = Level.FATAL, "a file that differs from the archive's, though it was extracted from it"
+    OTHER_BYTES = Level.WAIVABLE, "a file that differs from the archive's"
 
     # The tree
     SUBJECT_MISSING = Level.FATAL, "a subject that is missing"
     SUBJECT_UNKNOWN = Level.FATAL, "a subject that is not of the release"
     SESSION_NAME = Level.FATAL, "a session under another name"
     FILE_MISSING = Level.FATAL, "a file that is missing, or has another name"
-    FILE_UNUSABLE = Level.FATAL, "something that is not a readable file in the place of one"
+    FILE_UNUSABLE = Level.FATAL, "a file that cannot be read, or something else in its place"
     LOOK_ALIKE = Level.WAIVABLE, "a second file or folder that could be taken for one of the release"
     FOREIGN_FILE = Level.NOTE, "a file that is not part of the release"
 
@@ -33,7 +33,7 @@ class Problem(Enum):
     EMPTY_VARIABLE = Level.WAIVABLE, "a clinical variable that is empty in every subject"
     EMPTY_IN_PART = Level.NOTE, "a clinical variable that is empty in every subject of a part of the release"
     WORKBOOK_DAMAGED = Level.FATAL, "a workbook that is missing, or cannot be opened"
-    WORKBOOK_FORM = Level.WAIVABLE, "a workbook of another form; what could not be read of it is null"
+    WORKBOOK_FORM = Level.WAIVABLE, "a workbook of another form; values that could not be read are null"
     WORKBOOK_HEADER = Level.NOTE, "a header of a workbook with unusual blanks or hyphens"
     WORKBOOK_EXTRA = Level.NOTE, "a column or sheet of a workbook that is not published"
     ROWS_DIFFER = Level.WAIVABLE, "rows of one subject that differ; the cells that do are null"
@@ -76,15 +76,19 @@ class Problem(Enum):
 
     @property
     def code(self) -> str:
-        """The kind's name in waivers and on what is published, such as `off-grid`."""
+        """Its name in waivers and in published files, such as `off-grid`."""
         return self.name.lower().replace("_", "-")
 
     def finding(self, problem: str, mend: Mend, *, path: str = "", subject: str = "", found: str = "") -> Finding:
-        """A finding of this kind. `found` tells it from a later one; it must not repeat text of the release."""
-        named = f"{self.code} {found}" if found else self.code
-        return Finding(problem, mend, path, subject, self.level, self.code, named)
+        """Return a finding of this kind.
+
+        Args:
+            found: Details that distinguish it from a later finding, for waivers. Must hold no text of the release.
+        """
+        code_and_details = f"{self.code} {found}" if found else self.code
+        return Finding(problem, mend, path, subject, self.level, self.code, code_and_details)
 
 
 def problem_of(code: str) -> Problem:
-    """The kind of problem that `code` names. Raises `KeyError` for none."""
+    """Return the kind of problem with this code. Raise `KeyError` if there is none."""
     return Problem[code.upper().replace("-", "_")]

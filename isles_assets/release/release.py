@@ -1,6 +1,6 @@
-"""`Release`: all that is known of a release before its files are looked at.
+"""`Release`: the facts of a release that are known before its files are read.
 
-Add a field here if releases differ in it; the values go into the release's own module, such as `isles24`.
+Add a field here if releases differ in it. Its values go into the release's own module, such as `isles24`.
 """
 
 import re
@@ -18,54 +18,48 @@ from isles_assets.release.zenodo_record import Citation, ZenodoRecord
 
 @dataclass(frozen=True)
 class Release:
-    """One version of a dataset in BIDS-like folders, a subject each with the same volumes and workbooks.
+    """One version of a dataset in BIDS-like folders. Every subject has the same volumes and workbooks.
 
-    `name` is a short one for code, `label` one for people, `about` says what the subjects have, for the card,
-    `repo` is the dataset repo that it is published to by default. `volumes` and `variables` stand in the order of the
-    published columns. The first volume on the common grid is the one that defines it. `known_text` are patterns of free
-    text in headers that tools write; `tags` and `task_categories` are the Hub's. `examples` are the columns that the
-    card's examples show: two volumes and a variable; `first_look` are the clinical variables to look at first.
-    `centre` is the variable that says where a subject was treated; empty if none does.
-    `waivers` are of findings that others have seen in the release. `is_part`: it has some of the subjects only.
+    Raises:
+        ValueError: Fields contradict each other.
     """
 
-    name: str
-    label: str
-    about: str
-    repo: str
+    name: str  # short, for code
+    label: str  # for people
+    about: str  # what the subjects have, for the card
+    repo: str  # dataset repo to publish to by default
     subjects: tuple[str, ...]
-    volumes: tuple[Volume, ...]
+    volumes: tuple[Volume, ...]  # in the order of the published columns
     workbooks: tuple[Workbook, ...]
-    variables: tuple[Variable, ...]
+    variables: tuple[Variable, ...]  # in the order of the published columns
     dictionary: Dictionary | None
     record: ZenodoRecord
-    examples: tuple[str, str, str]
-    first_look: tuple[str, ...]
-    centre: str = ""
+    examples: tuple[str, str, str]  # columns in the card's examples: two volumes and a variable
+    first_look: tuple[str, ...]  # clinical variables to look at first
+    centre: str = ""  # variable that states where a subject was treated
     earlier: tuple[ZenodoRecord, ...] = ()
     oddities: tuple[Oddity, ...] = ()
     stray_files: tuple[StrayFile, ...] = ()
-    waivers: tuple[Waiver, ...] = ()
-    is_part: bool = False
+    waivers: tuple[Waiver, ...] = ()  # of findings that others have seen in the release
+    is_part: bool = False  # it has only some of the subjects
     citations: tuple[Citation, ...] = ()
-    known_text: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    task_categories: tuple[str, ...] = ("image-segmentation",)
+    known_text: tuple[str, ...] = ()  # patterns of free text that tools write into headers
+    tags: tuple[str, ...] = ()  # on the Hub
+    task_categories: tuple[str, ...] = ("image-segmentation",)  # on the Hub
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for a table that is at odds with itself, when the code is loaded."""
         columns = [*(volume.column for volume in self.volumes), *(variable.column for variable in self.variables)]
-        if twice := {column for column in columns if columns.count(column) > 1}:
-            raise ValueError(f"{self.name}: more than one column is named {', '.join(sorted(twice))}")
+        if repeated := {column for column in columns if columns.count(column) > 1}:
+            raise ValueError(f"{self.name}: more than one column is named {', '.join(sorted(repeated))}")
         if unknown := {*self.examples, *self.first_look, self.centre or columns[0]}.difference(columns):
-            named = ", ".join(sorted(unknown))
-            raise ValueError(f"{self.name}: examples, first_look or centre name {named}, which is no column")
-        if strange := {variable.workbook for variable in self.variables}.difference(self.workbooks):
-            raise ValueError(f"{self.name}: {', '.join(book.entities for book in strange)} is not among the workbooks")
+            names = ", ".join(sorted(unknown))
+            raise ValueError(f"{self.name}: examples, first_look or centre name {names}, which is no column")
+        if unlisted := {variable.workbook for variable in self.variables}.difference(self.workbooks):
+            raise ValueError(f"{self.name}: {', '.join(book.entities for book in unlisted)} is not among the workbooks")
 
     @property
     def version(self) -> str:
-        """The record's version, such as `v7`."""
+        """Version of the record, such as `v7`."""
         return self.record.version
 
     @cached_property
@@ -74,12 +68,12 @@ class Release:
 
     @cached_property
     def reference(self) -> Volume:
-        """The volume whose grid is the common one."""
+        """The first volume on the common grid, which defines that grid."""
         return next(volume for volume in self.volumes if volume.grid is Grid.COMMON)
 
     @property
     def common_grid(self) -> str:
-        """What the common grid is called, for people."""
+        """Name of the common grid, for people."""
         return self.reference.column.upper()
 
     @property
@@ -88,21 +82,21 @@ class Release:
         return tuple(v for v in self.volumes if v.grid is Grid.COMMON and v is not self.reference)
 
     @property
-    def _places(self) -> tuple[Volume | Workbook, ...]:
+    def _volumes_and_workbooks(self) -> tuple[Volume | Workbook, ...]:
         return (*self.volumes, *self.workbooks)
 
     @property
     def sessions(self) -> tuple[str, ...]:
-        """The names of the sessions, sorted."""
-        return tuple(sorted({place.session for place in self._places}))
+        """Names of the sessions, sorted."""
+        return tuple(sorted({file.session for file in self._volumes_and_workbooks}))
 
     @cached_property
     def tops(self) -> tuple[str, ...]:
-        """The folders at the tree's root."""
-        return tuple(dict.fromkeys(place.top for place in self._places))
+        """Folders at the tree's root."""
+        return tuple(dict.fromkeys(file.top for file in self._volumes_and_workbooks))
 
     def describe(self, text: str) -> str:
-        """`text` with numbers and names of the release for what stands in braces, such as `{subjects}`."""
+        """Return `text` with its placeholders, such as `{subjects}`, replaced by the release's numbers and names."""
         return text.format(
             subjects=len(self.subjects),
             volumes=len(self.volumes),
@@ -113,24 +107,24 @@ class Release:
         )
 
     def variables_of(self, workbook: Workbook) -> list[Variable]:
-        """The variables that `workbook` holds."""
+        """Return the variables in `workbook`."""
         return [variable for variable in self.variables if variable.workbook == workbook]
 
     def subjects_with(self, trait: Trait) -> tuple[str, ...]:
-        """The subjects that are known for `trait`."""
-        return tuple(s for oddity in self.oddities if oddity.trait is trait for s in oddity.subjects)
+        """Return the subjects that are known to have `trait`."""
+        return tuple(subject for oddity in self.oddities if oddity.trait is trait for subject in oddity.subjects)
 
     def subject_paths(self, subject: str) -> list[str]:
-        """The volumes and workbooks of `subject`, relative to the tree's root."""
-        return [place.path(subject) for place in self._places]
+        """Return the paths of the volumes and workbooks of `subject`, relative to the tree's root."""
+        return [file.path(subject) for file in self._volumes_and_workbooks]
 
     def expected_paths(self) -> list[str]:
-        """Every file that the tree must hold."""
+        """Return the paths of all files that the tree must have, relative to its root."""
         dictionary = [self.dictionary.path] if self.dictionary else []
         return [*dictionary, *(path for subject in self.subjects for path in self.subject_paths(subject))]
 
     def subject_of(self, path: str) -> str:
-        """The subject whose file `path`, relative to the tree's root, is by its folder; empty for none."""
+        """Return the subject in whose folder `path`, relative to the tree's root, is; "" for none."""
         match = self._subject_folder.match(path)
         return match.group(1) if match else ""
 
@@ -139,12 +133,16 @@ class Release:
         return re.compile(rf"(?:{'|'.join(map(re.escape, self.tops))})/(sub-[^/]+)")
 
     def only(self, subjects: Iterable[str]) -> "Release":
-        """The part of the release with these subjects, in its order. Raises `Refusal` for one that it does not have."""
+        """Return the part of the release with these subjects, in its order.
+
+        Raises:
+            Refusal: The release does not have one of them.
+        """
         wanted = set(subjects)
         if unknown := sorted(wanted.difference(self.subjects)):
             mend = f"use ids like {self.subjects[0]}"
             findings = [Finding("is no subject of the release", mend, subject=subject) for subject in unknown]
-            raise Refusal("There is no such part of the release.", findings)
+            raise Refusal("The release has no such part.", findings)
         return replace(
             self,
             subjects=tuple(subject for subject in self.subjects if subject in wanted),

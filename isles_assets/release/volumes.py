@@ -1,4 +1,4 @@
-"""What a volume of a release is. Add a kind of grid or content here; the volumes are in the release's own module."""
+"""Types of volumes. Add a kind of grid or content here. The volumes themselves are in the release's own module."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,16 +6,14 @@ from pathlib import PurePosixPath
 
 
 class Grid(StrEnum):
-    """The space that a volume is sampled in."""
+    """The grid that a volume is sampled on."""
 
-    COMMON = "common"
-    """That of the release's reference volume: same shape and affine."""
-
+    COMMON = "common"  # shape and affine of the release's reference volume
     NATIVE = "native"
 
 
 class Content(StrEnum):
-    """What the voxels are, and so what a valid file may hold."""
+    """What the voxels are. It decides which values are valid."""
 
     CT = "CT intensity"
     CT_SERIES = "CT time series"
@@ -27,14 +25,9 @@ class Content(StrEnum):
 
 @dataclass(frozen=True)
 class Volume:
-    """One volume that every subject has; `column` is its name in the published dataset.
+    """One volume that every subject has."""
 
-    `background` is the value of voxels without data. `labels` are those of a label mask that are known to occur; with
-    none, any may. `apart` is set for one that is published in a config of its own, named after the column: it says what
-    the config holds and why.
-    """
-
-    column: str
+    column: str  # in the published dataset
     top: str
     session: str
     folder: str
@@ -42,21 +35,21 @@ class Volume:
     grid: Grid
     content: Content
     description: str
-    background: float = 0.0
-    labels: tuple[int, ...] = ()
-    apart: str = ""
+    background: float = 0.0  # value of voxels without data
+    labels: tuple[int, ...] = ()  # of a label mask that may occur; none allow any
+    apart: str = ""  # if it is published in a config of its own, named like the column: what it holds, and why
 
     @property
     def dimensions(self) -> int:
-        """Number of axes that are not singular: 3, or 4 for a time series (x, y, z, frame)."""
+        """Number of axes longer than 1: 3, or 4 for a time series (x, y, z, frame)."""
         return 4 if self.content is Content.CT_SERIES else 3
 
     @property
     def expected_labels(self) -> tuple[int, ...]:
-        """The values other than 0 of a mask; none for a label mask of which any may occur."""
+        """Valid values of a mask other than 0; none if a label mask may have any."""
         return (1,) if self.content is Content.MASK else self.labels
 
     def path(self, subject: str) -> str:
-        """Path relative to the tree's root, with forward slashes, to e.g. `sub-stroke0001_ses-01_ncct.nii.gz`."""
+        """Return the path relative to the tree's root, with forward slashes."""
         name = f"{subject}_{self.session}_{self.entities}.nii.gz"
         return str(PurePosixPath(self.top, subject, self.session, self.folder, name))

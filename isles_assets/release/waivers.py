@@ -1,20 +1,20 @@
-"""What a waiver is. Those of a release are in its own module, those of the operator in `waivers.yaml`."""
+"""The type of waivers. A release's waivers are in its own module, the operator's in `waivers.yaml`."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Waiver:
-    """Somebody takes responsibility for findings of `property` in `release`, a version, for a `reason`.
+    """Somebody takes responsibility for findings of one property.
 
-    `found` is what was found, as the finding says it, or its code alone. A waiver of one finding names its `subject`
-    and `path`, if the finding has them. A waiver with a `count` names neither and covers as many findings of that code.
+    A waiver of one finding names its subject and path, if the finding has them. A waiver of several names neither, but
+    their count.
     """
 
-    release: str
+    release: str  # its version
     property: str
-    found: str
+    found: str  # as in the finding, or the finding's code alone
     reason: str
     subject: str = ""
     path: str = ""
-    count: int | None = None
+    count: int | None = None  # of findings with this code

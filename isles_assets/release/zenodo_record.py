@@ -1,22 +1,22 @@
-"""What is pinned of a release's record on Zenodo, and the works to cite."""
+"""Types of the pinned record on Zenodo, and of works to cite."""
 
 from dataclasses import dataclass
 
 ORIGIN_NOTE = ".isles_assets.json"
-"""In the root of a tree that was extracted here: which record's archive it was extracted from. No file of a release."""
+"""File in the root of a tree that this package extracted. It states the archive's record, and is not the release's."""
 
 
 @dataclass(frozen=True)
 class ZenodoRecord:
-    """One version of the release on Zenodo: its `record` and `concept` ids, and its archive; `size` in bytes."""
+    """One version of the release on Zenodo, and its archive."""
 
     title: str
     version: str
-    record: str
-    concept: str
-    archive: str
-    size: int
-    md5: str
+    record: str  # id of this version
+    concept: str  # id of all versions
+    archive: str  # file name
+    size: int  # of the archive, bytes
+    md5: str  # of the archive
     license_id: str
     license_name: str
     license_url: str
@@ -32,19 +32,19 @@ class ZenodoRecord:
 
     @property
     def top(self) -> str:
-        """The one folder at the archive's top."""
+        """Name of the one folder at the top of the archive."""
         return self.archive.removesuffix(".7z")
 
 
 @dataclass(frozen=True)
 class Citation:
-    """A work to cite; `bibtex` is complete."""
+    """A work to cite."""
 
     key: str
     about: str
-    bibtex: str
+    bibtex: str  # the complete entry
 
 
 def record_url(record: str) -> str:
-    """The page of a record, for people."""
+    """Return the address of a record's page for people."""
     return f"https://zenodo.org/records/{record}"
