@@ -30,9 +30,9 @@ class Workbook:
     """One of a subject's workbooks. The subject's id is in its path only."""
 
     session: str
-    entities: str
+    entities: str  # BIDS suffix in the file name
     may_be_blank: bool  # a header row without a data row is valid: no value is known
-    top: str = "phenotype"
+    top: str = "phenotype"  # folder at the tree's root
 
     def path(self, subject: str) -> str:
         """Return the path relative to the tree's root, with forward slashes."""

@@ -28,15 +28,15 @@ class Volume:
     """One volume that every subject has."""
 
     column: str  # in the published dataset
-    top: str
+    top: str  # folder at the tree's root
     session: str
     folder: str
-    entities: str
+    entities: str  # BIDS entities and suffix in the file name
     grid: Grid
     content: Content
     description: str
     background: float = 0.0  # value of voxels without data
-    labels: tuple[int, ...] = ()  # of a label mask that may occur; none allow any
+    labels: tuple[int, ...] = ()  # that may occur in a label mask; if empty, any
     apart: str = ""  # if it is published in a config of its own, named like the column: what it holds, and why
 
     @property
@@ -46,7 +46,7 @@ class Volume:
 
     @property
     def expected_labels(self) -> tuple[int, ...]:
-        """Valid values of a mask other than 0; none if a label mask may have any."""
+        """Valid values of a mask other than 0; empty if a label mask may have any."""
         return (1,) if self.content is Content.MASK else self.labels
 
     def path(self, subject: str) -> str:

@@ -41,7 +41,7 @@ FAR = {
 """z translation in mm of NCCTs so far from the origin that float32 steps there are more than 1e-4 mm."""
 
 OTHER_CIRCLE_GRID = _ids(16)
-"""The circle-of-Willis mask has a grid of its own, and another program wrote it."""
+"""Circle-of-Willis masks on a grid of their own, written by another program."""
 
 WIDE_CTP = {"sub-stroke0040": 25}
 """Native CTP slices of 5 mm, more than usual. They make 0040's registered CTP as large as in the release."""
@@ -59,7 +59,7 @@ QFORM_ONLY_LESION = _ids(5, 100, 150)
 """Lesion masks whose transform is in the qform alone. One of the release is like that; the ids are invented."""
 
 RESTORED_LESION = _ids(145)
-"""The lesion mask was replaced, and another program wrote it."""
+"""Lesion masks that were replaced, and written by another program."""
 
 EMPTY_LVO = _ids(100, 141, 147, 163)
 THIRD_A2 = _ids(7, 62, 98, 144, 187)

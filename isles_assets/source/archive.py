@@ -115,7 +115,7 @@ def extract_release(
     wanted = [member for name, member in by_name.items() if name.startswith(f"{top}/")]
     _check_release(archive, release, by_name)
     if others := [name for name in by_name if not name.startswith(f"{top}/")]:
-        log(f"Leaving out what is not in `{top}`: {name_some(others)}")
+        log(f"Leaving out files outside `{top}`: {name_some(others)}")
     size = sum(member.size for member in wanted)
     with explained(tree, headline=NOT_EXTRACTED):
         tree.parent.mkdir(parents=True, exist_ok=True)

@@ -135,7 +135,7 @@ class _RangeFile(io.BufferedIOBase):
             first = max(stop - _LEAST_REQUEST, 0)
         self._requested += stop - first
         if self._requested > MOST_READ:
-            problem = f"needs {self._requested:,} bytes read for its header, and {MOST_READ:,} are the limit"
+            problem = f"needs {self._requested:,} bytes read for its header; the limit is {MOST_READ:,}"
             refusal = not_downloaded(problem, LOOK_AT_RECORD, path=self._client.url)
             raise UnansweredError(refusal.headline, refusal.findings)
         content = self._fetch(first, stop)
