@@ -1,4 +1,4 @@
-"""Where the dataset is published, a module a target, and how it is read back. Add a target and its line in `targets`.
+"""Publishing to a target, and reading back. Each target has a module here and a line in `targets`.
 
-What is published is decided in `publication`; here it is moved, compared and read.
+`publication` decides what to publish; this package moves, compares and reads it.
 """

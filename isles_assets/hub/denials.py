@@ -1,7 +1,7 @@
-"""What a server says when it says no: who it was, in which words, and what can be done about it.
+"""Denials: which server denied a request, in which words, and what to do about it.
 
-A token is blamed only where it is at fault. To the client all of these are one: a token that is refused, storage that
-is used up, an address of a store that has expired.
+The client raises the same exception for a refused token, for exhausted storage and for an expired address of a store.
+Here the token is blamed only if it is at fault.
 """
 
 import json
@@ -27,19 +27,19 @@ Result = TypeVar("Result")
 
 DENIED = (401, 403)
 _PASSING = frozenset({408, 409, 412, 423, 425, 429})
-"""Statuses of a client's fault that may be gone at another time."""
+"""HTTP statuses from 400 to 499 that may pass with time."""
 
 _LONGEST_PAUSE = 900.0
-"""Seconds; the Hub counts requests by windows of 300."""
+"""Seconds. The Hub counts requests in windows of 300."""
 
 _LATER = "run the same again later, which resumes"
 _ENDPOINT = "HF_ENDPOINT"
 _TRIES = 3
 _LONGEST = 500
-"""Characters of what a server says that are told."""
+"""Number of characters of a server's words that are shown."""
 
 _OF_THE_HUB = re.compile(r"/api/|\.git/info/lfs/|/resolve/")
-"""What paths at the Hub hold, wherever it lies; those of its stores do not."""
+"""Matches paths at the Hub, at any address, but not those at its stores."""
 
 _STORAGE = re.compile(r"storage|quota|billing|payment|subscri|upgrade|your plan|credits", re.IGNORECASE)
 _RIGHTS = re.compile(
@@ -49,38 +49,39 @@ _RIGHTS = re.compile(
 )
 _OTHERWISE = re.compile(r"disabled|suspended|blocked|banned|rate.?limit|gated", re.IGNORECASE)
 _OF_FILES = re.compile("Encountered error for file with OID [^:]*: `(.*?)`?$", re.MULTILINE)
-"""What huggingface_hub says where an answer on several files has an error for one of them."""
+"""Matches the text of huggingface_hub for an answer on several files that has an error for one of them."""
 
 _ELEMENT = re.compile(r"<(Code|Message)>([^<]*)</")
 
 
 @dataclass(frozen=True)
 class Denial:
-    """An answer of `status` by `who`, with the words that it `said`, which are empty if it said none.
-
-    There is no status in what is said of one file of several. A Xet store is not one of those whose addresses the Hub
-    signs: it was asked with a token for it that the Hub `has_granted`. `pause` is what the server asks to wait, in
-    seconds; None if it does not.
-    """
+    """A server's denial of a request."""
 
     status: int | None
+    """HTTP status; None for an error on one file in an answer on several."""
     who: str
+    """The server, for people."""
     said: str
+    """Its words; empty if it gave none."""
     by_store: bool
+    """Whether a store denied an address that the Hub had signed."""
     has_granted: bool = False
+    """Whether a Xet store denied a token that the Hub had granted for it."""
     pause: float | None = None
+    """Seconds that the server asks to wait; None if it does not ask."""
 
     def __str__(self) -> str:
         return ": ".join(part for part in (f"{self.who} answers {self.status or ''}".strip(), self.said) if part)
 
     @property
     def is_of_storage(self) -> bool:
-        """Whether room or payment is what is missing."""
+        """Whether storage or payment is missing."""
         return not self.by_store and (self.status in (402, 507) or bool(_STORAGE.search(self.said)))
 
     @property
     def is_of_token(self) -> bool:
-        """Whether another token may help: the Hub refuses this one, or does not say why it refuses."""
+        """Whether another token may help: the Hub refuses this one, or does not say why it denies."""
         if self.by_store or self.has_granted:
             return False
         if self.status not in (*DENIED, None) or self.is_of_storage or _OTHERWISE.search(self.said):
@@ -89,32 +90,32 @@ class Denial:
 
     @property
     def may_pass(self) -> bool:
-        """Whether the same may go better at another time; by a store, because the Hub then gives new addresses."""
+        """Whether the request may succeed later. After a store's denial it may, because the Hub gives new addresses."""
         if self.status is None:
             return False
         return self.by_store or self.status in _PASSING or not 400 <= self.status < 500
 
 
 def denial_of(error: BaseException) -> Denial | None:
-    """What the server has answered that `error` is about, or was raised from; None if it is about no answer."""
-    for each in _raised_from(error):
-        if isinstance(each, HfHubHTTPError | httpx2.HTTPStatusError) and each.response is not None:
-            return _denial(each.response)
-        if isinstance(each, ValueError) and (words := _OF_FILES.findall(str(each))):
+    """Return the server's denial behind `error` or behind an exception that led to it; None if there is none."""
+    for cause in _raised_from(error):
+        if isinstance(cause, HfHubHTTPError | httpx2.HTTPStatusError) and cause.response is not None:
+            return _denial(cause.response)
+        if isinstance(cause, ValueError) and (words := _OF_FILES.findall(str(cause))):
             return Denial(None, "the Hub", without_secrets("; ".join(dict.fromkeys(words)))[:_LONGEST], by_store=False)
     return None
 
 
 def _raised_from(error: BaseException) -> Iterator[BaseException]:
-    """`error`, what it was raised from, and so on."""
-    each: BaseException | None = error
-    while each is not None:
-        yield each
-        each = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+    """Yield `error`, the exception that it was raised from, and so on."""
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
 
 
 def words_of(response: httpx2.Response) -> str:
-    """What a server says of an error, in one line and without secrets: in its JSON or XML, a header, or as text."""
+    """Return a server's words on an error, from its JSON, XML, header or text; in one line and without secrets."""
     try:
         text = response.read().decode(errors="replace").strip()
     except (httpx2.HTTPError, httpx2.StreamError):
@@ -128,7 +129,7 @@ def words_of(response: httpx2.Response) -> str:
 
 
 def as_asked(attempt: Callable[[], Result], log: Callable[[str], None]) -> Result:
-    """What `attempt` returns, tried three times in all where the server asks to wait for up to 15 minutes."""
+    """Return what `attempt` returns. Try it up to three times if the server asks to wait, up to 15 minutes each."""
     for tries_left in reversed(range(_TRIES)):
         try:
             return attempt()
@@ -144,13 +145,11 @@ def as_asked(attempt: Callable[[], Result], log: Callable[[str], None]) -> Resul
 
 @contextmanager
 def denials_explained(repo: str, headline: str = "Not published.", endpoint: str | None = None) -> Iterator[None]:
-    """Turn what the client raises for a server's no, or silence, into a `Refusal` on `repo`; nothing sent is lost.
+    """Turn a server's denial of work on `repo`, or its silence, into a `Refusal`. Nothing sent is lost.
 
-    It is one that may pass where a store says no, for the Hub gives new addresses of it, where a server fails or says
-    how long to wait, and where there is no answer at all. What is about no server, such as a fault of the program, is
-    raised as it is.
-
-    Where `hf_xet` hides the words, the Hub at `endpoint` (None: `HF_ENDPOINT`) and the store are asked for them.
+    It is `MayPass` if a store denied, because the Hub gives new addresses, if the server failed or said how long to
+    wait, or if nobody answered. Exceptions that are about no server are raised as they are. `hf_xet` hides the server's
+    words, so the Hub at `endpoint` (None: `HF_ENDPOINT`) and the store are asked for them.
     """
     try:
         yield
@@ -164,19 +163,19 @@ def denials_explained(repo: str, headline: str = "Not published.", endpoint: str
 
 
 def check_token(headline: str, *, is_needed: bool = False) -> None:
-    """Raise `Refusal` if the token, if there is one, cannot be sent, or will not be although it `is_needed`."""
+    """Raise `Refusal` if there is a token that cannot be sent, or if the client will not send one that `is_needed`."""
     if is_needed and constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
         problem = "keeps the client from sending the token"
         raise Refusal.of(headline, problem, "unset it", path="HF_HUB_DISABLE_IMPLICIT_TOKEN")
     token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
-    if token is not None and not all("!" <= each <= "~" for each in token):
+    if token is not None and not all("!" <= character <= "~" for character in token):
         problem = "the token holds a character that no token has: one that is no ASCII, or a space"
         mend = "copy it anew from the Hub's settings into HF_TOKEN, or use `hf auth login`"
         raise Refusal.of(headline, problem, mend, path="HF_TOKEN")
 
 
 def _refusal(error: Exception, repo: str, headline: str, endpoint: str) -> Refusal | None:
-    """What to raise instead of `error`; None if it is to be raised as it is."""
+    """Return what to raise instead of `error`; None to raise it as it is."""
     if isinstance(error, OfflineModeIsEnabled):
         return Refusal.of(headline, "keeps the client from the network", "unset it", path="HF_HUB_OFFLINE")
     if isinstance(error, LocalTokenNotFoundError):
@@ -256,7 +255,7 @@ def _mend(denial: Denial, repo: str, error: Exception) -> str:
 
 
 def _denial_by_xet(error: Exception, token_url: str) -> Denial | None:
-    """What was answered to `hf_xet`, whose own words are not about it; None if nothing was, or it may pass."""
+    """Return the denial behind an exception of `hf_xet`; None if there is none, or it may pass."""
     answer = answer_in(error)
     if answer is None or not 400 <= answer[0] < 500 or answer[0] in _PASSING:
         return None
@@ -285,13 +284,13 @@ def _denial(response: httpx2.Response) -> Denial:
 
 
 def _pause(response: httpx2.Response) -> float | None:
-    """What an answer asks to wait, in seconds; where requests are counted, the Hub says when their number is reset."""
+    """Return the seconds that an answer asks to wait. If the limit of requests is used up, until it is reset."""
     limit = parse_ratelimit_headers(response.headers)
     return float(limit.reset_in_seconds) if limit and not limit.remaining else pause_asked(response.headers)
 
 
 def _in_json(text: str) -> str:
-    """The words in `text` if that is JSON as the Hub, or a store, answers in; else empty."""
+    """Return the words in `text` if it is JSON in the form of the Hub or a store; else empty."""
     try:
         content = json.loads(text)
     except ValueError:

@@ -1,7 +1,7 @@
-"""A published revision of which any part of any file can be read: a folder laid out as the repo, or a Hub commit.
+"""Reading parts of published files, from a folder laid out as the repo or from a commit on the Hub.
 
-It is found once, at the start, so that a publication meanwhile mixes nothing. Of a file no more is read, or travels,
-than is asked for. The token is the one that `huggingface_hub` finds by itself, if any; it is never held here.
+The revision is fixed at the start, so a concurrent publication cannot mix versions. Only the bytes asked for are read
+or transferred. `huggingface_hub` finds the token by itself, if there is one; this module never holds it.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _LOG_IN = "use `hf auth login` or HF_TOKEN with a token that may read it"
 
 
 class Unavailable(Refusal):
-    """Nothing can be read, whatever the file: to go on would be in vain."""
+    """No file of the dataset can be read, so the next ones need not be tried."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class FileOnHub:
-    """A file of the Hub, at `url`; each part that is asked for is one request, and more where it breaks off."""
+    """A file on the Hub. Each `read` is one request, and another one for the rest if the answer breaks off."""
 
     name: str
     url: str
@@ -83,7 +83,7 @@ class FileOnHub:
                     time.sleep(min(2.0 ** (_TRIES - patience), _LONGEST_WAIT))
 
     def _answer(self, offset: int, end: int) -> Iterator[bytes]:
-        """What comes back when the bytes up to `end` are asked for. The client retries what it calls passing."""
+        """Yield the bytes up to `end` that one request returns. The client retries HTTP statuses that may pass."""
         headers = build_hf_headers(library_name=_LIBRARY)
         headers |= {"Range": f"bytes={offset}-{end - 1}", "Accept-Encoding": "identity"}
         with http_stream_backoff(
@@ -105,14 +105,15 @@ class FileOnHub:
 
 
 RemoteFile = LocalFile | FileOnHub
-"""A file of a revision, of `size` bytes. Its method `read` gives those from an offset on, in pieces of at most some MB.
+"""A file of a revision, of `size` bytes.
 
-They are fewer if the file ends before. It raises `Refusal` if the file cannot be read, `Unavailable` if none can.
+Its method `read` yields up to a number of bytes from an offset on, in pieces of at most some MB. It raises `Refusal` if
+the file cannot be read, `Unavailable` if no file can.
 """
 
 
 def digest_of(file: RemoteFile) -> str:
-    """The SHA-256 of the bytes that come back, which are kept nowhere. Raises what `read` does."""
+    """Return the SHA-256 of the bytes that `read` yields, and keep none of them. Raises what `read` raises."""
     digest = hashlib.sha256()
     for piece in file.read(0, file.size):
         digest.update(piece)
@@ -121,7 +122,7 @@ def digest_of(file: RemoteFile) -> str:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that is laid out as the repo; `root` is no link."""
+    """A folder laid out as the repo. `root` is no link."""
 
     root: Path
 
@@ -161,18 +162,22 @@ class HubCommit:
 
 
 Revision = Folder | HubCommit
-"""One state of the dataset, for good; `name` says which.
+"""A fixed revision of the dataset. `name` says which, for people.
 
-Its method `find` gives those of some paths that are files of it, and raises `Unavailable`; `file` gives one that is
-known to be there, of a known size, and asks nothing.
+Its method `find` returns the files among some paths, and raises `Unavailable`. `file` returns a file of known path and
+size without a request.
 """
 
 
 def open_revision(location: str, revision: str | None = None, endpoint: str | None = None) -> Revision:
-    """The dataset at `location`, a folder or else a repo of the Hub at `endpoint` (None: `HF_ENDPOINT`).
+    """Return a published dataset, fixed at a revision.
 
-    `revision` is a branch, tag or commit of the Hub; None is `main`, and what a folder holds now. Raises `Refusal` if
-    there is no such dataset or revision, or if it may not be read.
+    Args:
+        location: A folder, or else a repo id on the Hub.
+        revision: A branch, tag or commit on the Hub; None for `main`, or for the folder as it is now.
+        endpoint: Address of the Hub; None for `HF_ENDPOINT`.
+    Raises:
+        Refusal: There is no such dataset or revision, or it cannot be read.
     """
     folder = Path(location)
     with _readable(folder):
@@ -196,7 +201,7 @@ def open_revision(location: str, revision: str | None = None, endpoint: str | No
 
 
 class SeekableFile(io.RawIOBase):
-    """A published file for readers that seek; its last `tail` bytes are read at the start, and once."""
+    """A published file for readers that seek. Its last `tail` bytes are read once, at the start."""
 
     def __init__(self, file: RemoteFile, tail: int):
         self._file, self._position = file, 0
@@ -228,7 +233,7 @@ class SeekableFile(io.RawIOBase):
 
 @contextmanager
 def _readable(folder: Path) -> Iterator[None]:
-    """Turn the system's refusal to look into `folder` into one that says what to do."""
+    """Turn an `OSError` on reading `folder` into `Unavailable`, which says what to do."""
     try:
         yield
     except OSError as error:
@@ -238,11 +243,11 @@ def _readable(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def reading_explained(what: str, revision: str = "") -> Iterator[None]:
-    """Turn what the client raises into a `Refusal` that says what to do."""
+    """Turn an exception of the client inside the block into a `Refusal` that says what to do."""
     try:
         yield
     except (OSError, httpx2.HTTPError) as error:
-        raise _refusal(error, what, revision) from None  # it names addresses, which may be signed
+        raise _refusal(error, what, revision) from None  # `error` names addresses, which may be signed
 
 
 def _refusal(error: Exception, what: str, revision: str) -> Refusal:
@@ -270,7 +275,7 @@ def _refusal(error: Exception, what: str, revision: str) -> Refusal:
 
 
 def way_back(denial: Denial) -> str:
-    """What can be done about the no of a server that was asked for something to read."""
+    """Return what to do about a denied read."""
     if denial.by_store and denial.status in DENIED:
         return "run again, which resumes, with new addresses; if it recurs, see the proxies on the way there"
     if denial.is_of_token:

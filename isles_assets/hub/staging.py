@@ -1,4 +1,4 @@
-"""Files that leave this disk for a target's staging area, where its readers do not see them."""
+"""Staging: files leave this disk for a part of the target that its readers do not see."""
 
 from collections.abc import Callable, Sequence
 
@@ -17,13 +17,18 @@ def stage_and_free(
     stopping: Callable[[Sidecar], Sequence[Finding]],
     sidecars: Sequence[Sidecar],
 ) -> None:
-    """Stage the files of `sidecars` in one commit; remove them here once the target has every byte.
+    """Stage the files of `sidecars` in one commit, and remove them from this disk once the target has every byte.
 
-    Those of which something is `stopping` the publication stay here: what is staged can be seen by whoever looks.
+    Files with findings that stop publication stay on this disk, because anybody who looks can see what is staged.
+
+    Args:
+        stopping: Returns the findings that stop the publication of a subject's files.
+    Raises:
+        Refusal: The target did not take the files, which stay on this disk.
     """
-    fit = [sidecar for sidecar in sidecars if not stopping(sidecar)]
-    if not fit:
+    publishable = [sidecar for sidecar in sidecars if not stopping(sidecar)]
+    if not publishable:
         return
-    staging.stage([file for sidecar in fit for file in product.files_of(folder, sidecar)])
-    for sidecar in fit:
+    staging.stage([file for sidecar in publishable for file in product.files_of(folder, sidecar)])
+    for sidecar in publishable:
         free(product, folder, sidecar)

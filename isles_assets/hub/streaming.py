@@ -1,4 +1,4 @@
-"""Reading a published dataset as its users do, by `datasets` and streaming."""
+"""Reading a published dataset as its users do: `load_dataset` with streaming."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -22,14 +22,19 @@ _LONGEST = 500
 """Characters of what a reader says that are told."""
 
 _READ_AHEAD = 1 << 16
-"""Bytes that the Hub's file system fetches at least; by default it would be 5 MiB a file."""
+"""Least number of bytes that the Hub's file system fetches; its default is 5 MiB a file."""
 
 
 def rows_of(location: str, config: str, **options: Any) -> datasets.IterableDataset:
-    """The rows of `config` of the dataset at `location`, a Hub repo id or a folder; `options` of `load_dataset`.
+    """Return the rows of `config` of a published dataset.
 
-    `datasets` locks a folder of its cache for that, also where nothing is cached: a temporary one. Raises `Refusal`
-    where the library has no room for the card, which it keeps on this disk, or may not write it there.
+    `datasets` locks a folder of its cache even if it caches nothing, so it gets a temporary one.
+
+    Args:
+        location: A repo id on the Hub, or a folder.
+        options: Further arguments of `load_dataset`.
+    Raises:
+        Refusal: The library cannot write the card to its cache on this disk.
     """
     with (
         TemporaryDirectory() as cache,
@@ -59,16 +64,15 @@ def loading_explained(location: str) -> Iterator[None]:
 
 
 def first_row(rows: datasets.IterableDataset) -> dict[str, Any]:
-    """The first row, decoded."""
+    """Return the first row, decoded."""
     return dict(rows.features.decode_example(first_undecoded(rows)))
 
 
 def first_undecoded(rows: datasets.IterableDataset) -> dict[str, Any]:
-    """The first row, with the bytes of volumes and pictures as they are stored.
+    """Return the first row, with the stored bytes of volumes and pictures.
 
-    Where all rows are in one file it is read to its end: Arrow reads the next row groups ahead in threads of its own,
-    which abort a process that ends meanwhile ("terminate called without an active exception";
-    https://github.com/apache/arrow/issues/45214).
+    A dataset in one file is read to its end: threads of Arrow read the next row groups ahead, and abort a process that
+    ends meanwhile ("terminate called without an active exception"; https://github.com/apache/arrow/issues/45214).
     """
     undecoded = iter(rows.decode(False))
     first = next(undecoded)
@@ -78,6 +82,6 @@ def first_undecoded(rows: datasets.IterableDataset) -> dict[str, Any]:
 
 
 def subject_rows(location: str, config: str, **options: Any) -> datasets.IterableDataset:
-    """The rows of a published config without their volumes; `select_columns` would fetch these, too, and drop them."""
-    read = {"columns": [SUBJECT_COLUMN], "storage_options": {"hf": {"block_size": _READ_AHEAD}}}
-    return rows_of(location, config, **read, **options)
+    """Return the rows of a published config with the subject only. `select_columns` would fetch the volumes, too."""
+    only = {"columns": [SUBJECT_COLUMN], "storage_options": {"hf": {"block_size": _READ_AHEAD}}}
+    return rows_of(location, config, **only, **options)

@@ -1,4 +1,4 @@
-"""The targets by the name that the setting `ISLES_HUB_TARGET` gives them."""
+"""The targets, by their names in the setting `ISLES_HUB_TARGET`."""
 
 from enum import StrEnum
 
@@ -8,7 +8,7 @@ from isles_assets.hub.target import Target
 
 
 class HubTarget(StrEnum):
-    """Where to publish. Dagster's run config takes the members' names."""
+    """Where to publish. Member names equal values, because Dagster's run config takes the names."""
 
     local = "local"
     huggingface = "huggingface"

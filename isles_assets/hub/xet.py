@@ -1,7 +1,7 @@
-"""Xet, as `hf_xet` speaks it: what it raises where somebody says no, and the folder and the memory that it needs.
+"""`hf_xet`, the client of Xet: its exceptions for denials, and the folder and memory that it needs.
 
-It raises builtins whose text has the status and the address. The words of the answer are in none of them, so the one
-who said no is asked again, once.
+It raises builtin exceptions whose text has the HTTP status and the address, but not the words of the answer. To learn
+these, the request is repeated once.
 """
 
 import errno
@@ -24,11 +24,13 @@ from isles_assets.lib.findings import Refusal
 _ANSWER = re.compile(r"HTTP status (?:client|server) error \((\d{3})[^)]*\), domain: ([^\s,]+)")
 _ERROR_OF_DISK = re.compile(r"\(os error (\d+)\)")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-_SECONDS = 20.0
-_LEAST = 16_000_000
-_OF_WHAT_IS_SENT = 200
-"""What the list of the chunks of a file takes is less than this part of the file: 1/1,365, in up to three copies."""
-_KEEPS = "Xet keeps its notes there"
+_TIMEOUT = 20.0
+"""Seconds."""
+_MIN_CACHE = 16_000_000
+"""Bytes."""
+_CACHE_PART = 200
+"""The cache takes less than this part of the bytes sent: lists of chunks are 1/1,365, in up to three copies."""
+_CACHE_USE = "Xet keeps its notes there"
 _MEND = "set HF_XET_CACHE, or HF_HOME, to a folder that can be written to and has room"
 
 LIMITS = {
@@ -36,18 +38,19 @@ LIMITS = {
     ("HF_XET_CLIENT_AC_MAX_UPLOAD_CONCURRENCY", "HF_XET_FIXED_UPLOAD_CONCURRENCY"): "3",
     ("HF_XET_DATA_INGESTION_BLOCK_SIZE", "HF_XET_INGESTION_BLOCK_SIZE"): "1mb",
 }
-"""What bounds the memory of an upload, under the names that `hf_xet` reads it by.
+"""Values that bound the memory of an upload, by the names of the environment variable that sets each.
 
-It packs files into pieces of 64 MB. Each file that is being read has one that is filled and one that waits to be sent,
-and each that is being sent is held as well: without limits eight files, and as many connections as a fast store is
-worth, up to 64. One file at a time keeps two cores busy. Small blocks are given back to the system when they are free.
+It packs files into blocks of 64 MB. Each file being read has one block to fill and one that waits, and each connection
+holds one more. By default it reads eight files, and opens up to 64 connections if the store is fast. One file at a time
+keeps two cores busy. Small read buffers go back to the system when they are free.
 """
-_SMALL = 1 << 28
-_SPEED_IS_ALL = ("HF_XET_HIGH_PERFORMANCE", "HF_XET_HP")
+_SMALL_UPLOAD = 1 << 28
+"""Bytes."""
+_HIGH_PERFORMANCE = ("HF_XET_HIGH_PERFORMANCE", "HF_XET_HP")
 
 
 def answer_in(error: BaseException) -> tuple[int, str] | None:
-    """The status of the answer that `hf_xet` met, and the address that it came from; None if this is about none."""
+    """Return the HTTP status in an exception of `hf_xet`, and the address that answered; None if there is no status."""
     if not isinstance(error, OSError | RuntimeError) or isinstance(error, HfHubHTTPError):
         return None
     answer = _ANSWER.search(str(error))
@@ -55,29 +58,32 @@ def answer_in(error: BaseException) -> tuple[int, str] | None:
 
 
 def asked_again(url: str, status: int, token_url: str) -> httpx2.Response | None:
-    """The answer of `url`, if it is `status` again; or of the Hub, where the right to write is got, at `token_url`.
+    """Repeat a denied request to `url` without data. Return the answer if it has `status` again, else None.
 
-    Raises `HfHubHTTPError` if it is the Hub that says no now. Sends no data: what is denied, is so before any is read.
+    It first asks the Hub at `token_url` for the right to write. Servers deny before they read any data.
+
+    Raises:
+        HfHubHTTPError: The Hub denies that right.
     """
     session = get_session()
     try:
-        granted = session.get(token_url, headers=build_hf_headers(), timeout=_SECONDS)
-        hf_raise_for_status(granted)
+        response = session.get(token_url, headers=build_hf_headers(), timeout=_TIMEOUT)
+        hf_raise_for_status(response)
         if "/xet-write-token/" in url:
             return None
-        said: dict[str, Any] = granted.json()
-        if httpx2.URL(str(said["casUrl"])).host != httpx2.URL(url).host:
+        grant: dict[str, Any] = response.json()
+        if httpx2.URL(str(grant["casUrl"])).host != httpx2.URL(url).host:
             return None
-        headers = {"Authorization": f"Bearer {said['accessToken']}"}
-        answer = session.post(url, headers=headers, content=b"", timeout=_SECONDS)
+        headers = {"Authorization": f"Bearer {grant['accessToken']}"}
+        answer = session.post(url, headers=headers, content=b"", timeout=_TIMEOUT)
     except (httpx2.TransportError, ValueError, KeyError):
         return None
     return answer if answer.status_code == status else None
 
 
 def check_cache(size: int) -> None:
-    """Raise `Refusal` unless there is a folder for what `hf_xet` notes while it sends `size` bytes."""
-    folder, headline = _cache(), "Nothing was sent to the Hub."
+    """Raise `Refusal` unless the cache of `hf_xet` can be written to and has room for an upload of `size` bytes."""
+    folder, headline = _cache_folder(), "Nothing was sent to the Hub."
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -85,37 +91,37 @@ def check_cache(size: int) -> None:
             file.flush()
     except OSError as error:
         raise Refusal.of(headline, _unwritable(error.strerror), _MEND, path=folder) from None
-    if problem := lack_of_room(folder, max(_LEAST, size // _OF_WHAT_IS_SENT)):
-        raise Refusal.of(headline, f"{_KEEPS}: it {problem}", _MEND, path=folder)
+    if problem := lack_of_room(folder, max(_MIN_CACHE, size // _CACHE_PART)):
+        raise Refusal.of(headline, f"{_CACHE_USE}: it {problem}", _MEND, path=folder)
 
 
 @contextmanager
 def lack_of_room_explained(headline: str) -> Iterator[None]:
-    """Turn what `hf_xet` raises where that folder has no room any more into a `Refusal` with the `headline`.
+    """Turn the exception of `hf_xet` for a full cache into a `Refusal` with the `headline`.
 
-    It is an `OSError` without a number, which names no file; its text has the number.
+    That is an `OSError` without `errno` and file name. Only its text has the number.
     """
     try:
         yield
     except OSError as error:
-        said = _ERROR_OF_DISK.search(str(error))
-        if not said or int(said[1]) not in _NO_ROOM:
+        number = _ERROR_OF_DISK.search(str(error))
+        if not number or int(number[1]) not in _NO_ROOM:
             raise
-        raise Refusal.of(headline, _unwritable(os.strerror(int(said[1]))), _MEND, path=_cache()) from None
+        raise Refusal.of(headline, _unwritable(os.strerror(int(number[1]))), _MEND, path=_cache_folder()) from None
 
 
 def _unwritable(why: str | None) -> str:
-    return f"{_KEEPS}, and it cannot be written to: {why}"
+    return f"{_CACHE_USE}, and it cannot be written to: {why}"
 
 
 def limit_memory(size: int) -> None:
-    """Bound what `hf_xet` holds while it sends `size` bytes, unless the user has said otherwise, or that speed is all.
+    """Bound the memory of `hf_xet` for an upload of `size` bytes, unless the user set its variables.
 
-    What is small is held as a whole at most, and many small files are sent faster several at a time.
-    It reads the variables when its first session in the process begins, so this comes before all that it does.
+    A small upload has no limits: it takes no more memory than its size, and small files go faster several at a time.
+    `hf_xet` reads the variables when its first session in the process begins, so call this before.
     """
-    if size < _SMALL or any(
-        os.environ.get(name, "").upper() in constants.ENV_VARS_TRUE_VALUES for name in _SPEED_IS_ALL
+    if size < _SMALL_UPLOAD or any(
+        os.environ.get(name, "").upper() in constants.ENV_VARS_TRUE_VALUES for name in _HIGH_PERFORMANCE
     ):
         return
     for names, limit in LIMITS.items():
@@ -123,8 +129,8 @@ def limit_memory(size: int) -> None:
             os.environ[names[0]] = limit
 
 
-def _cache() -> Path:
-    """Where `hf_xet` keeps what it notes: it reads the variables when it begins."""
+def _cache_folder() -> Path:
+    """Return the cache folder of `hf_xet`, from the variables that it reads, too."""
     if cache := os.environ.get("HF_XET_CACHE"):
         return Path(cache)
     if home := os.environ.get("HF_HOME"):
