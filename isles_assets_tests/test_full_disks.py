@@ -18,7 +18,7 @@ from isles_assets.hub.changes import compare
 from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.hub.reading import open_revision
 from isles_assets.hub.restoring.clinical import write_clinical
-from isles_assets.hub.restoring.shards import Wanted, take_stock
+from isles_assets.hub.restoring.shards import Selection, index_shards
 from isles_assets.hub.restoring.volumes import restore_volumes
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.lib.findings import Refusal
@@ -189,11 +189,11 @@ def recognized(given: Given, root: Path) -> None:
 
 def restored(given: Given, root: Path) -> None:
     """Volumes and clinical values, from what is published in a folder."""
-    wanted = Wanted(TOY, TOY.volumes, clinical=True)
+    selection = Selection(TOY, TOY.volumes, clinical=True)
     revision = open_revision(str(folder_at(given.toy_data).hub / TOY.repo))
-    holdings = take_stock(revision, wanted, TOY.subjects[:2], 1, lambda words: None)
-    write_clinical(TOY, root / "clinical.csv", holdings.clinical, overwrite=False)
-    outcome = restore_volumes(holdings.volumes, root / "tree", overwrite=False, workers=1, log=lambda words: None)
+    index = index_shards(revision, selection, TOY.subjects[:2], 1, lambda words: None)
+    write_clinical(TOY, root / "clinical.csv", index.clinical, overwrite=False)
+    outcome = restore_volumes(index.volumes, root / "tree", overwrite=False, workers=1, log=lambda words: None)
     if outcome.findings:
         raise Refusal("Not all was restored.", outcome.findings)
 

@@ -753,7 +753,7 @@ def test_the_command_says_what_it_did_and_what_it_refused(hub, tmp_path):
     code, said = shown(command, REPO, "tree", "--volume", "lesion_mask", cwd=tmp_path, env=environment)
     assert code == 0
     lines = said.splitlines()
-    assert lines[:2] == [f"{REPO} at commit {hub.head(REPO)}", "Looking into 3 shards"]
+    assert lines[:2] == [f"{REPO} at commit {hub.head(REPO)}", "Reading the footers of 3 shards"]
     assert lines[2].startswith("3 of the release's 149 subjects, 3 volumes, ")
     assert lines[3] == "SYNTHETIC SAMPLE: computed phantoms and invented clinical values, not the ISLES'24 release"
     assert lines[4].startswith("3 of 3 files, ") and lines[4].endswith("/s")

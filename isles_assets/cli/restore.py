@@ -10,7 +10,7 @@ from pathlib import Path
 from isles_assets.cli.words import REFUSED, in_words
 from isles_assets.hub.reading import open_revision
 from isles_assets.hub.restoring.clinical import write_clinical
-from isles_assets.hub.restoring.shards import Holdings, Wanted, take_stock
+from isles_assets.hub.restoring.shards import Selection, ShardIndex, index_shards
 from isles_assets.hub.restoring.volumes import Restored, restore_volumes
 from isles_assets.lib.findings import Finding, Refusal, name_some, summarize
 from isles_assets.lib.progress import readable_bytes
@@ -78,17 +78,17 @@ def _restore(release: Release, chosen: argparse.Namespace) -> list[Finding]:
         raise Refusal("Nothing was restored.", unknown)
     columns = release.by_column if _ALL in (chosen.volume or [_ALL]) else chosen.volume
     volumes = [volume for volume in release.volumes if chosen.tree and volume.column in columns]
-    wanted = Wanted(release, volumes, clinical=chosen.clinical is not None)
+    selection = Selection(release, volumes, clinical=chosen.clinical is not None)
     revision = open_revision(chosen.dataset, chosen.revision)
     log.info("%s", revision.name)
-    holdings = take_stock(revision, wanted, chosen.subject, chosen.workers, log.info)
-    log.info("%s", _described(release, holdings))
-    findings = list(holdings.findings)
+    index = index_shards(revision, selection, chosen.subject, chosen.workers, log.info)
+    log.info("%s", _described(release, index))
+    findings = list(index.findings)
     if chosen.clinical:
-        findings += _write_clinical(release, chosen.clinical, holdings, overwrite=chosen.overwrite)
+        findings += _write_clinical(release, chosen.clinical, index, overwrite=chosen.overwrite)
     if chosen.tree:
         restored = restore_volumes(
-            holdings.volumes, chosen.tree, overwrite=chosen.overwrite, workers=chosen.workers, log=log.info
+            index.volumes, chosen.tree, overwrite=chosen.overwrite, workers=chosen.workers, log=log.info
         )
         log.info("%s", _summary(restored, chosen.tree))
         findings += restored.findings
@@ -102,33 +102,33 @@ def _unknown(names: Sequence[str] | None, known: Collection[str], what: str) -> 
             yield Finding(f"is no {what} of the release", f"choose among {name_some(close, most=18)}", path=name)
 
 
-def _described(release: Release, holdings: Holdings) -> str:
-    parts = [f"{len(holdings.subjects)} of the release's {counted(len(release.subjects), 'subject')}"]
-    if volumes := holdings.volumes:
+def _described(release: Release, index: ShardIndex) -> str:
+    parts = [f"{len(index.subjects)} of the release's {counted(len(release.subjects), 'subject')}"]
+    if volumes := index.volumes:
         parts.append(f"{counted(len(volumes), 'volume')}, {readable_bytes(sum(volume.size for volume in volumes))}")
     lines = [", ".join(parts)]
-    if any(shard.footer.synthetic for shard in holdings.shards):
+    if any(shard.footer.synthetic for shard in index.shards):
         sample = "SYNTHETIC SAMPLE: computed phantoms and invented clinical values"
         lines.append(f"{sample}, not the {release.label} release")
-    if others := sorted({shard.footer.release for shard in holdings.shards} - {release.version}):
+    if others := sorted({shard.footer.release for shard in index.shards} - {release.version}):
         lines.append(f"It is of {', '.join(map(repr, others))}; this version of isles-assets knows {release.version}.")
     return "\n".join(lines)
 
 
-def _write_clinical(release: Release, path: Path, holdings: Holdings, *, overwrite: bool) -> list[Finding]:
-    if missing := [subject for subject in holdings.subjects if subject not in holdings.clinical]:
+def _write_clinical(release: Release, path: Path, index: ShardIndex, *, overwrite: bool) -> list[Finding]:
+    if missing := [subject for subject in index.subjects if subject not in index.clinical]:
         problem = f"is not written: the clinical values of {name_some(missing)} could not be read"
         return [Finding(problem, "see the reasons, or choose other subjects", path=str(path))]
     try:
-        written = write_clinical(release, path, holdings.clinical, overwrite=overwrite)
+        written = write_clinical(release, path, index.clinical, overwrite=overwrite)
     except Refusal as refusal:
         return list(refusal.findings)
-    rows = counted(len(holdings.clinical), "clinical row")
+    rows = counted(len(index.clinical), "clinical row")
     log.info("%s %s %s", rows, "written to" if written else "there already in", path)
     return []
 
 
 def _summary(restored: Restored, tree: Path) -> str:
     kept = f", {restored.kept} there already and kept" if restored.kept else ""
-    left = f", {restored.left} not reached" if restored.left else ""
+    left = f", {restored.skipped} not reached" if restored.skipped else ""
     return f"Files: {restored.written} restored to {tree}{kept}{left}"

@@ -1,4 +1,4 @@
-"""Back from a published dataset to the release's files, byte for byte, and its clinical table.
+"""Restoring the release's files, byte for byte, and the clinical table from a published dataset.
 
-What is read from where is in `hub.reading`; the command is `cli.restore`.
+`hub.reading` reads the published files; `cli.restore` is the command.
 """

@@ -14,18 +14,29 @@ from isles_assets.tables.clinical import clinical_schema
 
 _SETTING = "--clinical"
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""How a text begins that a spreadsheet program may calculate, https://owasp.org/www-community/attacks/CSV_Injection."""
+"""First characters of a text that a spreadsheet program may take for a formula.
+
+Source: https://owasp.org/www-community/attacks/CSV_Injection
+"""
 
 
 def write_clinical(release: Release, path: Path, rows: Mapping[str, Mapping[str, Value]], *, overwrite: bool) -> bool:
-    """Write `rows`, the values by subject and column, to `path`: one line a subject, sorted; what is missing is empty.
+    """Write clinical values as CSV: one line a subject, sorted; a missing value is an empty cell.
 
-    A text that a spreadsheet program would take for a formula begins with a `'` there, which is not part of it. False
-    if they were there already. Raises `Refusal` for a file of other content, unless it is to `overwrite`.
+    A text that a spreadsheet program would take for a formula gets a `'` before it.
+
+    Args:
+        rows: Values by subject and column.
+    Returns:
+        False if the file already had this content.
+    Raises:
+        Refusal: There is a file with other content and `overwrite` is not set, or the file cannot be written.
     """
     subject_column, *columns = clinical_schema(release).names
-    lines = [[subject, *(_harmless(values[column]) for column in columns)] for subject, values in sorted(rows.items())]
-    content = "".join(map(_line, [[subject_column, *columns], *lines])).encode()
+    lines = [
+        [subject, *(_escape_formula(values[column]) for column in columns)] for subject, values in sorted(rows.items())
+    ]
+    content = "".join(map(_csv_line, [[subject_column, *columns], *lines])).encode()
     with explained(path, _SETTING):
         if path.is_file() and path.read_bytes() == content:
             return False
@@ -37,14 +48,14 @@ def write_clinical(release: Release, path: Path, rows: Mapping[str, Mapping[str,
     return True
 
 
-def _harmless(value: Value) -> Value:
-    """`value`, after a `'` if it is a text that a spreadsheet program would take for a formula; numbers stay."""
+def _escape_formula(value: Value) -> Value:
+    """Return `value` after a `'` if it is a text that looks like a formula."""
     is_formula = isinstance(value, str) and unicodedata.normalize("NFKC", value).lstrip(" ").startswith(_FORMULA)
     return f"'{value}" if is_formula else value
 
 
-def _line(cells: Sequence[Value]) -> str:
-    """A line of CSV that ends in a line feed. A cell that holds one is quoted, or a carriage return."""
+def _csv_line(cells: Sequence[Value]) -> str:
+    """Return a line of CSV that ends in a line feed. Cells with a line feed or carriage return are quoted."""
     line = io.StringIO(newline="")
-    csv.writer(line).writerow(cells)  # told of another end, it would leave carriage returns as they are
+    csv.writer(line).writerow(cells)  # with `lineterminator` set, it would not quote carriage returns
     return line.getvalue().removesuffix("\r\n") + "\n"

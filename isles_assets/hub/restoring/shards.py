@@ -1,4 +1,4 @@
-"""What the published shards hold of the subjects and volumes that are wanted, from their footers alone."""
+"""Locating the selected volumes and clinical values in the published shards, from their footers alone."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +26,13 @@ _PUBLISHER = "name another revision, or tell the publisher"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is to be restored of each subject of `release`: `volumes`, and the clinical values or not."""
+class Selection:
+    """What to restore of each subject of `release`."""
 
     release: Release
     volumes: Sequence[Volume]
     clinical: bool
+    """Whether the clinical values are selected, too."""
 
     @property
     def configs(self) -> list[Config]:
@@ -47,10 +48,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class PackedVolume:
-    """A volume in a shard: `size` bytes from `offset` of `file` on, whose path in the release's tree is `path`."""
+    """A volume's `size` bytes from `offset` on in a shard."""
 
     subject: str
     path: str
+    """Where it lies in the release's tree."""
     file: RemoteFile
     offset: int
     size: int
@@ -59,7 +61,7 @@ class PackedVolume:
 
 @dataclass(frozen=True)
 class Shard:
-    """What is wanted of one shard. `findings` are of what it should hold and does not, or not as it should be."""
+    """The selected content of one shard, and findings of selected content that is missing or wrong."""
 
     subject: str
     footer: ShardFooter
@@ -69,12 +71,14 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Holdings:
-    """The shards that could be read, by path in the repo, of `subjects`; and what is wrong with others."""
+class ShardIndex:
+    """The selected content of the shards of `subjects`."""
 
     subjects: tuple[str, ...]
     shards: tuple[Shard, ...]
+    """The shards that could be read."""
     findings: tuple[Finding, ...]
+    """What is wrong with shards."""
 
     @property
     def volumes(self) -> list[PackedVolume]:
@@ -82,72 +86,77 @@ class Holdings:
 
     @property
     def clinical(self) -> dict[str, Mapping[str, Value]]:
-        """The clinical values by subject, for those whose shard could be read."""
+        """Clinical values by subject, of shards that could be read."""
         return {shard.subject: shard.clinical for shard in self.shards if shard.clinical is not None}
 
 
-def take_stock(
-    revision: Revision, wanted: Wanted, subjects: Sequence[str] | None, workers: int, log: Callable[[str], None]
-) -> Holdings:
-    """Read the footers of the shards of `subjects` (None: of all that are there), `workers` at a time.
+def index_shards(
+    revision: Revision, selection: Selection, subjects: Sequence[str] | None, workers: int, log: Callable[[str], None]
+) -> ShardIndex:
+    """Read the footers of the shards of `subjects` (None: all that are published), `workers` at a time.
 
-    Raises `Refusal` if the revision is no such dataset or does not hold a subject, `Unavailable` if it cannot be read.
+    Raises:
+        Refusal: The revision is no dataset of isles-assets, or lacks one of `subjects`.
+        Unavailable: The revision cannot be read.
     """
     names = {
-        config.path(subject): (config, subject) for subject in wanted.release.subjects for config in wanted.configs
+        config.path(subject): (config, subject)
+        for subject in selection.release.subjects
+        for config in selection.configs
     }
-    found = revision.find(list(names))
-    if not found:
-        problem = f"holds no {' or '.join(config.pattern for config in wanted.configs)}"
+    files = revision.find(list(names))
+    if not files:
+        problem = f"holds no {' or '.join(config.pattern for config in selection.configs)}"
         mend = "name a dataset that isles-assets published"
         raise Refusal.of("This is another dataset.", problem, mend, path=revision.name)
-    there = dict.fromkeys(subject for path, (_, subject) in names.items() if path in found)
-    if absent := [subject for subject in subjects or () if subject not in there]:
-        mend = f"choose among the {len(there)} that are"
+    published = dict.fromkeys(subject for path, (_, subject) in names.items() if path in files)
+    if absent := [subject for subject in subjects or () if subject not in published]:
+        mend = f"choose among the {len(published)} that are"
         unknown = [Finding("is not in this dataset", mend, subject=subject) for subject in absent]
         raise Refusal("Nothing was restored.", unknown)
-    chosen = [subject for subject in there if subjects is None or subject in subjects]
+    chosen = [subject for subject in published if subjects is None or subject in subjects]
     paths = [path for path, (_, subject) in names.items() if subject in chosen]
     findings = [
-        Finding("is not there", _PUBLISHER, path=path, subject=names[path][1]) for path in paths if path not in found
+        Finding("is not there", _PUBLISHER, path=path, subject=names[path][1]) for path in paths if path not in files
     ]
     shards: dict[str, Shard] = {}
-    log(f"Looking into {counted(len(paths), 'shard')}")
-    read = partial(_read_shard, wanted, found, names)
-    for path, outcome in each_in_threads(read, [path for path in paths if path in found], workers):
+    log(f"Reading the footers of {counted(len(paths), 'shard')}")
+    read = partial(_read_shard, selection, files, names)
+    for path, outcome in each_in_threads(read, [path for path in paths if path in files], workers):
         if isinstance(outcome, Unavailable):
             raise outcome
         findings.extend(outcome.findings)
         if isinstance(outcome, Shard):
             shards[path] = outcome
-    return Holdings(tuple(chosen), tuple(shards[path] for path in paths if path in shards), tuple(findings))
+    return ShardIndex(tuple(chosen), tuple(shards[path] for path in paths if path in shards), tuple(findings))
 
 
 def _read_shard(
-    wanted: Wanted, files: Mapping[str, RemoteFile], names: Mapping[str, tuple[Config, str]], path: str
+    selection: Selection, files: Mapping[str, RemoteFile], names: Mapping[str, tuple[Config, str]], path: str
 ) -> Shard:
-    """What is wanted of the shard at `path` in the repo. Raises `Refusal` if it is none."""
+    """Read the selected content of the shard at `path` in the repo. Raises `Refusal` if it is no shard."""
     file, (config, subject) = files[path], names[path]
-    # Bytes at its end that hold its footer and clinical values, most likely; what more there is follows.
+    # Bytes at its end that most likely hold its footer and clinical values. The rest, if any, takes another request.
     tail = 512 + 200 * (len(config.schema) + len(config.volumes))
     source = cast(BinaryIO, SeekableFile(file, tail))
     try:
-        footer = read_footer(source)
-        said = parse_footer(footer.metadata)
-        located = [_locate(file, footer, said, subject, volume) for volume in wanted.volumes_of(config)]
-        clinical = _clinical(source, footer, wanted.release) if wanted.clinical_of(config) else None
-    except (ValueError, OSError) as error:  # pyarrow's of bad content; those of reading are a Refusal
-        headline = "A shard is not what it should be."
+        parquet = read_footer(source)
+        footer = parse_footer(parquet.metadata)
+        located = [_locate(file, parquet, footer, subject, volume) for volume in selection.volumes_of(config)]
+        clinical = _clinical(source, parquet, selection.release) if selection.clinical_of(config) else None
+    except (ValueError, OSError) as error:  # pyarrow raises both for bad content; a failed read raises `Refusal`
+        headline = "A shard could not be read."
         raise Refusal.of(headline, str(error), _PUBLISHER, path=path, subject=subject) from error
     volumes = tuple(volume for volume in located if isinstance(volume, PackedVolume))
-    return Shard(subject, said, volumes, clinical, tuple(found for found in located if isinstance(found, Finding)))
+    findings = tuple(finding for finding in located if isinstance(finding, Finding))
+    return Shard(subject, footer, volumes, clinical, findings)
 
 
 def _locate(
-    file: RemoteFile, footer: pq.FileMetaData, said: ShardFooter, subject: str, volume: Volume
+    file: RemoteFile, parquet: pq.FileMetaData, footer: ShardFooter, subject: str, volume: Volume
 ) -> PackedVolume | Finding:
-    """Where `volume` lies in the shard, of which nothing is believed that cannot be checked, least of all a path."""
-    path, source = volume.path(subject), said.sources.get(volume.column)
+    """Return where `volume` lies in the shard. Everything that the shard states is checked, above all the path."""
+    path, source = volume.path(subject), footer.sources.get(volume.column)
     finding = partial(Finding, mend=_PUBLISHER, path=path, subject=subject)
     if source is None:
         return finding("is not in its shard")
@@ -156,7 +165,7 @@ def _locate(
     if not _SHA256.fullmatch(source.sha256):
         return finding(f"has no SHA-256 in its shard but {source.sha256[:99]!r}")
     try:
-        (place,) = value_places(footer, {f"{volume.column}.bytes": source.size}).values()
+        (place,) = value_places(parquet, {f"{volume.column}.bytes": source.size}).values()
     except ValueError as error:
         return finding(f"is not where its shard says: {error}")
     if place.offset < 0 or place.offset + place.size > file.size:
@@ -164,10 +173,10 @@ def _locate(
     return PackedVolume(subject, path, file, place.offset, place.size, source.sha256)
 
 
-def _clinical(source: BinaryIO, footer: pq.FileMetaData, release: Release) -> Mapping[str, Value]:
-    """The clinical values of the shard's only row. Raises `ValueError` or `OSError` if there is another content."""
+def _clinical(source: BinaryIO, parquet: pq.FileMetaData, release: Release) -> Mapping[str, Value]:
+    """Return the clinical values of the shard's only row. Raises `ValueError` or `OSError` for other content."""
     fields = clinical_fields(release)
-    schema = footer.schema.to_arrow_schema()
+    schema = parquet.schema.to_arrow_schema()
     if any([schema.field(i) for i in schema.get_all_field_indices(field.name)] != [field] for field in fields):
         raise ValueError(f"does not hold one row of the {len(fields)} clinical variables")
-    return read_values(source, footer, fields)
+    return read_values(source, parquet, fields)

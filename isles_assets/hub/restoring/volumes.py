@@ -1,4 +1,4 @@
-"""Volumes out of published shards, each under its path in the release's tree: whole and verified, or not at all."""
+"""Restoring volumes from published shards to their paths in the release's tree: whole and verified, or not at all."""
 
 import hashlib
 import os
@@ -16,50 +16,55 @@ from isles_assets.lib.progress import Progress
 from isles_assets.lib.threads import each_in_threads
 
 TREE = "TREE"
-"""What messages call the folder that volumes are restored to."""
+"""Name, in messages, of the folder that volumes are restored to."""
 
 _OVERWRITE = "move it away, name another TREE, or use --overwrite"
 
 
 @dataclass
 class Restored:
-    """How many files were `written`, there and `kept`, `left` as none could be read; what was refused, and why."""
+    """Numbers of files, and findings of those that were refused."""
 
     written: int = 0
     kept: int = 0
-    left: int = 0
+    """They were there already."""
+    skipped: int = 0
+    """The dataset could not be read any more."""
     findings: list[Finding] = field(default_factory=list)
 
 
 def restore_volumes(
     volumes: Sequence[PackedVolume], root: Path, *, overwrite: bool, workers: int, log: Callable[[str], None]
 ) -> Restored:
-    """Make `root` hold `volumes`, `workers` at a time; what cannot be restored does not stop the others.
+    """Restore `volumes` below `root`, `workers` at a time. One that cannot be restored does not stop the others.
 
-    A file that is there with the right size and SHA-256 is kept; one of other content is refused, or with `overwrite`
-    replaced. Raises `Refusal` if the disk has no room for what is missing, before anything is read.
+    An existing file is kept if it has the right size and SHA-256. One with other content is refused, or replaced with
+    `overwrite`.
+
+    Raises:
+        Refusal: The disk has no room for the missing files. Nothing was read.
     """
     restored = Restored()
-    there = [volume for volume in volumes if os.path.lexists(root / volume.path)]
+    existing = [volume for volume in volumes if os.path.lexists(root / volume.path)]
     progress = Progress(
-        "file compared", len(there), log, plural="files compared", size=sum(volume.size for volume in there)
+        "file compared", len(existing), log, plural="files compared", size=sum(volume.size for volume in existing)
     )
-    settled = set()
-    for volume, same in each_in_threads(partial(_is_same, root, progress, overwrite), there, workers):
+    done = set()
+    for volume, same in each_in_threads(partial(_is_same, root, progress, overwrite), existing, workers):
         if same is False:
             continue
-        settled.add(volume.path)
+        done.add(volume.path)
         if isinstance(same, Refusal):
             restored.findings.extend(same.findings)
         else:
             restored.kept += 1
-    missing = [volume for volume in volumes if volume.path not in settled]
+    missing = [volume for volume in volumes if volume.path not in done]
     _check_room(root, missing, workers)
     progress = Progress("file", len(missing), log, size=sum(volume.size for volume in missing))
     stop, reasons = Event(), list[Finding]()
     for _, outcome in each_in_threads(partial(_fetch, root, progress, stop), missing, workers, stop):
         if isinstance(outcome, Unavailable):
-            restored.left += 1
+            restored.skipped += 1
             reasons = reasons or list(outcome.findings)
         elif isinstance(outcome, Refusal):
             restored.findings.extend(outcome.findings)
@@ -70,7 +75,10 @@ def restore_volumes(
 
 
 def _is_same(root: Path, progress: Progress, overwrite: bool, volume: PackedVolume) -> bool:
-    """Whether `volume` is there. Raises `Refusal` for no file, one that cannot be read, or one not to `overwrite`."""
+    """Return whether the file at the path of `volume` is that volume.
+
+    Raises `Refusal` if it is a folder, cannot be read, or differs and must not be overwritten.
+    """
     path = root / volume.path
     if path.is_dir():
         raise _refused(volume, "is a folder", "move it away, or name another TREE")
@@ -85,7 +93,7 @@ def _is_same(root: Path, progress: Progress, overwrite: bool, volume: PackedVolu
 
 
 def _check_room(root: Path, volumes: Sequence[PackedVolume], workers: int) -> None:
-    """Raise `Refusal` unless `volumes` fit beside what is there; a file gives way when its successor is complete."""
+    """Raise `Refusal` unless `volumes` fit on the disk. A file is replaced only when the new one is complete."""
     sizes = {volume.path: volume.size for volume in volumes}
     with explained(root, TREE):
         replaced = {path: (root / path).lstat().st_size for path in sizes if os.path.lexists(root / path)}
@@ -97,14 +105,14 @@ def _check_room(root: Path, volumes: Sequence[PackedVolume], workers: int) -> No
 
 
 def _fetch(root: Path, progress: Progress, stop: Event, volume: PackedVolume) -> None:
-    """Bring `volume` under its path. Raises `Refusal`, leaving nothing, for other bytes; `Unavailable` stops all."""
+    """Write `volume` to its path. Raises `Refusal`, and writes no file, for wrong bytes; `Unavailable` stops all."""
     digest, size = hashlib.sha256(), 0
     try:
-        _go_on(stop)
+        _check_stop(stop)
         with written_whole(root / volume.path, TREE) as temporary:
             with temporary.open("wb") as file:
                 for piece in volume.file.read(volume.offset, volume.size):
-                    _go_on(stop)
+                    _check_stop(stop)
                     file.write(piece)
                     digest.update(piece)
                     size += len(piece)
@@ -116,18 +124,18 @@ def _fetch(root: Path, progress: Progress, stop: Event, volume: PackedVolume) ->
     progress.advance(0)
 
 
-def _go_on(stop: Event) -> None:
+def _check_stop(stop: Event) -> None:
     if stop.is_set():
         raise Unavailable("Others were stopped.")
 
 
 def _check(volume: PackedVolume, size: int, sha256: str) -> None:
-    """Raise `Refusal` unless `size` and digest are those that `volume` was packed with."""
+    """Raise `Refusal` unless size and digest are those of `volume` when it was packed."""
     if (size, sha256) == (volume.size, volume.sha256):
         return
-    what = f"its SHA-256 is {sha256}" if size == volume.size else f"{size} of {volume.size} bytes"
+    difference = f"its SHA-256 is {sha256}" if size == volume.size else f"{size} of {volume.size} bytes"
     mend = "run again; if it recurs, the published shard is damaged: tell its publisher"
-    raise _refused(volume, f"is not published as it was packed: {what}", mend)
+    raise _refused(volume, f"is not published as it was packed: {difference}", mend)
 
 
 def _refused(volume: PackedVolume, problem: str, mend: str) -> Refusal:
