@@ -25,7 +25,7 @@ import pytest
 from huggingface_hub import constants
 
 from isles_assets.hub.huggingface import MAIN, HuggingFaceHub
-from isles_assets.hub.ownership import BEFORE, tag_of
+from isles_assets.hub.ownership import BACKUP_TAG, tag_of
 from isles_assets.hub.reading import digest_of
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.lib.files import sha256_of
@@ -323,7 +323,7 @@ def publication_after_another(ground: Ground) -> Work:
 def publication_in_place_of_somebody_elses(ground: Ground) -> Work:
     head = ground.hub.put_commit(REPO, PEERS)
     theirs = read(ground.target)
-    tags = {BEFORE: theirs, tag_of(ground.whole): files_of(ground.whole)}
+    tags = {BACKUP_TAG: theirs, tag_of(ground.whole): files_of(ground.whole)}
     target = replace(ground.target, take_over=head)
     return ground.work(publish, ground.folder(), target=target, before=theirs, tags=tags)
 

@@ -8,7 +8,7 @@ from huggingface_hub import HfApi
 
 from isles_assets.graph.settings import Settings
 from isles_assets.hub.huggingface import MAIN, STAGING, HuggingFaceHub
-from isles_assets.hub.ownership import BEFORE, tag_of
+from isles_assets.hub.ownership import BACKUP_TAG, tag_of
 from isles_assets.hub.rehearsal import rehearse
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.verification import remote_matches_local
@@ -122,24 +122,24 @@ def test_taken_over_it_stays_under_a_tag_to_which_rollback_returns(hub, target, 
     theirs, moves = contents(hub), len(hub.ref_moves(REPO))
     ours = replace(target, take_over=head)
     published = ours.publish(whole)
-    assert published.before == BEFORE and hub.head(REPO, BEFORE) == head
+    assert published.backup_tag == BACKUP_TAG and hub.head(REPO, BACKUP_TAG) == head
     assert contents(hub) == of(whole) | {"LICENSE": theirs["LICENSE"]}
     assert [move.ref for move in hub.ref_moves(REPO)[moves:]] == [
-        f"refs/tags/{BEFORE}",
+        f"refs/tags/{BACKUP_TAG}",
         "refs/heads/main",
         f"refs/tags/{published.tag}",
     ]
     assert remote_matches_local(target, whole) == []
     again = ours.publish(whole)  # as a retry does, with the same run config
-    assert (again.changed, again.before) == (False, None)
+    assert (again.changed, again.backup_tag) == (False, None)
     assert target.publish(part).changed
 
-    back = target.roll_back(BEFORE)
+    back = target.roll_back(BACKUP_TAG)
     assert contents(hub) == theirs
     assert f"`main` is at {back.revision}, with 4 files" in refusal_of(hub, target.publish, whole)
     published = replace(target, take_over=back.revision).publish(whole)
-    assert published.before == f"{BEFORE}-{back.revision[:12]}" and hub.head(REPO, BEFORE) == head
-    assert contents(hub, published.before) == theirs
+    assert published.backup_tag == f"{BACKUP_TAG}-{back.revision[:12]}" and hub.head(REPO, BACKUP_TAG) == head
+    assert contents(hub, published.backup_tag) == theirs
     assert target.publish(part).changed
 
 
@@ -188,7 +188,7 @@ def test_what_somebody_commits_on_top_of_ours_is_not_lost(hub, target, whole, pa
     for publication in (part, whole):
         assert f"at {head}, with a file that is not ours: {path}" in refusal_of(hub, target.publish, publication)
     published = replace(target, take_over=head).publish(whole)
-    assert published.before == BEFORE and hub.content(REPO, path, BEFORE) == b"theirs"
+    assert published.backup_tag == BACKUP_TAG and hub.content(REPO, path, BACKUP_TAG) == b"theirs"
     assert set(contents(hub)) == {*of(whole), "notes/mine.md"}
     target.roll_back(tag_of(part))
     assert target.publish(whole).changed
@@ -396,11 +396,11 @@ def test_the_run_config_says_what_is_taken_over_and_the_job_gives_it_back(hub, p
 
     result = publish(take_over=head)
     (materialization,) = result.asset_materializations_for_node("hub_dataset")
-    assert materialization.metadata["taken over"].value == BEFORE
+    assert materialization.metadata["taken over"].value == BACKUP_TAG
     assert "README.md" in contents(hub) and "data/metadata.jsonl" not in contents(hub)
 
     job = project.defs.resolve_job_def("rollback")
-    config = {"ops": {"restore_revision": {"config": {"to": BEFORE}}}}
+    config = {"ops": {"restore_revision": {"config": {"to": BACKUP_TAG}}}}
     assert job.execute_in_process(instance=project.instance, run_config=config).success
     assert contents(hub) == theirs
 

@@ -320,8 +320,8 @@ def of_published(published: Published, location: str) -> Metadata:
     }
     if published.tag:
         shown["tag"] = published.tag
-    if published.before:
-        shown["taken over"] = published.before
+    if published.backup_tag:
+        shown["taken over"] = published.backup_tag
     if published.changes is not None:
         rows = [(kind, len(names), escaped(name_some(names))) for kind, names in published.changes.by_kind().items()]
         shown["changes"] = dg.MetadataValue.md(markdown_table(("subjects and files", "number", "which"), rows))

@@ -1,14 +1,13 @@
 """The local target: a folder laid out exactly as the Hub repo.
 
 `hub/<owner>/<name>` is a link to the folder of one revision, `hub/<owner>/.<name>/<revision>`. A publication
-builds a new revision beside it, compares it with what was to be published, and then replaces the link, which is
-atomic: a reader sees the old dataset or the new one. One publishes at a time, others wait for the lock
-`hub/<owner>/.<name>.lock`.
+builds a new revision, compares it with the publication, and then replaces the link, which is atomic: a reader sees the
+old dataset or the new one. One process publishes at a time; others wait for the lock `hub/<owner>/.<name>.lock`.
 
-Who followed the link before goes on reading the old revision, which stays until a later publication. Shards are
-hard links to the finished files, which are only ever replaced, never written to, so that a publication takes no disk
-until they are; across file systems they are copied. That nobody else wrote to one is not taken for granted: a link is
-trusted if its file is in every respect as it was noted, and read otherwise.
+A reader who followed the link earlier goes on reading the old revision. A later publication removes it. Shards are hard
+links to the finished files, so a publication takes no disk space until these are replaced (nobody ever writes to them
+in place). Across file systems shards are copies. A hard link is trusted only if its file still has the noted status;
+else its bytes are read, because somebody may have written to it.
 """
 
 import logging
@@ -19,7 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from isles_assets.hub.changes import PUBLISH, StoredFile, compare, spoiled
+from isles_assets.hub.changes import PUBLISH, StoredFile, compare, local_damage
 from isles_assets.hub.repo import check_repo_id
 from isles_assets.hub.target import Destination, Published, Target
 from isles_assets.lib.files import (
@@ -39,20 +38,18 @@ from isles_assets.products.product import PublicationFile
 from isles_assets.publication.publication import Publication
 
 KEPT_FOR_READERS = 10 * 60
-"""Seconds for which a revision stays, at least, after the link was taken from it."""
+"""Seconds that a revision stays, at least, after the link left it."""
 
 
 @dataclass(frozen=True)
 class LocalHub(Target):
-    """The repo `repo` below the folder `root`; `log` is told what a publication waits for.
-
-    What is read is of the folder `revision`, if it is given.
-    """
+    """The repo `repo` below the folder `root`."""
 
     root: Path
     repo: str
     log: Callable[[str], None] = field(default=logging.getLogger(__name__).info, repr=False, compare=False)
     revision: Path | None = None
+    """The folder to read; None for the one that the link leads to."""
 
     def __post_init__(self) -> None:
         check_repo_id(self.repo)
@@ -63,7 +60,7 @@ class LocalHub(Target):
 
     @property
     def folder(self) -> Path:
-        """The repo as a user sees it."""
+        """The repo as users see it: the link."""
         return self.root / self.repo
 
     @property
@@ -79,14 +76,16 @@ class LocalHub(Target):
 
     @property
     def _current(self) -> Path | None:
-        """The revision that the link leads to."""
+        """The folder of the revision that the link leads to."""
         return self._revisions / self.folder.readlink().name if self.folder.is_symlink() else None
 
     def publish(self, publication: Publication) -> Published:
-        """Make the folder hold `publication`; nothing is done where it does already, and damage is mended.
+        """Make the folder hold `publication`. Does nothing if it does so already; mends damage.
 
-        Waits while another process publishes here. Raises `Refusal`, and leaves the folder as it is, where a file is
-        not what was recorded of it.
+        Waits while another process publishes here.
+
+        Raises:
+            Refusal: A file is not what was recorded, or the disk does not take it. The link stays as it was.
         """
         if freed := [file.path for file in publication.files if file.content is None]:
             mend = "publish to the Hub, which has them, or remove shards/records and materialize them again"
@@ -102,28 +101,28 @@ class LocalHub(Target):
             mend = "move it away; isles-assets puts a link of that name there"
             raise Refusal.of("Not published.", "is a folder of somebody else's", mend, path=self.folder)
         make_folder(self._revisions)
-        publication = self._after_clearing(publication)
+        publication = self._after_cleanup(publication)
         revision, current = publication.digest[:40], self._current
-        there = current and current.name.startswith(revision)
-        if current and there and not compare(publication, _stored_in(current, publication)):
-            sync_folder(self.folder.parent)  # whoever put the link there may have been killed before that
+        is_current = current and current.name.startswith(revision)
+        if current and is_current and not compare(publication, _stored_in(current, publication)):
+            sync_folder(self.folder.parent)  # a process that was killed may have made the link without a sync
             return Published(str(self.folder), revision, changed=False)
-        kept = self._revisions / revision
-        if kept != current and _holds_just(publication, _stored_in(kept, publication)):
-            sync_tree(kept)
-            self._switch_to(kept)
+        earlier = self._revisions / revision
+        if earlier != current and _holds_exactly(publication, _stored_in(earlier, publication)):
+            sync_tree(earlier)
+            self._switch_to(earlier)
         else:
-            self._build(publication, self._unused(revision))
+            self._build(publication, self._unused_folder(revision))
         return Published(str(self.folder), revision, changed=True)
 
     def _build(self, publication: Publication, target: Path) -> None:
-        """Make the revision `target` and switch to it, or leave all as it was."""
+        """Build the revision `target` and switch to it, or leave all as it was."""
         staging = temporary_beside(target)
-        shutil.rmtree(staging, ignore_errors=True)  # of a killed process that had the number of this one
+        shutil.rmtree(staging, ignore_errors=True)  # a killed process with the same number may have left it
         try:
-            _check(publication, staging, [_placed(file, staging / file.path) for file in publication.files])
+            _check(publication, staging, [_place(file, staging / file.path) for file in publication.files])
             sync_tree(staging)
-            os.utime(staging, (0, 0))  # if nobody ever reads it, the next publication removes it
+            os.utime(staging, (0, 0))  # so the next publication removes it if the switch never comes
             staging.rename(target)
             sync_folder(self._revisions)
             self._switch_to(target)
@@ -132,9 +131,9 @@ class LocalHub(Target):
                 shutil.rmtree(unfinished, ignore_errors=True)
             raise
 
-    def stored(self, known: Publication | None = None) -> Mapping[str, StoredFile]:
-        """Every file of the folder, read in full for its digest unless it is a hard link to one of `known` as noted."""
-        return _stored_in(Path(self.address()), known)
+    def stored(self, local: Publication | None = None) -> Mapping[str, StoredFile]:
+        """Return every file of the folder. Reads each in full, except links to `local` files with the noted status."""
+        return _stored_in(Path(self.address()), local)
 
     def card(self) -> str:
         try:
@@ -147,7 +146,7 @@ class LocalHub(Target):
 
     def _switch_to(self, target: Path) -> None:
         if (current := self._current) and current.exists():
-            os.utime(current)  # from now on it is kept for those who read it already
+            os.utime(current)  # the time that it is kept for readers begins now
         link = temporary_beside(self.folder)
         link.unlink(missing_ok=True)
         try:
@@ -158,27 +157,30 @@ class LocalHub(Target):
             raise
         sync_folder(self.folder.parent)
 
-    def _unused(self, revision: str) -> Path:
-        """A folder for `revision`, of which there may be one that is spoiled, or that readers still have."""
+    def _unused_folder(self, revision: str) -> Path:
+        """Return a new folder for `revision`. One may exist that is damaged, or that somebody still reads."""
         number, folder = 1, self._revisions / revision
         while folder.exists():
             number, folder = number + 1, self._revisions / f"{revision}-{number + 1}"
         return folder
 
-    def _after_clearing(self, publication: Publication) -> Publication:
-        """`publication`, noted as it is after what nobody needs was removed: that takes links from its files."""
+    def _after_cleanup(self, publication: Publication) -> Publication:
+        """Remove leftovers and old revisions. Return `publication` with the status that its files have then.
+
+        Removing a hard link changes the ctime of the file.
+        """
         as_noted = [_is_as_noted(file) for file in publication.files]
         sweep(self.folder.parent)
         sweep(self._revisions)
         for revision in self._revisions.glob("[!.]*"):
             if revision != self._current and time.time() - revision.stat().st_mtime > KEPT_FOR_READERS:
                 shutil.rmtree(revision)
-        files = map(_noted_again, publication.files, as_noted)
+        files = map(_note_again, publication.files, as_noted)
         return replace(publication, files=tuple(files))
 
 
-def _stored_in(folder: Path, known: Publication | None) -> dict[str, StoredFile]:
-    files = {file.path: file for file in known.files} if known else {}
+def _stored_in(folder: Path, local: Publication | None) -> dict[str, StoredFile]:
+    files = {file.path: file for file in local.files} if local else {}
     return {
         name: StoredFile(path.stat().st_size, _digest(path, files.get(name)))
         for path in sorted(folder.rglob("*"))
@@ -186,15 +188,16 @@ def _stored_in(folder: Path, known: Publication | None) -> dict[str, StoredFile]
     }
 
 
-def _holds_just(publication: Publication, stored: Mapping[str, StoredFile]) -> bool:
-    """Whether `stored` are the files of `publication` and no others."""
+def _holds_exactly(publication: Publication, stored: Mapping[str, StoredFile]) -> bool:
+    """Return whether `stored` are the files of `publication` and no others."""
     files = {file.path: file for file in publication.files}
-    return files.keys() == stored.keys() and all(stored[path].holds(file) for path, file in files.items())
+    return files.keys() == stored.keys() and all(stored[path].matches(file) for path, file in files.items())
 
 
-def _digest(path: Path, known: PublicationFile | None) -> str:
-    if known and isinstance(known.content, Path) and known.content.samefile(path) and status_of(path) == known.noted:
-        return known.sha256
+def _digest(path: Path, local: PublicationFile | None) -> str:
+    """Return the SHA-256 of the file at `path`: the recorded one if it is the `local` file with the noted status."""
+    if local and isinstance(local.content, Path) and local.content.samefile(path) and status_of(path) == local.noted:
+        return local.sha256
     return sha256_of(path)
 
 
@@ -202,14 +205,17 @@ def _is_as_noted(file: PublicationFile) -> bool:
     return isinstance(file.content, Path) and status_of(file.content) == file.noted
 
 
-def _noted_again(file: PublicationFile, was_as_noted: bool) -> PublicationFile:
-    """`file` after we gave it a link or took one, by which ctime alone differs; as not known if it was not as noted."""
-    now = status_of(file.content) if isinstance(file.content, Path) else None
-    return replace(file, noted=now if now and was_as_noted and now.is_of_file(file.noted) else None)
+def _note_again(file: PublicationFile, was_as_noted: bool) -> PublicationFile:
+    """Return `file` with its new status after a link was added or removed, which changes only its ctime.
+
+    The status is None, and the file is read again, if it was not as noted before.
+    """
+    status = status_of(file.content) if isinstance(file.content, Path) else None
+    return replace(file, noted=status if status and was_as_noted and status.is_of_file(file.noted) else None)
 
 
-def _placed(file: PublicationFile, path: Path) -> PublicationFile:
-    """Put the content of `file` at `path`; `file` as it is then noted."""
+def _place(file: PublicationFile, path: Path) -> PublicationFile:
+    """Put the content of `file` at `path`, by a hard link if possible. Return `file` with its new status."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(file.content, bytes):
         path.write_bytes(file.content)
@@ -218,28 +224,28 @@ def _placed(file: PublicationFile, path: Path) -> PublicationFile:
     as_noted = _is_as_noted(file)
     try:
         path.hardlink_to(file.content)
-    except FileExistsError:  # to copy would write into what has a link there
+    except FileExistsError:  # a copy would write into the file that is linked there
         raise
     except OSError:
         shutil.copyfile(file.content, path)
-    return _noted_again(file, as_noted)
+    return _note_again(file, as_noted)
 
 
 def _check(publication: Publication, folder: Path, placed: list[PublicationFile]) -> None:
-    """Raise `Refusal` unless `folder` holds the files of `publication`, which were `placed` there, and no others."""
+    """Raise `Refusal` unless `folder` holds exactly the files of `publication`, which were `placed` there."""
     stored = _stored_in(folder, replace(publication, files=tuple(placed)))
-    if _holds_just(publication, stored):
+    if _holds_exactly(publication, stored):
         return
-    wrong = [file for file in placed if file.path not in stored or not stored[file.path].holds(file)]
-    findings = [_fault(publication, file) for file in wrong]
+    wrong = [file for file in placed if file.path not in stored or not stored[file.path].matches(file)]
+    findings = [_finding_of(publication, file) for file in wrong]
     findings += [
-        Finding("is in the way: nobody else may write there", PUBLISH, path=path)
+        Finding("is no file of this publication: nobody else may write there", PUBLISH, path=path)
         for path in sorted(stored.keys() - {file.path for file in placed})
     ]
     raise Refusal("Not published.", findings)
 
 
-def _fault(publication: Publication, file: PublicationFile) -> Finding:
+def _finding_of(publication: Publication, file: PublicationFile) -> Finding:
     if isinstance(file.content, Path) and sha256_of(file.content) != file.sha256:
-        return spoiled(publication.dataset, file, "is not what was recorded")
+        return local_damage(publication.dataset, file, "is not what was recorded")
     return Finding("did not arrive in the local hub as it is here", PUBLISH, path=file.path)

@@ -1,10 +1,10 @@
-"""Whose the files in a repo of the Hub are: which of its revisions we have published, and what is somebody else's.
+"""Ownership of the files in a repo of the Hub: which revisions isles-assets published, and which files it did not.
 
-A revision is ours if a tag that we give points at it and its card says what it was made with, or if its commit says so.
-(Earlier versions said it on the card only; a publication that is killed before it is tagged says it in its commit.) A
-file is ours if a revision of ours holds the same under the same path, or what is to be published does. So also what
-somebody has committed on top of ours is somebody else's. A file that lies where none of ours goes is left alone; but in
-a repo without any revision of ours it says that the repo is somebody else's.
+A revision is ours if its commit says that isles-assets made it, or if a tag of ours points at it and its card says so.
+(Earlier versions said it only on the card. A publication that is killed before it is tagged says it only in its
+commit.) A file is ours if a revision of ours, or the new publication, has the same bytes at the same path. So a file
+that somebody committed on top of our revision is not ours. A file at a path that we never use is left alone. But if no
+revision in the repo is ours, such a file, too, shows that the repo is somebody else's.
 """
 
 import re
@@ -21,67 +21,73 @@ from isles_assets.products.config import CARD
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication.publication import Publication
 
-BEFORE = "before-isles-assets"
-"""The tag of what somebody else had in the repo before it was taken over."""
+BACKUP_TAG = "before-isles-assets"
+"""The tag that the commit with somebody else's files gets before these are replaced."""
 
 _TYPE = "dataset"
 _MADE_WITH = "isles-assets"
-_OUR_TAG = re.compile(rf"(?!{BEFORE}).+-[0-9a-f]{{12}}")
+_OUR_TAG = re.compile(rf"(?!{BACKUP_TAG}).+-[0-9a-f]{{12}}")
 _OUR_COMMIT = re.compile(rf"-[0-9a-f]{{12}}, made with {_MADE_WITH} ")
-_NOBODYS = ".gitattributes"
+_HUB_FILE = ".gitattributes"
 
 
 def tag_of(publication: Publication) -> str:
-    """The tag of a publication: release and digest, so that equal content has one tag."""
+    """Return the tag of a publication. It names release and digest, so equal content has one tag."""
     return f"{publication.dataset.release.version}-{publication.digest[:12]}"
 
 
 def description_of(publication: Publication) -> str:
-    """What the commit of a publication says beside its title, by which it is known as ours before it is tagged."""
+    """Return the description of a publication's commit. It marks the commit as ours, even before it is tagged."""
     return f"{tag_of(publication)}, made with {_MADE_WITH} {isles_assets.__version__}"
 
 
 @dataclass(frozen=True)
-class Found:
-    """A repo as it was found: `main` at the commit `head`, with its `files`; the commits of `tags` and `branches`."""
+class RepoState:
+    """The state of a repo at one moment."""
 
     head: str
+    """The commit that `main` is at."""
     files: Mapping[str, StoredFile]
+    """The files of `head`, by path."""
     tags: Mapping[str, str]
+    """Commits, by tag."""
     branches: Mapping[str, str]
+    """Commits, by branch."""
 
     @property
     def taken_over(self) -> list[str]:
-        """The commits that were tagged because what they hold was to be replaced."""
-        return [commit for tag, commit in self.tags.items() if tag.startswith(BEFORE)]
+        """The commits of somebody else's files that were replaced."""
+        return [commit for tag, commit in self.tags.items() if tag.startswith(BACKUP_TAG)]
 
-    def tag_before(self) -> str:
-        """The tag for `head`, if its files are to be replaced: another one if that name is given to another commit."""
-        return BEFORE if self.tags.get(BEFORE, self.head) == self.head else f"{BEFORE}-{self.head[:12]}"
+    def backup_tag(self) -> str:
+        """Return the tag to give to `head` before its files are replaced. Each commit gets its own."""
+        return BACKUP_TAG if self.tags.get(BACKUP_TAG, self.head) == self.head else f"{BACKUP_TAG}-{self.head[:12]}"
 
 
 @dataclass(frozen=True)
-class Others:
-    """Somebody else's files: the `paths`, sorted, at the commit `head` that `main` of `repo` is at."""
+class ForeignFiles:
+    """Somebody else's files in `repo`."""
 
     repo: str
     head: str
+    """The commit that `main` is at, which holds them."""
     paths: tuple[str, ...]
+    """Their paths, sorted."""
 
     @property
     def finding(self) -> Finding:
-        """What is there, and what can be done."""
+        """The finding that names the files and the ways out."""
         count = f"{len(self.paths)} files that are" if len(self.paths) > 1 else "a file that is"
         problem = f"`main` is at {self.head}, with {count} not ours: {name_some(self.paths, 5)}"
         mend = (
             "look at them, and ask whose they are, or set ISLES_HUB_REPO to another repo. To put this dataset in their "
-            f"place, set `take_over: {self.head}` in the run config: what is there stays under the tag {BEFORE}, to "
-            "which job rollback can return"
+            f"place, set `take_over: {self.head}` in the run config: what is there stays under the tag {BACKUP_TAG}, "
+            "to which job rollback can return"
         )
         return Finding(problem, mend, path=self.repo)
 
     def check(self, take_over: str, headline: str) -> None:
-        """Raise `Refusal` with the `headline` unless `take_over` names the commit that they are at."""
+        """Raise `Refusal` with the `headline` unless `take_over` is the commit `head`."""
         if take_over == self.head:
             return
         moved = Finding(
@@ -93,18 +99,21 @@ class Others:
         raise Refusal(headline, [moved, self.finding] if take_over else [self.finding])
 
 
-def own_revisions(api: HfApi, repo: str, found: Found) -> Iterator[str]:
-    """The commits that we have published to `repo`, that of `main` first, then newest first; asked for as needed."""
-    tagged = [commit for tag, commit in found.tags.items() if _OUR_TAG.fullmatch(tag)]
-    at_head = found.head in tagged and _card_is_ours(api, repo, found.head)
+def own_revisions(api: HfApi, repo: str, state: RepoState) -> Iterator[str]:
+    """Yield the commits that isles-assets published to `repo`: that of `main` first, then from new to old.
+
+    It asks the Hub for each only when the caller needs it.
+    """
+    tagged = [commit for tag, commit in state.tags.items() if _OUR_TAG.fullmatch(tag)]
+    at_head = state.head in tagged and _card_is_ours(api, repo, state.head)
     if at_head:
-        yield found.head
-    history = api.list_repo_commits(repo, repo_type=_TYPE, revision=found.head)
-    said = {commit.commit_id for commit in history if _OUR_COMMIT.search(commit.message)}
-    for commit in dict.fromkeys([*(each.commit_id for each in history), *tagged]):
-        if at_head and commit == found.head:
+        yield state.head
+    history = api.list_repo_commits(repo, repo_type=_TYPE, revision=state.head)
+    described = {commit.commit_id for commit in history if _OUR_COMMIT.search(commit.message)}
+    for commit in dict.fromkeys([*(entry.commit_id for entry in history), *tagged]):
+        if at_head and commit == state.head:
             continue
-        if commit in said or (commit in tagged and _card_is_ours(api, repo, commit)):
+        if commit in described or (commit in tagged and _card_is_ours(api, repo, commit)):
             yield commit
 
 
@@ -113,28 +122,30 @@ def _card_is_ours(api: HfApi, repo: str, commit: str) -> bool:
     return card is not None and _MADE_WITH.encode() in b"".join(card.read(0, card.size))
 
 
-def paths_of_others(
-    dataset: Dataset, found: Found, publication: Publication | None, ours: Iterable[Mapping[str, StoredFile]]
+def foreign_paths(
+    dataset: Dataset, state: RepoState, publication: Publication | None, published: Iterable[Mapping[str, StoredFile]]
 ) -> tuple[str, ...]:
-    """The paths of what is somebody else's at `found`, sorted.
+    """Return the paths of somebody else's files in the repo, sorted.
 
-    `ours` are the files of each revision of ours, looked at as far as needed; `publication` is to be published.
+    Args:
+        publication: The publication that is about to replace them, if any.
+        published: The files of each revision that isles-assets published. They are read only as far as needed.
     """
     planned = {file.path: file for file in publication.files} if publication else {}
-    there = {
+    candidates = {
         path: file
-        for path, file in found.files.items()
-        if path != _NOBODYS and not (path in planned and file.holds(planned[path]))
+        for path, file in state.files.items()
+        if path != _HUB_FILE and not (path in planned and file.matches(planned[path]))
     }
-    left, is_our_repo = {path: file for path, file in there.items() if dataset.is_ours(path)}, False
-    for files in ours if there else ():
+    foreign, is_our_repo = {path: file for path, file in candidates.items() if dataset.is_ours(path)}, False
+    for files in published if candidates else ():
         is_our_repo = True
-        left = without(left, files)
-        if not left:
+        foreign = without(foreign, files)
+        if not foreign:
             break
-    return tuple(sorted(left if is_our_repo else there))
+    return tuple(sorted(foreign if is_our_repo else candidates))
 
 
 def without(files: Mapping[str, StoredFile], others: Mapping[str, StoredFile]) -> dict[str, StoredFile]:
-    """Those of `files` that `others` do not have under the same path, or have with other bytes."""
+    """Return those `files` that `others` lack, or have with other bytes at the same path."""
     return {path: file for path, file in files.items() if others.get(path) != file}

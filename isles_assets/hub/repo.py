@@ -15,11 +15,11 @@ from isles_assets.lib.findings import Refusal
 _LOG = logging.getLogger(__name__)
 
 _KNOWN_ENTITIES = ("user", "org", "model", "dataset", "space")
-"""Kinds of entities of a token's scopes that are what they are called: a namespace or a repo."""
+"""Types of entities in a token's scopes that are a namespace or a repo, known by name."""
 
 
 def check_repo_id(repo: str) -> None:
-    """Raise `Refusal` unless `repo` is <owner>/<name> as the Hub takes it."""
+    """Raise `Refusal` unless `repo` is <owner>/<name> in a form that the Hub accepts."""
     try:
         validate_repo_id(repo)
         problem = "" if repo.count("/") == 1 else "has no owner"
@@ -31,47 +31,50 @@ def check_repo_id(repo: str) -> None:
 
 
 @contextmanager
-def writing(api: HfApi, repo: str) -> Iterator[None]:
-    """Write to `repo` inside the block. Raises `Refusal` if the client's token cannot, or while `denials_explained`.
+def write_access(api: HfApi, repo: str) -> Iterator[None]:
+    """Check that the token may write to `repo`; then run the block and explain denials that it meets.
 
-    Only what is certain is refused here: the Hub is asked who the token is of, and sent no more for that. What the
-    answer does not tell, such as a role in a resource group, the Hub decides.
+    Refuses only what is certain from the Hub's answer about the token. The Hub itself decides the rest, such as a role
+    in a resource group.
+
+    Raises:
+        Refusal: The token may not write, or the Hub denies something inside the block.
     """
     headline, namespace = "Nothing was sent to the Hub.", repo.partition("/")[0]
     check_token(headline, is_needed=True)
     with denials_explained(repo, headline, api.endpoint):
-        if problem := _missing_right(_who(api), namespace, repo):
+        if problem := _missing_right(_whoami(api), namespace, repo):
             mend = f"set HF_TOKEN to a token with write access to the repos of {namespace}"
             raise Refusal.of(headline, problem, mend, path=repo)
     with denials_explained(repo, endpoint=api.endpoint):
         yield
 
 
-def _who(api: HfApi) -> Mapping[str, Any]:
-    """Whose token it is and what it may do; empty if the Hub does not say now, which it need not to be written to."""
+def _whoami(api: HfApi) -> Mapping[str, Any]:
+    """Return the owner and the rights of the token; empty if the Hub cannot say now, which does not prevent writing."""
     try:
         return api.whoami()
     except HfHubHTTPError as error:
         denial = denial_of(error)
         if denial is None or not denial.may_pass:
             raise
-        _LOG.warning("Not known beforehand whether the token may write: %s", denial)
+        _LOG.warning("Could not check in advance whether the token may write: %s", denial)
         return {}
 
 
-def status_of(error: BaseException) -> int | None:
-    """The HTTP status that `error` is about, if any; the client's class alone can say 404 for a 401."""
+def http_status(error: BaseException) -> int | None:
+    """Return the HTTP status behind `error`, if any. The client raises `RepositoryNotFoundError` for a 401, too."""
     response = error.response if isinstance(error, HfHubHTTPError) else None
     return None if response is None else response.status_code
 
 
-def _missing_right(who: Mapping[str, Any], namespace: str, repo: str) -> str:
-    """Which right to write to `repo` the token has not for sure; empty if it may have all.
+def _missing_right(account: Mapping[str, Any], namespace: str, repo: str) -> str:
+    """Return which right to write to `repo` the token certainly lacks; empty if it may have all.
 
-    A member of an organization may have other rights in a resource group than by the role there, and an answer need not
-    name all organizations. A token's scopes are all named, an entity more than once if it was added so.
+    Only the token's own role and scopes are judged: the answer names all scopes, but maybe not all organizations, and
+    a resource group may give a member other rights than the organization does.
     """
-    token = who.get("auth", {}).get("accessToken", {})
+    token = account.get("auth", {}).get("accessToken", {})
     if token.get("role") == "read":
         return f"the token may only read: it lacks the right `repo.write` on {namespace}"
     if token.get("role") == "fineGrained" and "fineGrained" in token:
@@ -83,7 +86,7 @@ def _missing_right(who: Mapping[str, Any], namespace: str, repo: str) -> str:
 
 
 def _may_cover(scope: Mapping[str, Any], namespace: str, repo: str) -> bool:
-    """Whether the entity of `scope` is `repo` or its namespace, or one that may hold it, as a resource group may."""
+    """Return whether the entity of `scope` is `repo`, its namespace, or another one that may hold it."""
     entity = scope.get("entity", {})
     name = entity.get("name")
     if name is None or entity.get("type") not in _KNOWN_ENTITIES:

@@ -1,4 +1,4 @@
-"""What a target of a publication can do, said by its type. A target is a class of this room and a line in `targets`."""
+"""The interface of a target that a dataset is published to. Each one is a class in `hub` and a line in `targets`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -16,122 +16,152 @@ from isles_assets.tables.folder import DataFolder
 
 @dataclass(frozen=True)
 class Destination:
-    """Where to publish: the `repo`, which is made, and has to be, `private` if that is set; `log` is told the progress.
-
-    `take_over` is the commit that somebody else's files are at which may be replaced; empty: none may.
-    """
+    """Where, and on which terms, to publish."""
 
     dataset: Dataset
     folder: DataFolder
     repo: str
     private: bool
+    """Whether the repo must be private. A new one is made so."""
     log: Callable[[str], None]
     take_over: str = ""
+    """The commit of somebody else's files that may be replaced; empty if none may."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """The outcome; `changed` is False where the target held this already, `changes` and `tag` None without history.
-
-    `before` is the tag of what somebody else had there, if this took its place.
-    """
+    """The outcome of a publication or rollback."""
 
     url: str
     revision: str
     changed: bool
+    """False if the target held this already."""
     changes: Changes | None = None
+    """None if the target does not say what it changed."""
     tag: str | None = None
-    before: str | None = None
+    """None if the target gives no tags."""
+    backup_tag: str | None = None
+    """The tag of somebody else's files, if this replaced them."""
 
 
 @runtime_checkable
 class Staging(Protocol):
-    """A place that takes files before they are published, where readers do not see them."""
+    """A target that takes files before they are published, where readers do not see them."""
 
     def prepare_staging(self) -> None:
-        """Make ready for `stage`. Raises `Refusal`."""
+        """Make the target ready for `stage`.
+
+        Raises:
+            Refusal: The target cannot take files.
+        """
 
     def stage(self, files: Sequence[PublicationFile]) -> None:
-        """Take `files`: on return they need not be kept here. Raises `Refusal`."""
+        """Take `files`. On return they need not be kept on this disk.
+
+        Raises:
+            Refusal: The target does not have all of them.
+        """
 
 
 @runtime_checkable
 class History(Protocol):
-    """A place that keeps earlier revisions."""
+    """A target that keeps earlier revisions."""
 
     def roll_back(self, to: str) -> Published:
-        """Publish again what the revision `to` holds. Raises `Refusal`."""
+        """Publish again what the revision `to` holds.
+
+        Raises:
+            Refusal: There is no such revision, or it was not published.
+        """
 
 
 class Target(ABC):
-    """A place that holds one dataset repo. `is_public`: others can see what is published there.
-
-    `states_digests`: the digests that it gives of its files are what it knows of them, not computed when asked for.
-    """
+    """A place that holds one dataset repo."""
 
     is_public: bool = False
+    """Whether other people can see what is published there."""
     states_digests: bool = False
+    """Whether its digests come from its records. Else they are computed from the bytes whenever somebody asks."""
 
     @classmethod
     @abstractmethod
     def at(cls, destination: Destination) -> Self:
-        """The target for a destination. Raises `Refusal` for a repo that cannot be."""
+        """Return the target for a destination.
+
+        Raises:
+            Refusal: No repo can have that name.
+        """
 
     @abstractmethod
     def publish(self, publication: Publication) -> Published:
-        """Make the repo hold `publication`, all or nothing. Raises `Refusal`."""
+        """Make the repo hold `publication`, all or nothing.
+
+        Raises:
+            Refusal: It was not published.
+        """
 
     @abstractmethod
-    def stored(self, known: Publication | None = None) -> Mapping[str, StoredFile]:
-        """Every file of the published revision by path; empty if nothing is published.
+    def stored(self, local: Publication | None = None) -> Mapping[str, StoredFile]:
+        """Return every file of the published revision, by path; empty if nothing is published.
 
-        A file that is one of `known`, the same on the same disk and as it was noted, need not be read for its digest.
+        Args:
+            local: Files with known digests. A published file that is a link to one of them, with the status that was
+                noted, need not be read.
         """
 
     def in_the_way(self, publication: Publication) -> Sequence[Finding]:
-        """What publishing would have to replace that is somebody else's. Sends nothing.
+        """Return findings of somebody else's files that publishing would have to replace. Sends nothing.
 
-        Raises `Refusal` where that cannot be found out.
+        Raises:
+            Refusal: The target did not tell.
         """
         return []
 
     def pinned(self) -> Self:
-        """The target as it is now: what is read of it is all of one revision, also if there is a new one meanwhile."""
+        """Return the target fixed at its present revision, so a concurrent publication cannot mix versions."""
         return self
 
     def opened(self) -> Revision:
-        """The published revision, of which any file can be read. Raises `Refusal` if there is none."""
+        """Return the published revision, to read files from.
+
+        Raises:
+            Refusal: Nothing is published, or it cannot be read.
+        """
         return open_revision(self.location)
 
     @abstractmethod
     def card(self) -> str:
-        """The text of the published card. Raises `Refusal` if nothing is published."""
+        """Return the text of the published card.
+
+        Raises:
+            Refusal: Nothing is published.
+        """
 
     @property
     @abstractmethod
     def location(self) -> str:
-        """What `load_dataset` takes to load it."""
+        """The path or repo id that `load_dataset` takes."""
 
     @property
     def page(self) -> str:
-        """Where a person looks at it: its folder, or its page on the Hub. Asks nobody."""
+        """The folder, or the address of the page on the Hub, for people. Sends no request."""
         return self.location
 
     @property
     def load_options(self) -> Mapping[str, Any]:
-        """What else `load_dataset` takes to load the published revision."""
+        """Further arguments of `load_dataset` for the published revision."""
         return {}
 
     @abstractmethod
     def address(self) -> str:
-        """Where the published revision is: another one for another target, endpoint, repo or revision."""
+        """Return where the published revision is. Each target, endpoint, repo and revision has another address."""
 
     @property
     def staging(self) -> Staging | None:
-        """Where files can be put before they are published; None if it cannot take them."""
+        """The target as a staging area; None if it has none."""
         return self if isinstance(self, Staging) else None
 
     @property
     def history(self) -> History | None:
-        """What knows earlier revisions; None if it keeps none."""
+        """The target as a history; None if it keeps no earlier revisions."""
         return self if isinstance(self, History) else None

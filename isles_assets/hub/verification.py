@@ -1,4 +1,4 @@
-"""Is what is published what was meant? Each function returns its findings; none changes anything."""
+"""Checks that compare what is published with the publication. They return findings, and change nothing."""
 
 import io
 import logging
@@ -13,7 +13,7 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
-from isles_assets.hub.changes import PUBLISH, RETURNS_OTHERS, STORE, differences
+from isles_assets.hub.changes import PUBLISH, REPORT_TO_HUB, RETURNS_OTHER_BYTES, differences
 from isles_assets.hub.denials import denial_of
 from isles_assets.hub.reading import digest_of, way_back
 from isles_assets.hub.streaming import first_undecoded, rows_of, subject_rows
@@ -35,41 +35,41 @@ from isles_assets.tables.storage import SUBJECT_COLUMN
 _LOG = logging.getLogger(__name__)
 
 _STREAMS = 4
-"""Files that are read back at a time."""
+"""Number of files that are read back at a time."""
 
 _FETCHED_TOGETHER = 1 << 26
-"""Bytes of volumes that are fetched at a time; what reads them takes some three times as much."""
+"""Bytes of volumes that are fetched at a time. Reading them takes some three times that memory."""
 
 _LARGEST_FOR_LIBRARY = 1 << 27
-"""Bytes of decompressed voxels up to which the library decodes a volume, too."""
+"""Bytes of voxels up to which `datasets` decodes a volume, too."""
 
 
 def remote_matches_local(
     target: Target, publication: Publication, *, subjects: Collection[str] = (), log: Callable[[str], None] = _LOG.info
 ) -> list[Finding]:
-    """Every published file has the size and digest of the local one, and there is no other.
+    """Check that every published file has the size and digest of the local one, and that there are no other files.
 
-    Every byte of a local target is read. Of a Hub, which states digests, those files are read back that are of all
-    subjects, and those of `subjects`. `log` is told the progress, and at last what was looked at.
+    Reads every byte of a local target. The Hub states digests, so only the common files and those of `subjects` are
+    read back from it. `log` gets the progress, and at the end what was compared.
     """
     stored = target.stored()
     findings = differences(publication, stored)
-    files = [file for file in publication.files if file.path in stored and stored[file.path].holds(file)]
-    size = sum(there.size for there in stored.values())
-    read = f"{counted(len(stored), 'file')}, {readable_bytes(size)}, read" if stored else "nothing is there"
+    files = [file for file in publication.files if file.path in stored and stored[file.path].matches(file)]
+    size = sum(file.size for file in stored.values())
+    summary = f"{counted(len(stored), 'file')}, {readable_bytes(size)}, read" if stored else "nothing is there"
     if target.states_digests:
         common = publication.dataset.common_files
         chosen = [file for file in files if file.path in common or PurePosixPath(file.path).stem in subjects]
         findings += _read_back(target, chosen, log)
         size = sum(file.size for file in chosen)
         back = f"{len(chosen)}, {readable_bytes(size)}, read back" if chosen else "none read back"
-        read = f"{counted(len(files), 'file')} compared with what the Hub states; {back}"
-    log(f"{read}; digest {publication.digest}")
+        summary = f"{counted(len(files), 'file')} compared with what the Hub states; {back}"
+    log(f"{summary}; digest {publication.digest}")
     return findings
 
 
 def _read_back(target: Target, files: Sequence[PublicationFile], log: Callable[[str], None]) -> Iterator[Finding]:
-    """Those of `files` that come back otherwise than they are stated."""
+    """Yield a finding for each of `files` of which the target returns other bytes than it states."""
     revision = target.opened()
     progress = Progress("file read back", len(files), log, plural="files read back")
     for file, digest in each_in_threads(lambda f: digest_of(revision.file(f.path, f.size)), files, _STREAMS):
@@ -77,26 +77,34 @@ def _read_back(target: Target, files: Sequence[PublicationFile], log: Callable[[
             raise digest
         progress.advance(file.size)
         if digest != file.sha256:
-            yield Finding(RETURNS_OTHERS, STORE, path=file.path)
+            yield Finding(RETURNS_OTHER_BYTES, REPORT_TO_HUB, path=file.path)
 
 
 def subjects_to_read(subjects: Sequence[str], read_back: str | int, after: int = 0) -> tuple[str, ...]:
-    """Those of `subjects` whose files are read back: the `first`, a number of them, or `all`.
+    """Return the `subjects` whose files are read back.
 
-    A number passes over the first `after`, and begins again where `subjects` end. Raises `Refusal` for anything else.
+    Args:
+        read_back: `first`, `all`, or a number of subjects.
+        after: A number of subjects skips the first `after`, and goes on from the start at the end of `subjects`.
+    Raises:
+        Refusal: `read_back` is anything else.
     """
     number = {"first": "1", "all": str(len(subjects))}.get(str(read_back), str(read_back))
     if not (number.isascii() and number.isdigit() and int(number)):
-        mend = "say first, all, or how many subjects, from 1"
-        raise Refusal.of("Nothing was verified.", f"is {read_back!r}, which says nothing", mend, path="read_back")
+        problem, mend = f"is {read_back!r}, which names no subjects", "say first, all, or how many subjects, from 1"
+        raise Refusal.of("Nothing was verified.", problem, mend, path="read_back")
     return tuple(subjects[(after + n) % len(subjects)] for n in range(min(int(number), len(subjects))))
 
 
 def loads(target: Target, publication: Publication, *, decode: bool = True) -> list[Finding]:
-    """Streaming any config gives every column, a first row whose volumes and pictures decode, and one row a subject.
+    """Check that each config streams all columns and one row a subject, and that its first row decodes.
 
-    Without `decode` none of them is fetched: for content of which the first row was decoded before. Memory is some
-    three times the largest compressed volume, and at least some hundred MB. Raises `Refusal` as `rows_of` does.
+    Takes memory of some three times the largest compressed volume, and at least some hundred MB.
+
+    Args:
+        decode: Whether to fetch and decode volumes and pictures. Needless if these bytes were decoded before.
+    Raises:
+        Refusal: `datasets` cannot write to its cache on this disk.
     """
     return [
         finding for config in publication.dataset.configs for finding in _loads(target, config, publication, decode)
@@ -109,27 +117,27 @@ def _loads(target: Target, config: Config, publication: Publication, decode: boo
         dataset = rows_of(target.location, name, **options)
         if dataset.features != features(config):
             yield Finding("has other features than declared", PUBLISH, path=name)
-        for together in _fetched_together(config, publication) if decode else ():
-            row = first_undecoded(rows_of(target.location, name, columns=together, **options))
-            for column in together:
-                _decode_to_its_end(row.pop(column), dataset.features[column])
+        for columns in _column_groups(config, publication) if decode else ():
+            row = first_undecoded(rows_of(target.location, name, columns=columns, **options))
+            for column in columns:
+                _decode_fully(row.pop(column), dataset.features[column])
         column = ""
         subjects = tuple(row[SUBJECT_COLUMN] for row in subject_rows(target.location, name, **options))
-    except Refusal:  # what this disk lacks is no fault of what is published
+    except Refusal:  # a full disk here is no fault of the published dataset
         raise
-    except Exception as error:  # a reader's failure of any kind is the finding
+    except Exception as error:  # any failure of a reader is a finding
         denial = denial_of(error)
-        what = str(denial) if denial else without_secrets(f"{type(error).__name__}: {error}")
+        reason = str(denial) if denial else without_secrets(f"{type(error).__name__}: {error}")
         mend = way_back(denial) if denial else PUBLISH
-        yield Finding(f"does not load: {f'{column}: ' if column else ''}{what}", mend, path=name)
+        yield Finding(f"does not load: {f'{column}: ' if column else ''}{reason}", mend, path=name)
         return
     if subjects != publication.subjects:
         problem = f"has {counted(len(subjects), 'row')} instead of {len(publication.subjects)}, one a subject"
         yield Finding(problem, PUBLISH, path=name)
 
 
-def _fetched_together(config: Config, publication: Publication) -> Iterator[list[str]]:
-    """The columns of `config` in groups: as many as the volumes of the first row are small, one if it is large."""
+def _column_groups(config: Config, publication: Publication) -> Iterator[list[str]]:
+    """Yield the columns of `config` in groups. The first row's volumes of a group fit into `_FETCHED_TOGETHER`."""
     sizes = {
         column: source.size
         for sidecar in publication.sidecars
@@ -139,18 +147,18 @@ def _fetched_together(config: Config, publication: Publication) -> Iterator[list
     }
     group: list[str] = []
     for column in config.schema.names:
-        if group and sum(sizes.get(each, 0) for each in (*group, column)) > _FETCHED_TOGETHER:
+        if group and sum(sizes.get(name, 0) for name in (*group, column)) > _FETCHED_TOGETHER:
             yield group
             group = []
         group.append(column)
     yield group
 
 
-def _decode_to_its_end(value: Any, feature: Any) -> None:
-    """Raise whatever the reader does if a volume or picture is damaged, `value` as it is stored.
+def _decode_fully(value: Any, feature: Any) -> None:
+    """Decode the stored `value` of a volume or picture to its end. Raises what its reader raises for damage.
 
-    The library decompresses a whole volume at once, gigabytes of some; our own reader goes through it in pieces. So the
-    library is shown those that fit.
+    `datasets` decompresses a whole volume at once, which may take gigabytes, so it decodes only small ones. Our own
+    reader decodes all, in pieces.
     """
     if isinstance(feature, datasets.Nifti):
         decoded = inspect(io.BytesIO(value["bytes"]), Content.CT)
@@ -164,7 +172,7 @@ def _decode_to_its_end(value: Any, feature: Any) -> None:
 
 
 def card_valid(target: Target, publication: Publication) -> list[Finding]:
-    """The card's YAML is readable by the Hub's own classes, and its features and counts are those of the shards."""
+    """Check that the Hub's own classes can read the card, and that it states the features and counts of the shards."""
     try:
         data = DatasetCard(target.card()).data
         stated = DatasetInfosDict.from_dataset_card_data(data)
