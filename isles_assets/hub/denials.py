@@ -203,15 +203,16 @@ def _to_wait_for(denial: Denial, pause: float, repo: str, headline: str) -> Refu
 
 
 def _unanswered(error: Exception, repo: str, headline: str, endpoint: str) -> Refusal | None:
-    """What to raise instead of `error` if no server has answered so that it is of use; None if it is about no server.
+    """Return what to raise instead of `error` if no server gave a usable answer; None if it is about no server.
 
-    `hf_xet` raises builtins for what is wrong on the way, and huggingface_hub what the answer is not: no JSON.
+    `hf_xet` raises builtin exceptions for failures of the network, and huggingface_hub a `JSONDecodeError` for an
+    answer that is not JSON.
     """
     if isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL):
         problem = f"is {without_secrets(endpoint)!r}, which is no address of a web server"
         return Refusal.of(headline, problem, "unset it, or set it to one like https://huggingface.co", path=_ENDPOINT)
     of_client = isinstance(error, httpx2.RequestError | RuntimeError)
-    cause = next((each for each in _raised_from(error) if isinstance(each, httpx2.RequestError)), None)
+    cause = next((e for e in _raised_from(error) if isinstance(e, httpx2.RequestError)), None)
     if of_client and cause:
         problem = f"{_asked(cause, endpoint)} gives no answer: {_told(cause)}"
     elif isinstance(error, ConnectionError | TimeoutError):
@@ -226,10 +227,10 @@ def _unanswered(error: Exception, repo: str, headline: str, endpoint: str) -> Re
 
 
 def _asked(error: httpx2.RequestError, endpoint: str) -> str:
-    """Who was asked: the Hub, or one of its stores."""
+    """Return who was asked, for people: the Hub, or one of its stores."""
     try:
         url = error.request.url
-    except RuntimeError:  # not noted
+    except RuntimeError:  # the error has no request
         return _hub_at(endpoint)
     return f"the {'Hub' if _OF_THE_HUB.search(url.path) else 'store'} at {_place(url)}"
 

@@ -19,7 +19,7 @@ from isles_assets.products.config import SPLIT
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
 _LONGEST = 500
-"""Characters of what a reader says that are told."""
+"""Number of characters of a reader's words that are shown."""
 
 _READ_AHEAD = 1 << 16
 """Least number of bytes that the Hub's file system fetches; its default is 5 MiB a file."""
@@ -48,7 +48,10 @@ _FAULTS = (AssertionError, AttributeError, ImportError, NameError, TypeError)
 
 @contextmanager
 def loading_explained(location: str) -> Iterator[None]:
-    """Turn what a reader of the dataset at `location` raises into a `Refusal`; no fault, nothing of this machine."""
+    """Turn an exception of a reader of the dataset at `location` into a `Refusal`.
+
+    Faults of the program and failures of this machine are raised as they are.
+    """
     try:
         yield
     except (Refusal, *_FAULTS):
