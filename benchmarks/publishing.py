@@ -44,7 +44,7 @@ def measure(material: Material, rounds: int) -> Iterator[Comparison]:
         project.build()
         publication = recorded_publication(DATASET, DataFolder(project.data, DATASET.release), REPO)
         for xet in (False, True):
-            of = f"the sample, {len(publication.files)} small files, by {'Xet' if xet else 'LFS'}"
+            of = f"the sample, small files, by {'Xet' if xet else 'LFS'}"
             yield _compare(material, of, publication, folder, rounds, xet=xet)
     with material.scratch() as folder:
         publication = publication_of_one(material, LARGE[0], folder)

@@ -9,19 +9,41 @@ import dagster as dg
 import pytest
 import yaml
 
+from benchmarks.__main__ import ROOM
 from isles_assets.definitions import build_defs
+from isles_assets.graph import automation
 from isles_assets.graph.settings import Settings
+from isles_assets.hub import denials, huggingface, verification
+from isles_assets.hub.local import KEPT_FOR_READERS
 from isles_assets.hub.xet import LIMITS
-from isles_assets.lib.progress import EACH_SECONDS_OF_BYTES
-from isles_assets.products.building import MAX_LOCAL_SUBJECTS, STAGE_SIZE
+from isles_assets.lib.progress import EACH_SECONDS_OF_BYTES, readable_time
+from isles_assets.products.building import HERE_AT_MOST, STAGED_TOGETHER
+from isles_assets.products.dataset import Dataset
+from isles_assets.products.preview import product as preview
+from isles_assets.products.preview.left_out import LARGEST_PLANE
+from isles_assets.products.preview.pictures import LARGEST as LARGEST_PICTURES
+from isles_assets.products.preview.pictures import THICKNESS
+from isles_assets.publication import waivers
 from isles_assets.publication.properties import properties_of
 from isles_assets.publication.waivers import read_waivers
 from isles_assets.release.isles24 import ISLES24
+from isles_assets.report.rendering import LARGEST as LARGEST_REPORT
+from isles_assets.source.download import MOST_BEGINNINGS
+from isles_assets.source.listing import BRIEF, MOST_READ
+from isles_assets.source.partial import NOTED_EVERY
+from isles_assets.source.patience import LEAST_PROGRESS, LONG
+from isles_assets.tables.manifest import ROUNDING_MM
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
 GUIDE = PAGES["docs/operating.md"]
 SHOWN = [pytest.param(text, id=name) for name, text in PAGES.items()]
+_WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 10: "ten", 30: "thirty"}
+
+
+def in_words(number: float) -> str:
+    """As text has it, or its digits where no page has needed a word yet."""
+    return _WORDS.get(int(number), f"{number:g}")
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +87,85 @@ def test_the_guide_says_how_often_progress_is_told_and_when_publishing_is_tried_
     policy = defs.resolve_assets_def("hub_dataset").op.retry_policy
     waits = " and ".join(str(policy.calculate_delay(number)) for number in range(1, policy.max_retries + 1))
     assert f"Tried twice more by itself, after {waits} s" in GUIDE and policy.max_retries == 2
+
+
+_RELEASE = {
+    "subjects": len(ISLES24.subjects),
+    "volumes": len(ISLES24.volumes),
+    "workbooks": len(ISLES24.subjects) * len(ISLES24.workbooks),
+    "headers": f"{len(ISLES24.subjects) * len(ISLES24.volumes):,}",
+    "variables": len(ISLES24.variables),
+    "size": f"{ISLES24.record.size / 1e9:.0f} GB",
+}
+_INSTANCE = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+_MONITORING, _RETENTION = _INSTANCE["run_monitoring"], _INSTANCE["retention"]["sensor"]["purge_after_days"]
+_FREED_AT_LAST = 2 * ISLES24.record.size + ISLES24.record.size * HERE_AT_MOST / len(ISLES24.subjects)
+_NIGHTS = -(-len(ISLES24.subjects) // automation._A_NIGHT)
+FIGURES = {
+    "README.md": [
+        "stroke release has {subjects} subjects, each with {volumes} NIfTI volumes and two clinical workbooks: {size}.",
+        "all {variables} clinical variables",
+    ],
+    "docs/graph.md": [
+        "`clinical_table` | {subjects} rows x {variables} typed variables",
+        f"`default` has {len(Dataset.of(ISLES24).configs[0].volumes)} volumes",
+        "Three of {subjects} partitions",
+    ],
+    "docs/how-it-works.md": [
+        "is made from {volumes} files and a clinical row",
+        f"never more than {MOST_READ / 1e6:.0f} MB",
+        f"together have {in_words(BRIEF.in_all)} seconds",
+        f"stalls (less than {LEAST_PROGRESS >> 10} KiB",
+        f"up to {in_words(LONG.longest / 60)} minutes",
+        f"{in_words(MOST_BEGINNINGS)} times at most",
+        f"after each {NOTED_EVERY >> 20} MiB",
+        f"volumes of up to {verification._LARGEST_FOR_LIBRARY / 1e6:.0f} MB",
+        f"stays for {in_words(KEPT_FOR_READERS / 60)} minutes",
+        f"one file of each {in_words(huggingface._GROUP)} came back",
+        f"slab of about {max(THICKNESS.values()):g} mm",
+        f"at most {LARGEST_PICTURES / 1e3:.0f} kB",
+        f"more than {in_words(LARGEST_PLANE >> 20)} million voxels",
+        f"{in_words(preview._ROWS_IN_GROUP)} rows a group",
+        "all {subjects} partitions are shown as stale",
+        "applies every property to all {subjects} subjects",
+    ],
+    "docs/operating.md": [
+        "the real release ({size}, {subjects} subjects)",
+        f"({ISLES24.record.size:,} bytes, md5 `{ISLES24.record.md5}`)",
+        f"With `free_disk: true` in `zenodo_archive` and `subject_shard`, {_FREED_AT_LAST / 1e9:.0f} GB do",
+        f"up to {STAGED_TOGETHER - 1} that an earlier run has left, and the {STAGED_TOGETHER} that are being made",
+        f"The {len(ISLES24.subjects) % STAGED_TOGETHER} of {{subjects}} that are left at the end",
+        "reads {workbooks} workbooks",
+        "reads {headers} headers",
+        "`n of {subjects} subjects",
+        f"+ {LARGEST_REPORT / 1e6:.1f} MB at most",
+        f"sent, {in_words(huggingface._GROUP)} at a time",
+        f"More than {in_words(waivers._NAMED_ONE_BY_ONE)} findings of one kind get one waiver",
+        "folders of the {subjects} subjects",
+        "{volumes} volumes and 2 workbooks each",
+        "{variables} columns, their types",
+        f"more than {ROUNDING_MM:g} mm is a note",
+        "the manifest: {subjects} x {volumes} volumes",
+        f"this went on for {readable_time(LONG.in_all)}` (an hour without progress)",
+        f"Up to {denials._LONGEST_PAUSE / 60:.0f} minutes are waited for",
+        "once all {subjects} shards",
+        f"reading back {in_words(automation._A_NIGHT)} subjects by the day of the month, so that {in_words(_NIGHTS)} "
+        "nights see all {subjects}",
+        f"{in_words(_INSTANCE['concurrency']['runs']['max_concurrent_runs'])} places of `max_concurrent_runs`",
+        f"`max_concurrent_runs: {_INSTANCE['concurrency']['runs']['max_concurrent_runs']}`",
+        f"is failed within {_MONITORING['poll_interval_seconds']} s; one that does not start in "
+        f"{_MONITORING['start_timeout_seconds'] // 60} min, or does not end "
+        f"{_MONITORING['cancel_timeout_seconds'] // 60} min after cancelling, is failed; none lasts longer than "
+        f"{in_words(_MONITORING['max_runtime_seconds'] / 86400)} days",
+        f"{_RETENTION['success']} days, skipped ones {_RETENTION['skipped']}",
+    ],
+    "docs/changing.md": [f"needs {ROOM / 1e9:.0f} GB of disk"],
+}
+
+
+@pytest.mark.parametrize(("name", "said"), [(name, said) for name, of_page in FIGURES.items() for said in of_page])
+def test_figures_are_those_of_the_code(name, said):
+    assert said.format(**_RELEASE) in " ".join(PAGES[name].split())
 
 
 @pytest.mark.parametrize("page", SHOWN)

@@ -63,11 +63,11 @@ publish_when_complete = dg.AutomationConditionSensorDefinition(
 @dg.schedule(
     job=verify,
     cron_schedule="0 3 * * *",
-    description="Is what is published still what was published? Each night at 3 h UTC. Reads five subjects back from "
-    "the Hub, others each day of the month.",
+    description=f"Is what is published still what was published? Each night at 3 h UTC. Reads {_A_NIGHT} subjects back "
+    "from the Hub, others each day of the month.",
 )
 def nightly_verify(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Five subjects a night: thirty nights are enough for 149."""
+    """`_A_NIGHT` subjects, others each day of the month."""
     day = context.scheduled_execution_time.day
     return dg.RunRequest(run_config=verify_config(read_back=_A_NIGHT, after=_A_NIGHT * (day - 1)))
 

@@ -40,8 +40,8 @@ _VOLUMES: tuple[Volume, ...] = (
     Volume("cta", _RAW, _CT, "", "cta", Grid.NATIVE, Content.CT,
            "CT angiography at admission, as acquired"),
     Volume("ctp", _RAW, _CT, "", "ctp", Grid.NATIVE, Content.CT_SERIES,
-           "CT perfusion series at admission on its own grid; by the release's text motion-corrected, "
-           "with one frame a second"),
+           "CT perfusion series at admission on its own grid. By the release's text it is motion-corrected and "
+           "resampled to one frame a second; headers need not state the interval"),
     Volume("cbf", _DERIVED, _CT, _MAPS, "space-ncct_cbf", Grid.COMMON, Content.MAP,
            "Cerebral blood flow, resampled to the NCCT"),
     Volume("cbv", _DERIVED, _CT, _MAPS, "space-ncct_cbv", Grid.COMMON, Content.MAP,
@@ -65,7 +65,7 @@ _VOLUMES: tuple[Volume, ...] = (
            "CT angiography, registered to the NCCT"),
     Volume("ctp_ncct", _DERIVED, _CT, "", "space-ncct_ctp", Grid.COMMON, Content.CT_SERIES,
            "CT perfusion series, registered and resampled to the NCCT",
-           apart="the CT perfusion series on the NCCT grid, apart because it is three quarters of all bytes"),
+           apart="the CT perfusion series on the NCCT grid, apart because it is three quarters of the release's bytes"),
     Volume("cbf_native", _RAW, _CT, _MAPS, "cbf", Grid.NATIVE, Content.MAP,
            "Cerebral blood flow on the grid of `ctp`"),
     Volume("cbv_native", _RAW, _CT, _MAPS, "cbv", Grid.NATIVE, Content.MAP,
