@@ -8,7 +8,7 @@ DATA := $(or $(ISLES_DATA_DIR),data)
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long coverage lint settings versions bench clean reset-demo
+.PHONY: help setup demo ui test test-long coverage lint reference versions bench clean reset-demo
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -50,15 +50,15 @@ lint: $(READY)  ## ruff and mypy
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 
-settings: $(READY)  ## .env.example and the settings in the docs, from their declarations
-	$(VENV)/bin/python docs/settings.py
+reference: $(READY)  ## .env.example, and what the docs say of graph, settings, checks and commands, from the code
+	$(VENV)/bin/python docs/reference.py
 
 # Options: make versions PYTEST='-m "not slow"'
 versions:  ## tries pinned and lowest versions on Python 3.11 to 3.13, as found
 	.ci/versions $(PYTEST)
 
 # Linux only, on a machine that does nothing else. Options: make bench BENCH='--work /a/disk'
-bench: $(READY)  ## measures speed and memory, and writes docs/benchmarks.md
+bench: $(READY)  ## measures speed and memory, with 30 GB of disk, and writes docs/benchmarks.md
 	$(PIP) --editable '.[bench]'
 	$(VENV)/bin/python -m benchmarks $(BENCH)
 

@@ -235,9 +235,9 @@ def test_a_setting_that_cannot_be_used_fails_the_run_before_anything_is_done(
     assert not (tmp_path / "data").exists()
 
 
-def test_what_is_written_of_the_settings_is_what_they_declare():
-    """If not: `make settings`."""
-    command = [sys.executable, "docs/settings.py", "--check"]
+def test_what_the_docs_say_of_the_code_is_what_it_declares():
+    """If not: `make reference`."""
+    command = [sys.executable, "docs/reference.py", "--check"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout) == (0, ""), result.stdout + result.stderr
 

@@ -112,6 +112,8 @@ FIGURES = {
         "Three of {subjects} partitions",
     ],
     "docs/how-it-works.md": [
+        "{volumes} volumes, 2 workbooks",
+        "{variables} clinical values",
         "is made from {volumes} files and a clinical row",
         f"never more than {MOST_READ / 1e6:.0f} MB",
         f"together have {in_words(BRIEF.in_all)} seconds",
@@ -159,7 +161,7 @@ FIGURES = {
         f"{in_words(_MONITORING['max_runtime_seconds'] / 86400)} days",
         f"{_RETENTION['success']} days, skipped ones {_RETENTION['skipped']}",
     ],
-    "docs/changing.md": [f"needs {ROOM / 1e9:.0f} GB of disk"],
+    "docs/commands.md": [f"with {ROOM / 1e9:.0f} GB of disk"],
 }
 
 
@@ -232,3 +234,11 @@ def test_the_readme_says_where_code_and_dataset_live_as_the_project_does():
     assert f"git clone {urls['Repository']}\ncd {urls['Repository'].rpartition('/')[2]}\n" in PAGES["README.md"]
     assert urls["Dataset"] == f"https://huggingface.co/datasets/{ISLES24.repo}"
     assert f'load_dataset("{ISLES24.repo}"' in PAGES["README.md"]
+
+
+def test_the_diagram_of_the_chain_of_digests_has_the_links_that_the_table_explains():
+    section = PAGES["docs/how-it-works.md"].partition("## The chain of digests")[2].partition("\n## ")[0]
+    names = dict(re.findall(r'(\w+)\["([^"]+)"\]', section))
+    drawn = re.findall(r'^ +(\w+)(?:\["[^"]+"\])? -- "[^"]+" --> (\w+)', section, re.MULTILINE)
+    explained = re.findall(r"^\| (.+?) \| (.+?) \| .+ \|$", section, re.MULTILINE)[1:]
+    assert explained and [(names[one], names[other]) for one, other in drawn] == explained

@@ -1,7 +1,7 @@
 """Settings: environment variables, each declared once here, by topic. The Launchpad can override those of a run.
 
 A new setting is a field of `Settings`, or of `DefinitionSettings` if Dagster needs it while definitions are built.
-`.env.example` and the tables of the docs follow: `make settings`. What a setting leads to is in `setup`.
+`.env.example` and the tables of the docs follow: `make reference`. What a setting leads to is in `setup`.
 """
 
 import os
