@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).parents[1]
+URLS: dict[str, str] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["urls"]
+"""Where code and dataset live. The package reads what was installed of it."""
 NOBODY = 65534
 
 

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 import yaml
 
+import isles_assets
 from benchmarks.__main__ import ROOM
 from isles_assets.definitions import build_defs
 from isles_assets.graph import automation
@@ -33,6 +34,7 @@ from isles_assets.source.listing import BRIEF, MOST_READ
 from isles_assets.source.partial import NOTED_EVERY
 from isles_assets.source.patience import LEAST_PROGRESS, LONG
 from isles_assets.tables.manifest import ROUNDING_MM
+from isles_assets_tests.processes import URLS
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
@@ -230,9 +232,10 @@ def test_links_within_the_repository_lead_somewhere(name):
 
 
 def test_the_readme_says_where_code_and_dataset_live_as_the_project_does():
-    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
-    assert f"git clone {urls['Repository']}\ncd {urls['Repository'].rpartition('/')[2]}\n" in PAGES["README.md"]
-    assert urls["Dataset"] == f"https://huggingface.co/datasets/{ISLES24.repo}"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["urls"] == URLS and project["version"] == isles_assets.__version__
+    assert f"git clone {URLS['Repository']}\ncd {URLS['Repository'].rpartition('/')[2]}\n" in PAGES["README.md"]
+    assert URLS["Dataset"] == f"https://huggingface.co/datasets/{ISLES24.repo}"
     assert f'load_dataset("{ISLES24.repo}"' in PAGES["README.md"]
 
 

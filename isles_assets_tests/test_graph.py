@@ -15,6 +15,7 @@ from isles_assets.graph import hub_asset
 from isles_assets.graph.settings import Settings
 from isles_assets.products.sidecar import Sidecar
 from isles_assets_tests.isles24 import BASELINE, BY_COLUMN, DATASET, DICTIONARY, OUTCOME, SHARD, SMALL
+from isles_assets_tests.processes import URLS
 from isles_assets_tests.project import DRY_RUN, OF_TABLES, PARTITIONED, Project, contents, failure, replace
 from isles_assets_tests.thirty import THIRTY
 from isles_assets_tests.toy import CLINIC, PERFUSION, T1, TOY
@@ -379,7 +380,9 @@ def test_a_fault_of_the_program_is_not_tried_again(toy_built_copy, monkeypatch):
 
     monkeypatch.setattr(hub_asset, "publication_of", stumble)
     result = toy_built_copy.materialize("hub_dataset", checks=False)
-    assert "IndexError: list index out of range. This is a fault of isles-assets" in failure(result, "hub_dataset")
+    said = failure(result, "hub_dataset")
+    assert "IndexError: list index out of range. This is a fault of isles-assets" in said
+    assert f"report it: {URLS['Repository']}/issues" in said
     assert not [event for event in result.all_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
 
 

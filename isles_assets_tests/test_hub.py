@@ -25,6 +25,7 @@ from isles_assets.release.clinical import Kind
 from isles_assets.release.volumes import Grid
 from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.isles24 import CONFIGS, ISLES24, SMALL, VARIABLES, VOLUMES, WORKBOOKS
+from isles_assets_tests.processes import URLS
 from isles_assets_tests.project import replace
 from isles_assets_tests.running import LONG, WARM, eventually, forked
 
@@ -127,6 +128,7 @@ def test_card_is_complete(location):
     for variable in VARIABLES:
         assert f"| `{variable.column}` |" in card.text
     assert ISLES24.record.doi in card.text and all(citation.key in card.text for citation in ISLES24.citations)
+    assert f"[isles-assets]({URLS['Repository']}) " in card.text
     front = card.data.to_dict()
     assert [info["splits"][0]["num_examples"] for info in front["dataset_info"]] == [6, 6, 6]
     patterns = {config["config_name"]: config["data_files"][0]["path"] for config in front["configs"]}

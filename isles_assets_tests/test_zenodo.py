@@ -6,10 +6,12 @@ from email.utils import formatdate
 
 import pytest
 
+from isles_assets import __version__
 from isles_assets.lib.findings import Refusal
 from isles_assets.source.patience import TransientError
 from isles_assets.source.zenodo import Zenodo
 from isles_assets_tests.isles24 import ISLES24
+from isles_assets_tests.processes import URLS
 from isles_assets_tests.zenodo_server import FAST, Deposit, Status, ZenodoServer, record_of
 
 
@@ -38,7 +40,9 @@ def zenodo(server):
 
 def test_the_pinned_record_is_accepted_with_one_question(server, zenodo, record):
     zenodo.check(record)
-    assert [seen.path for seen in server.requests] == [f"/api/records/{record.record}"]
+    (seen,) = server.requests
+    assert seen.path == f"/api/records/{record.record}"
+    assert seen.headers["User-Agent"] == f"isles-assets/{__version__} (+{URLS['Repository']})"
 
 
 @pytest.mark.parametrize(

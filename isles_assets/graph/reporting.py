@@ -18,6 +18,7 @@ from isles_assets.hub.target import Published
 from isles_assets.lib.files import of_machine
 from isles_assets.lib.findings import Finding, MayPass, Refusal, name_some
 from isles_assets.lib.markdown import escaped, markdown_table
+from isles_assets.lib.project import issues_url
 from isles_assets.lib.secrets import clean
 from isles_assets.lib.shown import Link, Markdown, Shown, shown_size
 from isles_assets.products.preview.montage import small_montage
@@ -86,7 +87,7 @@ def faults_not_retried() -> Iterator[None]:
     try:
         yield
     except _FAULTS as fault:
-        words = f"{type(fault).__name__}: {fault}. This is a fault of isles-assets. Please report it."
+        words = f"{type(fault).__name__}: {fault}. This is a fault of isles-assets. Please report it: {issues_url()}"
         raise dg.Failure(words, allow_retries=False) from fault
 
 

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 import isles_assets
 from isles_assets.lib.findings import Finding, name_some
 from isles_assets.lib.markdown import escaped, markdown_table
+from isles_assets.lib.project import code_url
 from isles_assets.products.config import SPLIT, Config
 from isles_assets.products.features import features
 from isles_assets.publication.publication import Contents, Publication
@@ -25,7 +26,7 @@ from isles_assets.release.release import Release
 from isles_assets.release.volumes import Content, Grid
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
-CODE_VERSION = 4
+CODE_VERSION = 5
 """Raise it when the same products are to get another card."""
 
 Rows = Sequence[tuple[object, ...]]
@@ -84,6 +85,7 @@ def text_of_card(publication: Publication) -> str:
         release=release,
         record=release.record,
         repo=publication.repo,
+        code=code_url(),
         parts=parts,
         subject_column=SUBJECT_COLUMN,
         first=min(publication.subjects),
@@ -167,6 +169,6 @@ def _provenance(publication: Publication) -> Rows:
     return [
         ("release", f"Zenodo record [{record.record}]({record.url}), {record.version}, {record.doi}"),
         ("archive", f"`{record.archive}`, {record.size:,} bytes, md5 `{record.md5}`"),
-        ("made with", f"isles-assets {isles_assets.__version__}"),
+        ("made with", f"[isles-assets]({code_url()}) {isles_assets.__version__}"),
         ("volumes", f"SHA-256 over path, size and SHA-256 of each: `{publication.sources_digest}`"),
     ]

@@ -19,6 +19,7 @@ import urllib3
 
 from isles_assets import __version__
 from isles_assets.lib.findings import Refusal, name_some
+from isles_assets.lib.project import code_url
 from isles_assets.lib.secrets import without_secrets
 from isles_assets.lib.waiting import pause_asked
 from isles_assets.release.zenodo_record import ZenodoRecord, record_url
@@ -171,8 +172,7 @@ def get(
         TransientError: A later attempt may succeed. The block raises it, too, while it reads the body.
         Refusal: A later attempt would fail as well.
     """
-    # Both errors are raised `from None`: the client's own error may name an address with a secret in it.
-    sent = {"User-Agent": f"isles-assets/{__version__}", "Accept-Encoding": "identity", **headers}
+    asked = {"User-Agent": _user_agent(), "Accept-Encoding": "identity", **headers}
     try:
         with requests.get(
             url, headers=sent, timeout=patience.timeout, stream=stream, allow_redirects=redirects
@@ -190,30 +190,12 @@ def get(
         raise TransientError(without_secrets(_words_of(reason))) from None
 
 
-@dataclass(frozen=True)
-class ContentRange:
-    """The bytes that an answer holds, `first` and `last` included; `size` is that of the whole file, if stated."""
-
-    first: int
-    last: int
-    size: int | None
+def _user_agent() -> str:
+    """Who asks, and where Zenodo's people find out more, as it is usual for programs."""
+    return f"isles-assets/{__version__} (+{code_url()})"
 
 
-def content_range(response: requests.Response) -> ContentRange | None:
-    """Return the range that the header of `response` states; None if it states none that can be read."""
-    if not (stated := _RANGE.fullmatch(response.headers.get("Content-Range", ""))):
-        return None
-    return ContentRange(int(stated[1]), int(stated[2]), None if stated[3] == "*" else int(stated[3]))
-
-
-def check_not_compressed(url: str, response: requests.Response) -> None:
-    """Raise `Refusal` if the body of `response` is compressed: then its bytes are not those of the file."""
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        raise not_downloaded("compresses what it sends", SEE_ENDPOINT, path=url)
-
-
-def _error_of(url: str, response: requests.Response) -> TransientError | Refusal:
-    """Return the error to raise for an answer with a bad status."""
+def _not_ok(url: str, response: requests.Response) -> PassingError | Refusal:
     status = f"{response.status_code} {response.reason}"
     if response.status_code in _TRANSIENT or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return TransientError(f"answers {status}", pause_asked(response.headers))
