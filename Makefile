@@ -8,7 +8,7 @@ DATA := $(or $(ISLES_DATA_DIR),data)
 PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test test-long coverage lint reference versions bench clean reset-demo
+.PHONY: help setup demo ui test test-long coverage lint reference docs versions bench clean reset-demo
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -57,13 +57,19 @@ reference: $(READY)  ## .env.example, and what the docs say of graph, settings, 
 versions:  ## tries pinned and lowest versions on Python 3.11 to 3.13, as found
 	.ci/versions $(PYTEST)
 
+# Mermaid, which draws the diagrams, is asked of unpkg.com by who reads the site, or copied from a file:
+# make docs MERMAID=/path/to/mermaid.min.js
+docs: $(READY)  ## the pages as a site, in site/; fails where a link leads nowhere or a page is missing from the menu
+	@[ -x $(VENV)/bin/mkdocs ] || $(PIP) --editable '.[docs]'
+	@NO_MKDOCS_2_WARNING=1 MERMAID='$(abspath $(MERMAID))' $(VENV)/bin/mkdocs build --clean
+
 # Linux only, on a machine that does nothing else. Options: make bench BENCH='--work /a/disk'
 bench: $(READY)  ## measures speed and memory, with 30 GB of disk, and writes docs/benchmarks.md
 	$(PIP) --editable '.[bench]'
 	$(VENV)/bin/python -m benchmarks $(BENCH)
 
 # Where ISLES_DATA_DIR lies in one of these, it stays.
-FOUND = $(wildcard .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache build dist *.egg-info .tmp_dagster_home_*)
+FOUND = $(wildcard .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache build dist site *.egg-info .tmp_dagster_home_*)
 REMOVED = $(foreach name,$(FOUND),$(if $(filter $(abspath $(name))/%,$(abspath $(DATA))/),,$(name)))
 clean:  ## removes what tools and builds leave behind; not .venv, .env, the data folder, nor the history in .dagster
 	@for name in $(REMOVED); do echo "removing $$name"; rm -rf "$$name"; done
