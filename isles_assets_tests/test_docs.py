@@ -37,7 +37,7 @@ from isles_assets.tables.manifest import ROUNDING_MM
 from isles_assets_tests.processes import URLS
 
 ROOT = Path(__file__).parent.parent
-PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))}
 GUIDE = PAGES["docs/operating.md"]
 SHOWN = [pytest.param(text, id=name) for name, text in PAGES.items()]
 _WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 10: "ten", 30: "thirty"}
