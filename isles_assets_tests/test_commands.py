@@ -380,7 +380,14 @@ def test_make_alone_lists_what_it_makes(bare):
 
 
 def test_make_clean_removes_what_tools_leave_behind_and_never_data(bare):
-    leftovers = [".ruff_cache", "dist", "isles_assets.egg-info", ".tmp_dagster_home_x", "isles_assets/__pycache__"]
+    leftovers = [
+        ".ruff_cache",
+        "dist",
+        "site",
+        "isles_assets.egg-info",
+        ".tmp_dagster_home_x",
+        "isles_assets/__pycache__",
+    ]
     kept = ["build/data", "build/data/shards/__pycache__", ".dagster/storage", ".venv/lib/__pycache__"]
     for name in (*leftovers, *kept):
         (bare / name).mkdir(parents=True)

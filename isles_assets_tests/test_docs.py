@@ -17,7 +17,7 @@ from isles_assets.graph.settings import Settings
 from isles_assets.hub import denials, huggingface, verification
 from isles_assets.hub.local import KEPT_FOR_READERS
 from isles_assets.hub.xet import LIMITS
-from isles_assets.lib.progress import EACH_SECONDS_OF_BYTES, readable_time
+from isles_assets.lib.progress import EACH_SECONDS_OF_BYTES, readable_bytes, readable_time
 from isles_assets.products.building import HERE_AT_MOST, STAGED_TOGETHER
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.preview import product as preview
@@ -37,7 +37,8 @@ from isles_assets.tables.manifest import ROUNDING_MM
 from isles_assets_tests.processes import URLS
 
 ROOT = Path(__file__).parent.parent
-PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))}
+FILES = (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in FILES}
 GUIDE = PAGES["docs/operating.md"]
 SHOWN = [pytest.param(text, id=name) for name, text in PAGES.items()]
 _WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 10: "ten", 30: "thirty"}
@@ -163,13 +164,19 @@ FIGURES = {
         f"{in_words(_MONITORING['max_runtime_seconds'] / 86400)} days",
         f"{_RETENTION['success']} days, skipped ones {_RETENTION['skipped']}",
     ],
+    "docs/settings.md": ["it is downloaded and extracted, {size}"],
     "docs/commands.md": [f"with {ROOM / 1e9:.0f} GB of disk"],
 }
 
 
 @pytest.mark.parametrize(("name", "said"), [(name, said) for name, of_page in FIGURES.items() for said in of_page])
-def test_figures_are_those_of_the_code(name, said):
+def test_figures_of_the_pages_are_those_of_the_code(name, said):
     assert said.format(**_RELEASE) in " ".join(PAGES[name].split())
+
+
+def test_figures_of_an_assets_description_are_those_of_the_code(defs):
+    description = defs.resolve_asset_graph().get(dg.AssetKey("archive_listing")).description
+    assert f"at most {readable_bytes(MOST_READ)}" in description
 
 
 @pytest.mark.parametrize("page", SHOWN)

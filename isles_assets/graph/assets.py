@@ -40,7 +40,7 @@ def archive_listing(
 ) -> dg.MaterializeResult:
     """What is in the release's archive by its own header: path, size, CRC-32, time, method and block of every file.
 
-    Of the archive on the disk, or asked of Zenodo by ranges, less than 2 MB, and kept; `ISLES_LISTING=off` switches the
+    Of the archive on the disk, or asked of Zenodo by ranges, at most 2 MB, and kept; `ISLES_LISTING=off` switches the
     question off. A synthetic tree has a listing of its own. Names are compared before anything is downloaded, and files
     with it when they are read.
     """

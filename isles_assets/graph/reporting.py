@@ -119,7 +119,7 @@ def of_fact_meanings(meanings: Mapping[str, str]) -> Metadata:
 
 
 def of_findings(findings: Sequence[Finding]) -> Metadata:
-    """Number of offenders, and a table of all findings, at most 200 lines."""
+    """Number of offenders, and a table of all findings, at most `_MOST_IN_UI` lines."""
     return of_judgement(Judgement(stopping=tuple(findings)))
 
 

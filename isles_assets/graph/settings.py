@@ -19,9 +19,11 @@ from isles_assets.graph.setup import ListingQuestion, Setup, Source
 from isles_assets.hub.targets import HubTarget
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.markdown import escaped, markdown_table
+from isles_assets.lib.progress import readable_bytes
 from isles_assets.lib.shown import Shown
 from isles_assets.lib.workers import available_cores
 from isles_assets.products.dataset import Dataset
+from isles_assets.source.listing import MOST_READ
 from isles_assets.source.zenodo import ENDPOINT
 from isles_assets.tables.folder import DataFolder
 
@@ -84,8 +86,8 @@ class Settings(dg.ConfigurableResource):
     )
     listing: ListingQuestion | None = _setting(
         "ISLES_LISTING", Topic.ORIGIN,
-        "whether Zenodo may be asked what is in the archive, less than 2 MB, to compare the tree with that: `on` or "
-        "`off`. Of a synthetic tree it is never asked",
+        f"whether Zenodo may be asked what is in the archive, at most {readable_bytes(MOST_READ)}, to compare the tree "
+        "with that: `on` or `off`. Of a synthetic tree it is never asked",
         default=ListingQuestion.on,
     )  # fmt: skip
     data_dir: str | None = _setting(

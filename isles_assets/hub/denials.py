@@ -129,7 +129,7 @@ def words_of(response: httpx2.Response) -> str:
 
 
 def as_asked(attempt: Callable[[], Result], log: Callable[[str], None]) -> Result:
-    """Return what `attempt` returns. Try it up to three times if the server asks to wait, up to 15 minutes each."""
+    """What `attempt` returns, tried `_TRIES` times in all where the server asks to wait `_LONGEST_PAUSE` at most."""
     for tries_left in reversed(range(_TRIES)):
         try:
             return attempt()
