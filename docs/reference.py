@@ -95,9 +95,9 @@ def _checks(defs: dg.Definitions) -> str:
         ]
         for spec in specs:
             rows.append(
-                (f"`{asset}`", f"`{spec.name}`", "stops" if spec.blocking else None, _first_line(spec.description))
+                (f"`{asset}`", f"`{spec.name}`", "stops the run" if spec.blocking else None, _first_line(spec.description))
             )
-    return markdown_table(("asset", "check", "red", "what must be true"), rows)
+    return markdown_table(("asset", "check", "if red", "what must be true"), rows)
 
 
 def _jobs(defs: dg.Definitions) -> str:
