@@ -94,9 +94,8 @@ def _checks(defs: dg.Definitions) -> str:
             if spec.asset_key.to_user_string() == asset
         ]
         for spec in specs:
-            rows.append(
-                (f"`{asset}`", f"`{spec.name}`", "stops the run" if spec.blocking else None, _first_line(spec.description))
-            )
+            if_red = "stops the run" if spec.blocking else None
+            rows.append((f"`{asset}`", f"`{spec.name}`", if_red, _first_line(spec.description)))
     return markdown_table(("asset", "check", "if red", "what must be true"), rows)
 
 
