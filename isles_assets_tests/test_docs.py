@@ -16,18 +16,18 @@ from isles_assets.hub import denials, huggingface, verification
 from isles_assets.hub.local import KEPT_FOR_READERS
 from isles_assets.hub.xet import LIMITS
 from isles_assets.lib.progress import EACH_SECONDS_OF_BYTES, readable_bytes, readable_time
-from isles_assets.products.building import HERE_AT_MOST, STAGED_TOGETHER
+from isles_assets.products.building import MAX_LOCAL_SUBJECTS, STAGE_SIZE
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.preview import product as preview
-from isles_assets.products.preview.left_out import LARGEST_PLANE
-from isles_assets.products.preview.pictures import LARGEST as LARGEST_PICTURES
+from isles_assets.products.preview.left_out import MAX_PLANE_VOXELS
+from isles_assets.products.preview.pictures import MAX_BYTES as LARGEST_PICTURES
 from isles_assets.products.preview.pictures import THICKNESS
 from isles_assets.publication import waivers
 from isles_assets.publication.properties import properties_of
 from isles_assets.publication.waivers import read_waivers
 from isles_assets.release.isles24 import ISLES24
 from isles_assets.report.rendering import LARGEST as LARGEST_REPORT
-from isles_assets.source.download import MOST_BEGINNINGS
+from isles_assets.source.download import MOST_STARTS
 from isles_assets.source.listing import BRIEF, MOST_READ
 from isles_assets.source.partial import NOTED_EVERY
 from isles_assets.source.patience import LEAST_PROGRESS, LONG
@@ -100,7 +100,7 @@ _RELEASE = {
 }
 _INSTANCE = yaml.safe_load((ROOT / "dagster.yaml").read_text())
 _MONITORING, _RETENTION = _INSTANCE["run_monitoring"], _INSTANCE["retention"]["sensor"]["purge_after_days"]
-_FREED_AT_LAST = 2 * ISLES24.record.size + ISLES24.record.size * HERE_AT_MOST / len(ISLES24.subjects)
+_FREED_AT_LAST = 2 * ISLES24.record.size + ISLES24.record.size * MAX_LOCAL_SUBJECTS / len(ISLES24.subjects)
 _NIGHTS = -(-len(ISLES24.subjects) // automation._A_NIGHT)
 FIGURES = {
     "README.md": [
@@ -120,14 +120,14 @@ FIGURES = {
         f"together have {in_words(BRIEF.in_all)} seconds",
         f"stalls (less than {LEAST_PROGRESS >> 10} KiB",
         f"up to {in_words(LONG.longest / 60)} minutes",
-        f"{in_words(MOST_BEGINNINGS)} times at most",
+        f"{in_words(MOST_STARTS)} times at most",
         f"after each {NOTED_EVERY >> 20} MiB",
         f"volumes of up to {verification._LARGEST_FOR_LIBRARY / 1e6:.0f} MB",
         f"stays for {in_words(KEPT_FOR_READERS / 60)} minutes",
-        f"one file of each {in_words(huggingface._GROUP)} came back",
+        f"one file of each {in_words(huggingface._GROUP_FILES)} came back",
         f"slab of about {max(THICKNESS.values()):g} mm",
         f"at most {LARGEST_PICTURES / 1e3:.0f} kB",
-        f"more than {in_words(LARGEST_PLANE >> 20)} million voxels",
+        f"more than {in_words(MAX_PLANE_VOXELS >> 20)} million voxels",
         f"{in_words(preview._ROWS_IN_GROUP)} rows a group",
         "all {subjects} partitions are shown as stale",
         "applies every property to all {subjects} subjects",
@@ -136,13 +136,13 @@ FIGURES = {
         "the real release ({size}, {subjects} subjects)",
         f"({ISLES24.record.size:,} bytes, md5 `{ISLES24.record.md5}`)",
         f"With `free_disk: true` in `zenodo_archive` and `subject_shard`, {_FREED_AT_LAST / 1e9:.0f} GB do",
-        f"up to {STAGED_TOGETHER - 1} that an earlier run has left, and the {STAGED_TOGETHER} that are being made",
-        f"The {len(ISLES24.subjects) % STAGED_TOGETHER} of {{subjects}} that are left at the end",
+        f"up to {STAGE_SIZE - 1} that an earlier run has left, and the {STAGE_SIZE} that are being made",
+        f"The {len(ISLES24.subjects) % STAGE_SIZE} of {{subjects}} that are left at the end",
         "reads {workbooks} workbooks",
         "reads {headers} headers",
         "`n of {subjects} subjects",
         f"+ {LARGEST_REPORT / 1e6:.1f} MB at most",
-        f"sent, {in_words(huggingface._GROUP)} at a time",
+        f"sent, {in_words(huggingface._GROUP_FILES)} at a time",
         f"More than {in_words(waivers._NAMED_ONE_BY_ONE)} findings of one kind get one waiver",
         "folders of the {subjects} subjects",
         "{volumes} volumes and 2 workbooks each",

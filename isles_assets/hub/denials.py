@@ -129,7 +129,7 @@ def words_of(response: httpx2.Response) -> str:
 
 
 def as_asked(attempt: Callable[[], Result], log: Callable[[str], None]) -> Result:
-    """What `attempt` returns, tried `_TRIES` times in all where the server asks to wait `_LONGEST_PAUSE` at most."""
+    """Return what `attempt` returns. Try `_TRIES` times if the server asks to wait, up to `_LONGEST_PAUSE` each."""
     for tries_left in reversed(range(_TRIES)):
         try:
             return attempt()

@@ -159,9 +159,12 @@ class HuggingFaceHub(Target):
     def stage(self, files: Sequence[PublicationFile]) -> None:
         """Put `files` on the staging branch in one commit. Readers of `main` do not see them there.
 
-        On return the Hub has them: it states the sizes and digests that they have here, those that were sent were seen
-        to have them while they were, and one of each group was read back from there. What is staged already is not sent
-        again, nor what is not here because it was freed before; that is copied to the branch from where it is.
+        On return the Hub states their recorded sizes and digests. The bytes sent were digested on the way, and one file
+        of each group was read back. Files that are staged already are not sent again. Files that were freed from this
+        disk are copied to the branch from another revision of the repo.
+
+        Raises:
+            Refusal: A file is not what was recorded, here or on the Hub, or the Hub denies something.
         """
         with denials_explained(self.repo, endpoint=self._api.endpoint):
             if STAGING not in self._refs()[1]:  # another machine published all that was staged, and removed the branch

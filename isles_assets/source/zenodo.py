@@ -172,7 +172,8 @@ def get(
         TransientError: A later attempt may succeed. The block raises it, too, while it reads the body.
         Refusal: A later attempt would fail as well.
     """
-    asked = {"User-Agent": _user_agent(), "Accept-Encoding": "identity", **headers}
+    # Both errors are raised `from None`: the client's own error may name an address with a secret in it.
+    sent = {"User-Agent": _user_agent(), "Accept-Encoding": "identity", **headers}
     try:
         with requests.get(
             url, headers=sent, timeout=patience.timeout, stream=stream, allow_redirects=redirects
@@ -191,11 +192,34 @@ def get(
 
 
 def _user_agent() -> str:
-    """Who asks, and where Zenodo's people find out more, as it is usual for programs."""
+    """Return the name of this program, and the address where Zenodo's people find out more."""
     return f"isles-assets/{__version__} (+{code_url()})"
 
 
-def _not_ok(url: str, response: requests.Response) -> PassingError | Refusal:
+@dataclass(frozen=True)
+class ContentRange:
+    """The bytes that an answer holds, `first` and `last` included; `size` is that of the whole file, if stated."""
+
+    first: int
+    last: int
+    size: int | None
+
+
+def content_range(response: requests.Response) -> ContentRange | None:
+    """Return the range that the header of `response` states; None if it states none that can be read."""
+    if not (stated := _RANGE.fullmatch(response.headers.get("Content-Range", ""))):
+        return None
+    return ContentRange(int(stated[1]), int(stated[2]), None if stated[3] == "*" else int(stated[3]))
+
+
+def check_not_compressed(url: str, response: requests.Response) -> None:
+    """Raise `Refusal` if the body of `response` is compressed: then its bytes are not those of the file."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise not_downloaded("compresses what it sends", SEE_ENDPOINT, path=url)
+
+
+def _error_of(url: str, response: requests.Response) -> TransientError | Refusal:
+    """Return the error to raise for an answer with a bad status."""
     status = f"{response.status_code} {response.reason}"
     if response.status_code in _TRANSIENT or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return TransientError(f"answers {status}", pause_asked(response.headers))

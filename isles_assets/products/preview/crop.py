@@ -26,7 +26,7 @@ class Crop:
     def around_head(
         cls, hounsfield: Plane, lesion: Mask, spacing: tuple[float, float], size: tuple[int, int]
     ) -> "Crop":
-        """The rectangle with the skull, room around it for the scalp, and all of the lesion.
+        """Return the rectangle with the skull, room around it for the scalp, and the whole lesion.
 
         The skull is recognised by bone: things around a head, such as a head rest, hold none. A plane without bone is
         returned whole.

@@ -154,10 +154,16 @@ class Preview(Product):
     ) -> FileDigest:
         """Write all previews as one Parquet file, sorted by id, whole or not at all.
 
-        `schema` is that of the config, with what metadata the file shall have beside where it is from. Groups are
-        small and there is an index of pages, so that a reader of a few rows reads little more. Memory is that of one
-        group. The same previews give the same bytes.
-        Returns what was written. Raises `Refusal` naming each subject whose preview is not the recorded one.
+        Row groups are small and there is a page index, so that a reader of a few rows reads little more. Only one group
+        is in memory. The same previews give the same bytes.
+
+        Args:
+            sidecars: Sidecars by subject.
+            schema: Schema of the config with its metadata. The provenance is added.
+        Returns:
+            The digest of the bytes that were written.
+        Raises:
+            Refusal: Previews are missing or damaged, all of which it names; or the disk is full.
         """
         schema, subjects, missing = self._with_provenance(schema, sidecars), sorted(sidecars), list[Finding]()
         with written_whole(path) as temporary:
