@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from isles_assets.lib.files import explained, sha256_of, sweep, written_whole
+from isles_assets.lib.files import atomic_write, remove_leftovers, sha256_of, write_errors_refused
 from isles_assets.lib.findings import Refusal
 from isles_assets_tests.processes import REPOSITORY, as_nobody, python, reachable_folder
 
 WRITE_SLOWLY = """
 import sys, time
 from pathlib import Path
-from isles_assets.lib.files import written_whole
-with written_whole(Path(sys.argv[1])) as temporary:
+from isles_assets.lib.files import atomic_write
+with atomic_write(Path(sys.argv[1])) as temporary:
     temporary.write_bytes(b"half of it")
     print("writing", flush=True)
     time.sleep(60)
@@ -28,10 +28,10 @@ import sys
 from pathlib import Path
 import pyarrow as pa
 from isles_assets.tables.storage import write_table
-from isles_assets.lib.files import written_whole
+from isles_assets.lib.files import atomic_write
 from isles_assets.lib.findings import Refusal
 def write(path, content):
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
 def write_random_table(path):
     import os
@@ -50,7 +50,7 @@ print(*sorted(f"{path.name}={path.stat().st_size}" for path in folder.iterdir())
 
 def test_file_appears_under_its_name_with_its_content(tmp_path):
     path = tmp_path / "new" / "folder" / "file"
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(b"content")
         assert temporary.parent == path.parent
         assert not path.exists()
@@ -61,7 +61,7 @@ def test_file_appears_under_its_name_with_its_content(tmp_path):
 def test_old_content_stands_until_the_new_is_whole(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
@@ -71,7 +71,7 @@ def test_old_content_stands_until_the_new_is_whole(tmp_path):
 def test_exception_leaves_the_old_content_and_nothing_else(tmp_path, error):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(error), written_whole(path) as temporary:
+    with pytest.raises(error), atomic_write(path) as temporary:
         temporary.write_bytes(b"half")
         raise error
     assert path.read_bytes() == b"old"
@@ -80,13 +80,13 @@ def test_exception_leaves_the_old_content_and_nothing_else(tmp_path, error):
 
 def test_refusal_passes_through_unchanged(tmp_path):
     refusal = Refusal("no")
-    with pytest.raises(Refusal) as caught, written_whole(tmp_path / "file"):
+    with pytest.raises(Refusal) as caught, atomic_write(tmp_path / "file"):
         raise refusal
     assert caught.value is refusal
 
 
 def test_temporary_file_is_hidden_from_patterns_for_finished_ones(tmp_path):
-    with written_whole(tmp_path / "a.parquet") as temporary:
+    with atomic_write(tmp_path / "a.parquet") as temporary:
         temporary.write_bytes(b"half")
         assert not temporary.match("*.parquet")
         assert temporary.name.startswith(".")
@@ -108,13 +108,13 @@ def test_killed_process_leaves_no_file_and_its_leftover_is_swept(tmp_path, writi
     writing.wait()
     (leftover,) = tmp_path.iterdir()
     assert leftover.name != "file"
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_file_of_a_living_process_is_not_swept(tmp_path, writing):
     before = list(tmp_path.iterdir())
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == before
 
 
@@ -135,7 +135,7 @@ def test_only_leftovers_of_dead_processes_of_this_machine_are_swept(tmp_path, wr
     ]
     for other in others:
         other.touch()
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert set(tmp_path.iterdir()) == set(others)
 
 
@@ -145,7 +145,7 @@ def test_what_another_machine_has_not_touched_for_a_day_is_swept(tmp_path, hours
     for file in files:
         file.touch()
         os.utime(file, times=(time.time() - hours * 3600,) * 2)
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert set(tmp_path.iterdir()) == set(files if stays else files[1:])
 
 
@@ -169,7 +169,7 @@ if may_contain():
             (file,) = tmp_path.iterdir()
             assert file.name.endswith("-1.tmp")  # its number there; here it is another process
             file.rename(other := file.with_name(file.name.replace("-1.tmp", "-999999999.tmp")))  # here it is none
-            sweep(tmp_path)
+            remove_leftovers(tmp_path)
             assert list(tmp_path.iterdir()) == [other]
             process.kill()
 
@@ -181,7 +181,7 @@ def test_leftover_folder_is_swept_with_what_is_in_it(tmp_path, writing):
     leftover.unlink()
     (leftover / "sub").mkdir(parents=True)
     (leftover / "sub" / "file").touch()
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -192,12 +192,12 @@ def test_leftover_link_is_swept_and_not_what_it_leads_to(tmp_path, writing):
     leftover.unlink()
     (tmp_path / "folder").mkdir()
     leftover.symlink_to("folder")
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_sweeping_a_folder_that_is_not_there_does_nothing(tmp_path):
-    sweep(tmp_path / "nothing")
+    remove_leftovers(tmp_path / "nothing")
     assert not list(tmp_path.iterdir())
 
 
@@ -220,7 +220,7 @@ def test_file_over_the_size_limit_is_refused_with_a_mend(tmp_path):
 
 
 def test_full_device_is_refused_with_a_mend(tmp_path):
-    with pytest.raises(Refusal) as caught, written_whole(tmp_path / "file") as temporary:
+    with pytest.raises(Refusal) as caught, atomic_write(tmp_path / "file") as temporary:
         temporary.symlink_to("/dev/full")
         temporary.write_bytes(b"content")
     (finding,) = caught.value.findings
@@ -230,7 +230,7 @@ def test_full_device_is_refused_with_a_mend(tmp_path):
 
 
 def write(path: Path) -> None:
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(b"content")
 
 
@@ -254,7 +254,7 @@ def test_file_in_place_of_the_folder_is_refused(tmp_path, name):
 
 
 def test_other_errors_of_the_system_stay_what_they_are(tmp_path):
-    with pytest.raises(FileNotFoundError), explained(tmp_path):
+    with pytest.raises(FileNotFoundError), write_errors_refused(tmp_path):
         (tmp_path / "nothing").read_bytes()
 
 
@@ -264,6 +264,6 @@ def test_digest_is_of_all_bytes(tmp_path):
 
 
 def test_a_file_that_cannot_be_read_on_the_way_is_not_called_unwritable(tmp_path):
-    with pytest.raises(PermissionError), written_whole(tmp_path / "new"):
+    with pytest.raises(PermissionError), atomic_write(tmp_path / "new"):
         raise PermissionError(errno.EACCES, "denied", "/somewhere/else/source.nii.gz")
     assert list(tmp_path.iterdir()) == []

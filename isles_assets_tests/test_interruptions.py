@@ -19,7 +19,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
-from isles_assets.lib.files import sha256_of, written_whole
+from isles_assets.lib.files import atomic_write, sha256_of
 from isles_assets.lib.parquet import read_back
 from isles_assets.lib.workers import each_in_processes
 from isles_assets.products.footer import FOOTER_KEY
@@ -184,7 +184,7 @@ def test_workers_killed_at_any_moment_cost_one_subject_each_at_most_and_the_run_
 
 def hold_or_wait(folder: Path, hold: bool) -> None:
     if hold:
-        with written_whole(folder / "file") as temporary:
+        with atomic_write(folder / "file") as temporary:
             temporary.write_bytes(b"half")
             time.sleep(LONG)
     eventually(lambda: temporary_files(folder))

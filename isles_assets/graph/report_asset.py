@@ -8,7 +8,7 @@ from isles_assets.graph.commands import render
 from isles_assets.graph.outcomes import what_stopped
 from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
-from isles_assets.lib.files import sha256_of, written_whole
+from isles_assets.lib.files import atomic_write, sha256_of
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication.evidence import Evidence
 from isles_assets.report.collecting import collect

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from isles_assets.lib.files import doubt, sha256_of
+from isles_assets.lib.files import invalidate_status, sha256_of
 from isles_assets.lib.findings import Finding, InOrder, Materialize
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import PublicationFile

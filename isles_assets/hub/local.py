@@ -22,15 +22,15 @@ from isles_assets.hub.changes import PUBLISH, StoredFile, compare, local_damage
 from isles_assets.hub.repo import check_repo_id
 from isles_assets.hub.target import Destination, Published, Target
 from isles_assets.lib.files import (
-    explained,
     locked,
     make_folder,
+    remove_leftovers,
     sha256_of,
     status_of,
-    sweep,
     sync_folder,
     sync_tree,
     temporary_beside,
+    write_errors_refused,
 )
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.products.config import CARD
@@ -91,7 +91,7 @@ class LocalHub(Target):
             mend = "publish to the Hub, which has them, or remove shards/records and materialize them again"
             raise Refusal("Not published.", [Finding("was freed from this disk", mend, path=path) for path in freed])
         waits = f"Waiting: another process publishes to {self.folder}"
-        with explained(self.folder):
+        with write_errors_refused(self.folder):
             make_folder(self.folder.parent)
             with locked(self.folder.with_name(f".{self.folder.name}.lock"), lambda: self.log(waits)):
                 return self._publish(publication)
@@ -170,8 +170,8 @@ class LocalHub(Target):
         Removing a hard link changes the ctime of the file.
         """
         as_noted = [_is_as_noted(file) for file in publication.files]
-        sweep(self.folder.parent)
-        sweep(self._revisions)
+        remove_leftovers(self.folder.parent)
+        remove_leftovers(self._revisions)
         for revision in self._revisions.glob("[!.]*"):
             if revision != self._current and time.time() - revision.stat().st_mtime > KEPT_FOR_READERS:
                 shutil.rmtree(revision)

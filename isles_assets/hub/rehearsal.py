@@ -6,7 +6,7 @@ from pathlib import Path
 
 from isles_assets.hub.changes import Changes, compare
 from isles_assets.hub.target import Target
-from isles_assets.lib.files import written_whole
+from isles_assets.lib.files import atomic_write
 from isles_assets.lib.findings import Finding, Refusal, name_some
 from isles_assets.lib.progress import readable_bytes
 from isles_assets.products.config import CARD
@@ -72,7 +72,7 @@ def rehearse(target: Target, publication: Publication, folder: DataFolder) -> Re
     """
     for file in publication.files:
         if isinstance(file.content, bytes):
-            with written_whole(folder.dry_run / file.path) as temporary:
+            with atomic_write(folder.dry_run / file.path) as temporary:
                 temporary.write_bytes(file.content)
     others: Sequence[Finding] = ()
     changes, why_not = None, ""

@@ -38,7 +38,7 @@ def rows_of(location: str, config: str, **options: Any) -> datasets.IterableData
     """
     with (
         TemporaryDirectory() as cache,
-        explained(Path(constants.HF_HUB_CACHE), "HF_HOME", headline="The dataset was not loaded."),
+        write_errors_refused(Path(constants.HF_HUB_CACHE), "HF_HOME", headline="The dataset was not loaded."),
     ):
         return datasets.load_dataset(location, config, split=SPLIT, streaming=True, cache_dir=cache, **options)
 

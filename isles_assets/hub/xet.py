@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-from isles_assets.lib.files import lack_of_room
+from isles_assets.lib.files import lack_of_space
 from isles_assets.lib.findings import Refusal
 
 _ANSWER = re.compile(r"HTTP status (?:client|server) error \((\d{3})[^)]*\), domain: ([^\s,]+)")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, their digests, and what shows that they have changed."""
+"""Atomic writes, durability, locks, digests and the status by which a change of a file shows."""
 
 import errno
 import fcntl
@@ -20,20 +20,20 @@ from isles_assets.lib.progress import readable_bytes
 DATA_DIR = "ISLES_DATA_DIR"
 
 _ABANDONED = 24 * 60 * 60
-"""Seconds without a change after which a temporary file of another machine is taken for a leftover."""
+"""Seconds without a change after which a temporary file of another machine counts as a leftover."""
 
-_ASKED_EVERY, _SAID_EVERY = 0.05, 60.0
-"""Seconds after which a process that waits for a lock looks again, and says again that it waits."""
+_RETRY_LOCK, _REPORT_WAIT = 0.05, 60.0
+"""Seconds between two attempts to get a lock, and between two messages that this process waits for it."""
 
 _INT64 = 2**63
 
 
 @dataclass(frozen=True)
 class FileStatus:
-    """What a file system says of a file, by which a change of its bytes shows: size (bytes), times (ns), inode.
+    """Size (bytes), times (ns) and inode of a file; a change of its bytes changes at least one of them.
 
-    `ctime_ns` is another one also after a rename, a new link, another mode or a copy. So a difference says that the
-    file has to be read again, and no more.
+    A rename, a new link, another mode or a copy changes `ctime_ns`, too. So a difference only means that the file has
+    to be read again.
     """
 
     size: int
@@ -41,22 +41,29 @@ class FileStatus:
     ctime_ns: int
     inode: int
 
-    def is_of_file(self, earlier: "FileStatus | None") -> bool:
-        """Whether it is of the same file as `earlier`, whose size and modification time are what they were."""
+    def same_but_for_ctime(self, earlier: "FileStatus | None") -> bool:
+        """Return whether inode, size and modification time are those of `earlier`."""
         return earlier is not None and replace(self, ctime_ns=earlier.ctime_ns) == earlier
 
 
 def status_of(file: Path | IO[bytes]) -> FileStatus:
-    """The status of the file at a path, links followed, or of an open one. Raises `OSError`."""
+    """Return the status of an open file, or of the file at a path; symlinks are followed.
+
+    Raises:
+        OSError: There is no such file, or its folder cannot be searched.
+    """
     status = file.stat() if isinstance(file, Path) else os.fstat(file.fileno())
     return FileStatus(status.st_size, mtime_ns(status), status.st_ctime_ns, status.st_ino)
 
 
-def doubt(path: Path) -> None:
-    """Give the file at `path` another status, its bytes and times as they are, so that nobody trusts what was noted.
+def invalidate_status(path: Path) -> None:
+    """Change the ctime of the file at `path`, so that nobody trusts its recorded status; bytes and times stay.
 
-    Bytes that a disk has lost show in no status; who has read them can tell the others so. Without the right to do
-    that, nothing is done.
+    Whoever reads bytes that the disk has damaged calls this, because damage changes no status. It does nothing
+    without the right to set times.
+
+    Raises:
+        OSError: There is no such file.
     """
     status = path.stat()
     with suppress(PermissionError):
@@ -64,21 +71,26 @@ def doubt(path: Path) -> None:
 
 
 def mtime_ns(status: os.stat_result) -> int:
-    """The modification time in ns since 1970, or the nearest that fits into int64: years 1677 to 2262."""
+    """Return the modification time in ns since 1970, or the nearest int64: years 1677 to 2262."""
     return max(-_INT64, min(_INT64 - 1, status.st_mtime_ns))
 
 
 @contextmanager
-def written_whole(path: Path, setting: str = DATA_DIR) -> Iterator[Path]:
-    """Yield a temporary path beside `path` to write to; on success its file is synced and renamed to `path`.
+def atomic_write(path: Path, setting: str = DATA_DIR) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to; on success sync its file and rename it to `path`.
 
-    On an exception the temporary file is removed and `path` is as before. A process that is killed leaves the
-    temporary file behind, which `sweep` removes. Raises `Refusal` where the disk is full or does not let write,
-    naming the `setting` that says where files go.
+    On an exception the temporary file is removed and `path` stays as it was. A process that is killed leaves the
+    temporary file behind; `remove_leftovers` removes it.
+
+    Args:
+        setting: The setting that says where files go; a refusal names it.
+
+    Raises:
+        Refusal: The disk is full, or writing is not permitted.
     """
-    with explained(path, setting):
+    with write_errors_refused(path, setting):
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent)
+        remove_leftovers(path.parent)
         temporary = temporary_beside(path)
         try:
             yield temporary
@@ -92,18 +104,18 @@ def written_whole(path: Path, setting: str = DATA_DIR) -> Iterator[Path]:
 
 
 def sync(file: IO[bytes]) -> None:
-    """See that what was written to `file` is on the disk."""
+    """Flush `file` to the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def temporary_beside(path: Path) -> Path:
-    """A name in the same folder for what is to become `path`; it says which process is at work on it."""
+    """Return a path in the same folder for a file that will become `path`; its name holds the writing process."""
     return path.with_name(f".{path.name}{_owner_suffix(os.getpid())}")
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
+    """Flush the names in `folder` to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -112,7 +124,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """See that all that is in `folder` is on the disk: the bytes of every file, and every name.
+    """Flush the bytes of every file below `folder`, and every name, to the disk.
 
     Files that are on the disk already cost little: one journal entry of the file system covers them all.
     """
@@ -124,7 +136,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` with those above it, if they are not there, and their names durable."""
+    """Make `folder` and its parents where they are missing, and flush their names to the disk."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
@@ -132,23 +144,26 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock `path`, a file that stays, which one process or thread has at a time, and none that is dead.
+def locked(path: Path, report_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file at `path`, which one process or thread at a time can hold.
 
-    `waiting` is called as soon as another one has it, and then once a minute.
+    The system frees the lock when its holder dies. The file stays.
+
+    Args:
+        report_wait: Called as soon as somebody else holds the lock, and then once a minute.
     """
     with path.open("ab") as file:
-        said = -_SAID_EVERY
+        reported = -_REPORT_WAIT
         while not lock(file):
-            if time.monotonic() - said >= _SAID_EVERY:
-                waiting()
-                said = time.monotonic()
-            time.sleep(_ASKED_EVERY)
+            if time.monotonic() - reported >= _REPORT_WAIT:
+                report_wait()
+                reported = time.monotonic()
+            time.sleep(_RETRY_LOCK)
         yield
 
 
 def lock(file: IO[bytes]) -> bool:
-    """Lock `file` for this process until it is closed; whether no other process has it locked."""
+    """Lock `file` until it is closed; return False if somebody else has locked it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -156,11 +171,11 @@ def lock(file: IO[bytes]) -> bool:
     return True
 
 
-def sweep(folder: Path) -> None:
+def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files and folders that killed processes left in `folder`.
 
-    Whether a process of this machine lives can be asked. Of another's (`folder` may be shared), only what has not
-    been changed for a day is removed.
+    The system tells whether a process of this machine lives. Other machines may share `folder`: their temporary files
+    are removed after a day without a change.
     """
     for leftover in folder.glob(".*.tmp"):
         owner = re.search(r"-(\d+)\.tmp$", leftover.name)
@@ -173,30 +188,39 @@ def sweep(folder: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Return the SHA-256 of the file at `path` in hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def existing(path: Path) -> Path:
-    """`path`, or the nearest folder above it that exists."""
-    return next(place for place in (path, *path.absolute().parents) if place.exists())
+def nearest_existing(path: Path) -> Path:
+    """Return `path`, or the nearest folder above it that exists."""
+    return next(candidate for candidate in (path, *path.absolute().parents) if candidate.exists())
 
 
 def free_space(path: Path) -> int:
-    """Bytes that are free on the disk where `path` is or would be."""
-    return shutil.disk_usage(existing(path)).free
+    """Return the free bytes of the disk where `path` is or would be."""
+    return shutil.disk_usage(nearest_existing(path)).free
 
 
-def lack_of_room(path: Path, needed: int) -> str:
-    """What is wrong with the disk where `path` is or would be if `needed` bytes do not fit; empty if they do."""
+def lack_of_space(path: Path, needed: int) -> str:
+    """Return the problem with the disk of `path` if `needed` bytes do not fit; empty if they do."""
     free = free_space(path)
     return f"has {readable_bytes(free)} free, and {readable_bytes(needed)} are needed" if needed > free else ""
 
 
 @contextmanager
-def explained(path: Path, setting: str = DATA_DIR, *, headline: str = "Nothing was written.") -> Iterator[None]:
-    """Turn the system's refusal to write at `path`, where `setting` put it, into a `Refusal` that says what to do."""
+def write_errors_refused(
+    path: Path, setting: str = DATA_DIR, *, headline: str = "Nothing was written."
+) -> Iterator[None]:
+    """Turn an `OSError` about writing at `path` into a `Refusal` that says what to do.
+
+    Args:
+        setting: The setting that `path` comes from; the refusal names it.
+
+    Raises:
+        Refusal: The disk is full, or writing is not permitted. Any other `OSError` passes.
+    """
     mends = {
         errno.ENOSPC: ("the disk is full", f"free space, or set {setting} to a larger disk; then run again"),
         errno.EDQUOT: ("the disk quota is used up", f"free space, or set {setting} elsewhere; then run again"),
@@ -237,7 +261,7 @@ def of_machine(error: BaseException) -> Refusal | None:
 
 
 def _concerns(error: OSError, path: Path) -> bool:
-    """Whether `error` is about writing `path`, not about some file that is read on the way."""
+    """Return whether `error` is about writing `path`, not about a file that is read meanwhile."""
     named = [Path(name) for name in (error.filename, error.filename2) if isinstance(name, str)]
     return not named or any(name.is_relative_to(path.parent) or path.is_relative_to(name) for name in named)
 
@@ -252,7 +276,7 @@ def _is_leftover(temporary: Path, owner: int) -> bool:
 
 
 def _owner_suffix(process: int) -> str:
-    """Says on which machine and, as containers may share its name, in which of its process tables."""
+    """Return the end of a temporary file's name: machine, process table (containers may share a name) and process."""
     table = Path("/proc/self/ns/pid")
     host = f"{socket.gethostname()}-{table.stat().st_ino}" if table.exists() else socket.gethostname()
     return f".{host}-{process}.tmp"
@@ -263,6 +287,6 @@ def _alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # it lives, and is another user's
+        pass
     return True

@@ -282,7 +282,7 @@ def _check_room(
         }
         growth = sum(sizes.values()) - sum(replaced.values())
         needed = max(needed, growth + sum(sorted(replaced.values())[-workers:]))
-    if problem := lack_of_room(folder.root, needed):
+    if problem := lack_of_space(folder.root, needed):
         or_free = "" if frees else f", or set free_disk in the run config of {product.asset}"
         mend = f"free space, or set ISLES_DATA_DIR to a larger disk{or_free}"
         raise Refusal.of(f"No {product.name} was made.", problem, mend, path=folder.root)

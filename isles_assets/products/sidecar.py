@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from isles_assets.lib.files import FileStatus, written_whole
+from isles_assets.lib.files import FileStatus, atomic_write
 from isles_assets.products.sources import Source
 
 
@@ -101,5 +101,5 @@ def store_sidecar(path: Path, sidecar: Sidecar) -> None:
     """
     if read_sidecar(path) == sidecar:
         return
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(sidecar.to_json())

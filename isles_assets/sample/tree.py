@@ -16,7 +16,7 @@ from nibabel.nifti1 import Nifti1Image
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from isles_assets.lib.files import explained, sweep, temporary_beside
+from isles_assets.lib.files import remove_leftovers, temporary_beside, write_errors_refused
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.workers import each_in_processes
 from isles_assets.reading.nifti import DigestingReader
@@ -101,7 +101,7 @@ def make_sample(
     jobs.sort(key=lambda job: (not job.release_scale, job.lesion is None))
     with explained(root):
         root.parent.mkdir(parents=True, exist_ok=True)
-        sweep(root.parent)
+        remove_leftovers(root.parent)
         try:
             listing: list[Member] = []
             if release.dictionary:

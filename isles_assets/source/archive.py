@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import py7zr
 from py7zr.compressor import get_methods_names
 
-from isles_assets.lib.files import explained, lack_of_room, sweep, sync_folder, temporary_beside
+from isles_assets.lib.files import lack_of_space, remove_leftovers, sync_folder, temporary_beside, write_errors_refused
 from isles_assets.lib.findings import Finding, Refusal, name_some
 from isles_assets.lib.progress import ByteProgress
 from isles_assets.release.release import Release
@@ -117,10 +117,10 @@ def extract_release(
     if others := [name for name in by_name if not name.startswith(f"{top}/")]:
         log(f"Leaving out files outside `{top}`: {name_some(others)}")
     size = sum(member.size for member in wanted)
-    with explained(tree, headline=NOT_EXTRACTED):
+    with write_errors_refused(tree, headline=NOT_EXTRACTED):
         tree.parent.mkdir(parents=True, exist_ok=True)
-        sweep(tree.parent)
-        if problem := lack_of_room(tree, size):
+        remove_leftovers(tree.parent)
+        if problem := lack_of_space(tree, size):
             mend = "free space, or set ISLES_DATA_DIR to a larger disk; then run again"
             raise Refusal.of(NOT_EXTRACTED, problem, mend, path=tree.parent)
         partial = temporary_beside(tree)

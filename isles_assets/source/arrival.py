@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from isles_assets.lib.files import existing, lack_of_room
+from isles_assets.lib.files import lack_of_space, nearest_existing
 from isles_assets.lib.findings import Finding, Materialize, Refusal
 from isles_assets.lib.progress import readable_bytes
 from isles_assets.release.release import Release
@@ -84,16 +84,16 @@ def _check_room(needed: Mapping[Path, int]) -> None:
     """Raise `Refusal` unless every disk has room for the bytes `needed` on it."""
     disks: dict[int, list[Path]] = {}
     for path in needed:
-        disks.setdefault(existing(path).stat().st_dev, []).append(path)
+        disks.setdefault(nearest_existing(path).stat().st_dev, []).append(path)
     findings = []
     for paths in disks.values():
-        if problem := lack_of_room(paths[0], sum(needed[path] for path in paths)):
+        if problem := lack_of_space(paths[0], sum(needed[path] for path in paths)):
             parts = ", ".join(f"{readable_bytes(needed[path])} for {path.name}" for path in paths)
             mend = (
                 "free space, set ISLES_DATA_DIR to a larger disk, or set free_disk in the run config of zenodo_archive "
                 "and subject_shard"
             )
-            findings.append(Finding(f"{problem}: {parts}", mend, path=str(existing(paths[0]))))
+            findings.append(Finding(f"{problem}: {parts}", mend, path=str(nearest_existing(paths[0]))))
     if findings:
         raise Refusal(NOT_DOWNLOADED, findings)
 

@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeVar, cast
 import requests
 from pydantic import TypeAdapter
 
-from isles_assets.lib.files import written_whole
+from isles_assets.lib.files import atomic_write
 from isles_assets.lib.findings import Refusal
 from isles_assets.release.zenodo_record import ZenodoRecord
 from isles_assets.source.archive import Member, members_in

@@ -15,7 +15,7 @@ from typing import Annotated, BinaryIO
 
 import pydantic
 
-from isles_assets.lib.files import explained, lock, sync_folder, written_whole
+from isles_assets.lib.files import atomic_write, lock, sync_folder, write_errors_refused
 from isles_assets.lib.progress import ByteProgress, readable_bytes
 from isles_assets.release.zenodo_record import ZenodoRecord
 from isles_assets.source.patience import not_downloaded
@@ -70,7 +70,7 @@ class Partial:
             Refusal: Another process has it open or has just completed it, or the disk is full or not writable.
         """
         part = part_beside(path)
-        with explained(part, headline="The release was not downloaded; what has arrived is kept."):
+        with write_errors_refused(part, headline="The release was not downloaded; what has arrived is kept."):
             part.parent.mkdir(parents=True, exist_ok=True)
             with part.open("a+b", buffering=0) as file:
                 if not lock(file):
@@ -170,7 +170,7 @@ class Partial:
             return None
 
     def _write_note(self) -> None:
-        with written_whole(note_beside(self._part)) as temporary:
+        with atomic_write(note_beside(self._part)) as temporary:
             temporary.write_text(self._note.model_dump_json())
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from isles_assets.lib.files import explained, written_whole
+from isles_assets.lib.files import atomic_write, write_errors_refused
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import ByteProgress
 from isles_assets.release.release import Release
@@ -51,7 +51,7 @@ def verify(path: Path, release: Release, log: Callable[[str], None]) -> None:
     record = release.record
     if is_verified(path, record):
         return
-    with explained(path):
+    with write_errors_refused(path):
         size = path.stat().st_size
         if not path.is_file():
             raise _not_used("is not a file", _MEND, path=path)

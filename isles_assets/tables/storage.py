@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isles_assets.lib.files import written_whole
+from isles_assets.lib.files import atomic_write
 from isles_assets.lib.findings import Materialize, Refusal
 
 SUBJECT_COLUMN = "subject_id"

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from isles_assets.lib.files import explained, written_whole
+from isles_assets.lib.files import atomic_write, write_errors_refused
 from isles_assets.lib.findings import Refusal
 from isles_assets.reading.workbooks import Value
 from isles_assets.release.release import Release
@@ -43,7 +43,7 @@ def write_clinical(release: Release, path: Path, rows: Mapping[str, Mapping[str,
         if path.is_dir() or (path.exists() and not overwrite):
             mend = "move it away, name another file, or use --overwrite"
             raise Refusal.of("A file could not be written.", "is there with other content", mend, path=path)
-        with written_whole(path, _SETTING) as temporary:
+        with atomic_write(path, _SETTING) as temporary:
             temporary.write_bytes(content)
     return True
 

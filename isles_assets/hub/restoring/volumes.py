@@ -10,7 +10,7 @@ from threading import Event
 
 from isles_assets.hub.reading import Unavailable
 from isles_assets.hub.restoring.shards import PackedVolume
-from isles_assets.lib.files import explained, lack_of_room, sha256_of, written_whole
+from isles_assets.lib.files import atomic_write, lack_of_space, sha256_of, write_errors_refused
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress
 from isles_assets.lib.threads import each_in_threads
@@ -95,10 +95,10 @@ def _is_same(root: Path, progress: Progress, overwrite: bool, volume: PackedVolu
 def _check_room(root: Path, volumes: Sequence[PackedVolume], workers: int) -> None:
     """Raise `Refusal` unless `volumes` fit on the disk. A file is replaced only when the new one is complete."""
     sizes = {volume.path: volume.size for volume in volumes}
-    with explained(root, TREE):
+    with write_errors_refused(root, TREE):
         replaced = {path: (root / path).lstat().st_size for path in sizes if os.path.lexists(root / path)}
         needed = sum(sizes.values()) - sum(replaced.values()) + sum(sorted(replaced.values())[-workers:])
-        problem = lack_of_room(root, needed)
+        problem = lack_of_space(root, needed)
     if problem:
         mend = "free space, set TREE to a larger disk, or choose subjects or volumes"
         raise Refusal.of("No volume was restored.", problem, mend, path=root)

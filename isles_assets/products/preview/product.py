@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from isles_assets.lib.files import status_of, written_whole
+from isles_assets.lib.files import atomic_write, status_of
 from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
 from isles_assets.lib.markdown import markdown_table
 from isles_assets.lib.shown import Markdown, shown_size
@@ -237,7 +237,7 @@ class Preview(Product):
             if actual != written:
                 mend = "see whether the disk is sound; then run again"
                 raise Refusal.of("Not published.", "is not what was written to it", mend, path=path)
-            with written_whole(note) as temporary:
+            with atomic_write(note) as temporary:
                 temporary.write_bytes(written.note)
         size, rows = actual.size, len(sidecars)
         return PublicationFile(config.path(""), path, size, actual.sha256, config.name, rows, size, status)
