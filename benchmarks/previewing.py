@@ -8,7 +8,7 @@ from benchmarks.baselines import GZIP, gzip_test
 from benchmarks.material import LARGE, Material, rows
 from benchmarks.measure import Comparison, Sample, compare, in_child
 from benchmarks.products import DECODED, build_preview
-from isles_assets.lib.workers import each_in_processes
+from isles_assets.lib.workers import map_in_processes
 from isles_assets.release.isles24 import ISLES24
 from isles_assets.tables.manifest import ManifestRow
 
@@ -45,7 +45,7 @@ def _build_all(material: Material, subjects: Sequence[ManifestRow], workers: int
 def build_all(tree: Path, folder: Path, subjects: Sequence[ManifestRow], workers: int) -> None:
     """The preview of each subject, which must succeed."""
     arguments = {row.subject: (tree, folder, row) for row in subjects}
-    for _, outcome in each_in_processes(build_preview, arguments, workers):
+    for _, outcome in map_in_processes(build_preview, arguments, workers):
         if isinstance(outcome, Exception):
             raise outcome
 

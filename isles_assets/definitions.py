@@ -14,7 +14,7 @@ from isles_assets.graph.report_asset import report_asset
 from isles_assets.graph.reporting import metadata, of_settings
 from isles_assets.graph.settings import DefinitionSettings, Settings
 from isles_assets.graph.terminal import use_terminal
-from isles_assets.lib.secrets import kept_out_of_logs
+from isles_assets.lib.secrets import keep_secrets_out_of_logs
 from isles_assets.products.dataset import Dataset
 from isles_assets.release.default import RELEASE
 from isles_assets.release.release import Release
@@ -61,6 +61,6 @@ def build_defs(release: Release, settings: Settings) -> dg.Definitions:
     )
 
 
-kept_out_of_logs()
+keep_secrets_out_of_logs()
 use_terminal()
 defs = build_defs(RELEASE, Settings())

@@ -14,7 +14,7 @@ from isles_assets.hub.denials import denials_explained
 from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.hub.reading import Unavailable, open_revision
 from isles_assets.hub.verification import loads
-from isles_assets.lib.findings import MayPass, Refusal
+from isles_assets.lib.findings import Refusal, TransientRefusal
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.tables.folder import DataFolder
@@ -169,11 +169,11 @@ def test_a_commit_is_tried_again_when_the_hub_says(hub, target, publication, cod
 def test_who_asks_to_wait_is_told_with_how_long(hub, target, publication):
     fault = hub.fail(path="/refs", times=100, how=status(429, {"Retry-After": "20"}, message="too many requests"))
     refusal = refused(target, publication)
-    assert isinstance(refusal, MayPass) and refusal.pause == 20
+    assert isinstance(refusal, TransientRefusal) and refusal.pause == 20
     assert "answers 429: too many requests; it asks to wait 20 s -> publish again then, which resumes" in str(refusal)
     fault.how = status(429, {"Retry-After": "7200"})
     refusal = refused(target, publication)
-    assert not isinstance(refusal, MayPass) and "it asks to wait 2 h 0 min" in str(refusal)
+    assert not isinstance(refusal, TransientRefusal) and "it asks to wait 2 h 0 min" in str(refusal)
     assert fault.hits == 2
 
 
@@ -193,7 +193,7 @@ def test_a_store_that_refuses_an_address_says_nothing_of_the_token_and_may_be_tr
 ):
     fault = hub.fail(**UPLOAD, times=100, how=status(code, XML, body=EXPIRED))
     refusal = refused(target, publication)
-    assert isinstance(refusal, MayPass)
+    assert isinstance(refusal, TransientRefusal)
     assert "the store at 127.0.0.1" in str(refusal) and "AccessDenied: Request has expired" in str(refusal)
     assert "publish again, which resumes" in str(refusal) and "HF_TOKEN" not in str(refusal)
     fault.times = fault.hits

@@ -84,7 +84,7 @@ def test_the_guide_names_the_checks_that_stop_the_same_run():
 
 
 def test_the_guide_says_how_often_progress_is_told_and_when_publishing_is_tried_again(defs):
-    assert f"progress, rate, time left in the run's log each {EACH_SECONDS_OF_BYTES:.0f} s" in GUIDE
+    assert f"progress, rate, time left in the run's log each {STREAM_INTERVAL:.0f} s" in GUIDE
     policy = defs.resolve_assets_def("hub_dataset").op.retry_policy
     waits = " and ".join(str(policy.calculate_delay(number)) for number in range(1, policy.max_retries + 1))
     assert f"Tried twice more by itself, after {waits} s" in GUIDE and policy.max_retries == 2

@@ -21,7 +21,7 @@ import pytest
 
 from isles_assets.lib.files import atomic_write, sha256_of
 from isles_assets.lib.parquet import read_back
-from isles_assets.lib.workers import each_in_processes
+from isles_assets.lib.workers import map_in_processes
 from isles_assets.products.footer import FOOTER_KEY
 from isles_assets.products.sidecar import Sidecar
 from isles_assets.tables.folder import DataFolder
@@ -191,7 +191,7 @@ def hold_or_wait(folder: Path, hold: bool) -> None:
 
 
 def test_a_worker_that_is_stopped_removes_its_temporary_file(tmp_path):
-    outcomes = each_in_processes(hold_or_wait, {"hold": (tmp_path, True), "wait": (tmp_path, False)}, 2)
+    outcomes = map_in_processes(hold_or_wait, {"hold": (tmp_path, True), "wait": (tmp_path, False)}, 2)
     assert next(outcomes) == ("wait", None)
     assert temporary_files(tmp_path)
     outcomes.close()

@@ -25,7 +25,7 @@ from PIL import Image
 
 from isles_assets.lib.files import sha256_of, status_of
 from isles_assets.lib.findings import Materialize, Refusal
-from isles_assets.lib.workers import each_in_processes
+from isles_assets.lib.workers import map_in_processes
 from isles_assets.products.building import State, build_subject, state_of
 from isles_assets.products.config import MEDIA
 from isles_assets.products.footer import FOOTER_KEY
@@ -613,7 +613,7 @@ def test_one_bad_subject_costs_no_other_in_processes(tree, folder):
     replace(path, path.read_bytes()[:-9])
     rows = {subject: survey(tree, subject) for subject in subjects}
     arguments = {subject: (tree, folder, row) for subject, row in rows.items()}
-    outcomes = dict(each_in_processes(build_preview, arguments, 2))
+    outcomes = dict(map_in_processes(build_preview, arguments, 2))
     assert {subject: type(outcome) for subject, outcome in outcomes.items()} == {
         SUBJECT: Sidecar, "sub-stroke0001": Sidecar, EMPTY: Refusal,
     }  # fmt: skip

@@ -23,7 +23,7 @@ def test_bytes_are_told_at_intervals_with_the_rate_of_late_and_the_time_left():
     progress.advance(1)
     assert not said
     time.sleep(0.1)
-    progress.reach(10_000_000_000)
+    progress.set_done(10_000_000_000)
     (words,) = said
     what, rate, left = words.split(", ")
     assert what == "train.7z: 10 GB of 99 GB"
@@ -34,8 +34,8 @@ def test_bytes_are_told_at_intervals_with_the_rate_of_late_and_the_time_left():
 def test_the_end_is_always_told_and_a_new_beginning_does_no_harm():
     said = []
     progress = ByteProgress("x", 1000, said.append)
-    progress.reach(900)
-    progress.reach(0)
+    progress.set_done(900)
+    progress.set_done(0)
     progress.advance(1000)
     assert len(said) == 1 and said[0].startswith("x: 1 kB of 1 kB, ")
 

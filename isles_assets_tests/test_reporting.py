@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from isles_assets.graph.reporting import refusals_reported
-from isles_assets.lib.findings import MayPass, Refusal
+from isles_assets.lib.findings import Refusal, TransientRefusal
 
 
 def run_of(refusals: list[Refusal]) -> tuple[dg.ExecuteInProcessResult, Sequence[dg.DagsterEvent]]:
@@ -30,7 +30,7 @@ def run_of(refusals: list[Refusal]) -> tuple[dg.ExecuteInProcessResult, Sequence
 
 def refusal(kind: type[Refusal] = Refusal, pause: float | None = None) -> Refusal:
     made = kind.of("Not published.", "the Hub says no", "ask it", path="toys/toy")
-    if isinstance(made, MayPass):
+    if isinstance(made, TransientRefusal):
         made.pause = pause
     return made
 
@@ -47,14 +47,14 @@ def test_a_refusal_is_not_tried_again_and_fails_the_step_in_its_words():
 
 @pytest.mark.parametrize("pause", [None, 1.0])
 def test_what_may_pass_is_tried_again_after_the_time_that_was_asked_for(pause):
-    result, events = run_of([refusal(MayPass, pause), refusal(MayPass, pause)])
+    result, events = run_of([refusal(TransientRefusal, pause), refusal(TransientRefusal, pause)])
     assert result.success
     waits = [event for event in events if event.event_type == dg.DagsterEventType.STEP_UP_FOR_RETRY]
     assert [event.event_specific_data.seconds_to_wait for event in waits] == [pause or 0] * 2
 
 
 def test_what_does_not_pass_in_three_tries_fails_the_step():
-    result, _ = run_of([refusal(MayPass, 0.1) for _ in range(3)])
+    result, _ = run_of([refusal(TransientRefusal, 0.1) for _ in range(3)])
     assert not result.success
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from isles_assets.lib.secrets import clean, kept_out_of_logs, without_secrets
+from isles_assets.lib.secrets import keep_secrets_out_of_logs, remove_secrets, without_secrets
 from isles_assets_tests.hub_server import HubServer, Token, status
 from isles_assets_tests.hub_server.faults import How
 from isles_assets_tests.processes import REPOSITORY, free_port, python, shown
@@ -71,7 +71,7 @@ def test_all_that_an_exception_was_raised_from_is_cleaned():
                 raise ConnectionError(ValueError(SIGNED)) from error
         except ConnectionError:
             raise RuntimeError("no address here")  # noqa: B904 - what is raised by accident meanwhile
-    clean(caught.value)
+    remove_secrets(caught.value)
     inner = caught.value.__context__
     assert inner and inner.__cause__
     told = f"{caught.value} {inner} {inner.__cause__}"
@@ -85,8 +85,8 @@ def test_no_logger_says_a_secret():
     log = logging.getLogger("urllib3.connectionpool")
     log.addHandler(handler)
     try:
-        kept_out_of_logs()
-        kept_out_of_logs()
+        keep_secrets_out_of_logs()
+        keep_secrets_out_of_logs()
         log.warning("Retrying %s after %r", SIGNED, OSError(SIGNED))
         try:
             raise OSError(SIGNED)

@@ -18,7 +18,7 @@ import pytest
 from isles_assets.lib.files import sha256_of
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.parquet import Streamed, write_row
-from isles_assets.lib.workers import each_in_processes
+from isles_assets.lib.workers import map_in_processes
 from isles_assets.products.building import State, build_subject, state_of
 from isles_assets.products.config import MEDIA, Config
 from isles_assets.products.features import annotated_schema, features
@@ -138,7 +138,7 @@ def test_runs_that_build_one_subject_at_once_leave_what_is_as_recorded_or_is_mad
     subject = survey(small_sample_tree)
     subjects = {"one": subject, "another": subject, "with older manifest": with_other_age(subject)}
     arguments = {name: (small_sample_tree, folder, row, time.time() + 3) for name, row in subjects.items()}
-    processes = dict(each_in_processes(build_often, arguments, len(arguments)))
+    processes = dict(map_in_processes(build_often, arguments, len(arguments)))
     assert len(set(processes.values())) == len(arguments), processes
     for row in subjects.values():
         record = shard_state(folder, row).sidecar or build_shard(small_sample_tree, folder, row)

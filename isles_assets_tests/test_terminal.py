@@ -157,7 +157,7 @@ def test_a_refusal_that_was_raised_from_an_accident_shows_no_trace(capfd):
 
 @pytest.mark.parametrize("asked", [None, 0.1])
 def test_a_wait_before_another_try_is_said_with_its_reason(capfd, asked):
-    refusal = MayPass.of("Not published.", "the Hub is busy", "wait", path="toys/toy")
+    refusal = TransientRefusal.of("Not published.", "the Hub is busy", "wait", path="toys/toy")
     refusal.pause = asked
     policy = dg.RetryPolicy(max_retries=1, delay=0.1)
     shown = step(refusal, capfd, retry_policy=policy)

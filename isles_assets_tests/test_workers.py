@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from isles_assets.lib.findings import Finding, Refusal
-from isles_assets.lib.workers import each_in_processes
+from isles_assets.lib.workers import map_in_processes
 from isles_assets_tests.processes import REPOSITORY
 
 PROMPTLY = 10
@@ -58,15 +58,15 @@ def alive(process: int) -> bool:
 
 def test_results_come_by_key():
     arguments = {str(number): (number,) for number in range(1, 9)}
-    assert dict(each_in_processes(double, arguments, 2)) == {str(number): 2 * number for number in range(1, 9)}
+    assert dict(map_in_processes(double, arguments, 2)) == {str(number): 2 * number for number in range(1, 9)}
 
 
 def test_nothing_to_do_starts_no_process():
-    assert list(each_in_processes(double, {}, 2)) == []
+    assert list(map_in_processes(double, {}, 2)) == []
 
 
 def test_exception_costs_its_key_alone_and_comes_whole():
-    outcomes = dict(each_in_processes(double, {"good": (1,), "bad": (0,), "wrong": ("x", "y")}, 2))
+    outcomes = dict(map_in_processes(double, {"good": (1,), "bad": (0,), "wrong": ("x", "y")}, 2))
     assert outcomes["good"] == 2
     assert isinstance(outcomes["bad"], Refusal)
     assert (outcomes["bad"].headline, outcomes["bad"].findings) == ("not zero", (FINDING,))
@@ -74,7 +74,7 @@ def test_exception_costs_its_key_alone_and_comes_whole():
 
 
 def test_killed_process_costs_its_key_alone():
-    outcomes = dict(each_in_processes(die_or_double, {str(number): (number,) for number in range(1, 8)}, 2))
+    outcomes = dict(map_in_processes(die_or_double, {str(number): (number,) for number in range(1, 8)}, 2))
     assert {key: outcome for key, outcome in outcomes.items() if not isinstance(outcome, Exception)} == {
         str(number): 2 * number for number in (1, 2, 4, 5, 7)
     }
@@ -93,14 +93,14 @@ def test_killed_process_costs_its_key_alone():
     ids=["SIGKILL", "SIGSEGV", "exit"],
 )
 def test_reason_of_a_death_is_told(args, reason):
-    ((key, outcome),) = each_in_processes(die, {"key": args}, 1)
+    ((key, outcome),) = map_in_processes(die, {"key": args}, 1)
     assert key == "key"
     assert isinstance(outcome, Exception)
     assert reason in str(outcome)
 
 
 def test_one_process_for_one_worker(tmp_path):
-    processes = dict(each_in_processes(process_of, {str(number): (number,) for number in range(4)}, 1))
+    processes = dict(map_in_processes(process_of, {str(number): (number,) for number in range(4)}, 1))
     assert len(set(processes.values())) == 1
     assert os.getpid() not in processes.values()
 
@@ -118,7 +118,7 @@ def test_stopping_early_stops_running_processes_and_drops_waiting_keys(tmp_path,
     keys = ["first", "second", *(f"later{number}" for number in range(20))]
     started = time.monotonic()
     try:
-        for key, outcome in each_in_processes(sleep_unless_first, {key: (tmp_path, key) for key in keys}, 2):
+        for key, outcome in map_in_processes(sleep_unless_first, {key: (tmp_path, key) for key in keys}, 2):
             assert (key, outcome) == ("first", "first")
             if how == "exception":
                 raise Stop
@@ -136,9 +136,9 @@ def test_stopping_early_stops_running_processes_and_drops_waiting_keys(tmp_path,
 SLEEP = """
 import sys
 from pathlib import Path
-from isles_assets.lib.workers import each_in_processes
+from isles_assets.lib.workers import map_in_processes
 from isles_assets_tests.test_workers import sleep
-list(each_in_processes(sleep, {key: (Path(sys.argv[1]), key) for key in ("one", "two", "three")}, 2))
+list(map_in_processes(sleep, {key: (Path(sys.argv[1]), key) for key in ("one", "two", "three")}, 2))
 """
 
 
@@ -156,7 +156,7 @@ def test_processes_stop_when_their_caller_is_killed(tmp_path):
 
 
 def test_finishing_leaves_no_process():
-    assert dict(each_in_processes(double, {"a": (1,)}, 2)) == {"a": 2}
+    assert dict(map_in_processes(double, {"a": (1,)}, 2)) == {"a": 2}
     assert not multiprocessing.active_children()
 
 
@@ -176,7 +176,7 @@ def fail_oddly(how):
 
 
 def test_an_exception_that_cannot_be_sent_costs_only_its_key():
-    outcomes = dict(each_in_processes(fail_oddly, {key: (key,) for key in ("unpicklable", "exit", "fine")}, 1))
+    outcomes = dict(map_in_processes(fail_oddly, {key: (key,) for key in ("unpicklable", "exit", "fine")}, 1))
     assert str(outcomes["unpicklable"]) == "OfTwoArgumentsError: this and that"
     assert str(outcomes["exit"]) == "it ended its process with 3"
     assert all(isinstance(outcomes[key], RuntimeError) for key in ("unpicklable", "exit"))

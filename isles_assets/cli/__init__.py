@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from isles_assets.lib.secrets import kept_out_of_logs
+from isles_assets.lib.secrets import keep_secrets_out_of_logs
 
 COMMANDS = {
     "reset-demo": "remove the synthetic sample and all that was made of it",
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the subcommand that `arguments` (None: the command line's) begin with; its exit code, 2 without one."""
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in COMMANDS:
-        kept_out_of_logs()
+        keep_secrets_out_of_logs()
         return int(import_module(f"isles_assets.cli.{name.replace('-', '_')}").main(rest))
     usage = "\n".join(["usage: isles24 COMMAND ...", "", *(f"  {key:<11} {does}" for key, does in COMMANDS.items())])
     asked = name in ("-h", "--help")

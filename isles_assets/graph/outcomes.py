@@ -14,7 +14,6 @@ from isles_assets.graph.commands import render
 from isles_assets.graph.reporting import Metadata, findings_in, metadata, of_judgement, refusals_reported
 from isles_assets.lib.files import of_machine
 from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
-from isles_assets.lib.shown import Shown
 from isles_assets.lib.words import counted
 from isles_assets.lib.workers import WorkerDiedError
 from isles_assets.products.building import Outcome
@@ -33,7 +32,7 @@ def materialize_each(
     *,
     build: Callable[[Rows], Iterable[Outcome]],
     complete: Callable[[Rows], Mapping[str, Sidecar]],
-    describe: Callable[[ManifestRow, Sidecar], Shown],
+    describe: Callable[[ManifestRow, Sidecar], DisplayValues],
     damaged: Callable[[str], Sequence[Finding]],
     stopping: Callable[[Sidecar], Sequence[Finding]],
     how_to_waive: Callable[[Sequence[Finding]], str],
@@ -184,7 +183,7 @@ def _brief(error: Exception) -> str:
     if not error.findings:
         return error.headline
     first, *others = error.findings
-    return f"{first.stated()}{f', and {len(others)} more' if others else ''}"
+    return f"{first.without_mend()}{f', and {len(others)} more' if others else ''}"
 
 
 def _words(error: Exception) -> str:

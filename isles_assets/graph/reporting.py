@@ -61,8 +61,8 @@ def refusals_reported() -> Iterator[None]:
     try:
         yield
     except Refusal as refusal:
-        clean(refusal)
-        if isinstance(refusal, MayPass) and refusal.pause is not None:
+        remove_secrets(refusal)
+        if isinstance(refusal, TransientRefusal) and refusal.pause is not None:
             raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=refusal.pause) from refusal
         raise _failure(refusal) from refusal
     except Exception as error:
@@ -91,7 +91,7 @@ def faults_not_retried() -> Iterator[None]:
         raise dg.Failure(words, allow_retries=False) from fault
 
 
-def metadata(shown: Shown) -> Metadata:
+def metadata(shown: DisplayValues) -> Metadata:
     """What a product shows, as Dagster's UI does."""
     return {name: _metadata_value(value) for name, value in shown.items()}
 
@@ -108,7 +108,7 @@ def _metadata_value(value: Any) -> Any:
             return value
 
 
-def of_settings(in_force: Shown) -> Metadata:
+def of_settings(in_force: DisplayValues) -> Metadata:
     """What is `in_force`, under one name: not to be taken for what a run has shown of itself."""
     return {"in force": _table(("what", "is"), [(name, str(value)) for name, value in in_force.items()])}
 
@@ -152,7 +152,7 @@ def of_archive(folder: DataFolder, how: str) -> Metadata:
     """Which archive it is, where, and how it came there."""
     record = folder.release.record
     return {
-        **shown_size(record.size),
+        **display_size(record.size),
         "archive": folder.archive,
         "how": how,
         "version": record.version,
@@ -179,7 +179,7 @@ def of_archive_listing(folder: DataFolder, listing: Listing, table: pa.Table) ->
     methods = sorted({member.method for member in listing.members.values() if member.method})
     return {
         **shown,
-        **shown_size(sum(member.size for member in listing.members.values())),
+        **display_size(sum(member.size for member in listing.members.values())),
         "origin": listing.origin,
         "methods": methods,
         "blocks": len({member.block for member in listing.members.values() if member.block is not None}),
@@ -192,7 +192,7 @@ def of_raw_tree(setup: Setup, inventory: Inventory, table: pa.Table, compared: s
     release = setup.dataset.release
     return {
         **_of_table(setup.folder, setup.folder.raw_tree, table, table.select(["path", "size"])),
-        **shown_size(sum(file.size for file in inventory.values())),
+        **display_size(sum(file.size for file in inventory.values())),
         "subjects": len({release.subject_of(path) for path in inventory}.intersection(release.subjects)),
         "files": len(inventory),
         "tree": setup.tree,
@@ -226,7 +226,7 @@ def of_subject_manifest(folder: DataFolder, rows: Sequence[ManifestRow], table: 
         preview = preview.append_column(f"{reference} {name}", pc.struct_field(table.column(reference), name))
     return {
         **_of_table(folder, folder.manifest, table, preview),
-        **shown_size(sum(entry.size for entry in volumes)),
+        **display_size(sum(entry.size for entry in volumes)),
         "volumes": len(volumes),
         f"type {_VOLUME}": _table(("field", "type"), fields),
         "unreadable volumes": [entry.path for entry in volumes if entry.fault],
@@ -238,7 +238,7 @@ def of_subject_manifest(folder: DataFolder, rows: Sequence[ManifestRow], table: 
 def of_report(folder: DataFolder, report: Report) -> Metadata:
     """Where the report lies, and what it says in short."""
     return {
-        **shown_size(folder.report.stat().st_size),
+        **display_size(folder.report.stat().st_size),
         **of_report_file(folder),
         "subjects": len(report.subjects),
         "findings that stop publication": report.stopping,
@@ -260,7 +260,7 @@ def of_publication(publication: Publication) -> Metadata:
     pictures = [f"![{path}]({address})" for path, address in _pictures(publication, small=True).items()]
     configs = [(name, contents.rows, contents.files, contents.size) for name, contents in publication.contents.items()]
     return {
-        **shown_size(publication.size),
+        **display_size(publication.size),
         "repo": publication.repo,
         "subjects": len(publication.subjects),
         "files": len(publication.files),

@@ -17,6 +17,7 @@ import pydantic
 
 from isles_assets.graph.setup import ListingQuestion, Setup, Source
 from isles_assets.hub.targets import HubTarget
+from isles_assets.lib.display import DisplayValues
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.markdown import escaped, markdown_table
 from isles_assets.lib.progress import readable_bytes
@@ -147,7 +148,7 @@ class Settings(dg.ConfigurableResource):
             workers=int(self._value("workers", str(available_cores()))),
         )
 
-    def in_force(self, dataset: Dataset) -> Shown:
+    def in_force(self, dataset: Dataset) -> DisplayValues:
         """What holds where the Launchpad gives nothing else, for people; or why no run could start."""
         try:
             return self.setup(dataset).in_force

@@ -10,9 +10,9 @@ from pathlib import Path
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.target import Destination, Target
 from isles_assets.hub.targets import TARGETS, HubTarget
+from isles_assets.lib.display import DisplayValues
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.secrets import without_secrets
-from isles_assets.lib.shown import Shown
 from isles_assets.products.building import Stage
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import Product
@@ -73,7 +73,7 @@ class Setup:
         return Places(self.folder.archive, self.folder.tree, made.root(self.folder))
 
     @property
-    def in_force(self) -> Shown:
+    def in_force(self) -> DisplayValues:
         """What a run would take and where it would put it, for people. Raises `Refusal` for a repo that cannot be."""
         return {
             "source": self._source,

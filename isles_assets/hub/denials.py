@@ -18,10 +18,10 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalTokenNot
 from huggingface_hub.utils import parse_ratelimit_headers
 
 from isles_assets.hub.xet import answer_in, asked_again
-from isles_assets.lib.findings import MayPass, Refusal
+from isles_assets.lib.findings import Refusal, TransientRefusal
 from isles_assets.lib.progress import readable_time
 from isles_assets.lib.secrets import without_secrets
-from isles_assets.lib.waiting import pause_asked
+from isles_assets.lib.waiting import requested_pause
 
 Result = TypeVar("Result")
 
@@ -189,15 +189,15 @@ def _refusal(error: Exception, repo: str, headline: str, endpoint: str) -> Refus
         return _to_wait_for(denial, denial.pause, repo, headline)
     if denial.may_pass:
         mend = "publish again, which resumes, with new addresses; if it recurs, see the proxies on the way there"
-        return MayPass.of(headline, f"{denial}", mend, path=repo)
+        return TransientRefusal.of(headline, f"{denial}", mend, path=repo)
     return Refusal.of(headline, f"{denial}", _mend(denial, repo, error), path=repo)
 
 
 def _to_wait_for(denial: Denial, pause: float, repo: str, headline: str) -> Refusal:
-    kind = Refusal if pause > _LONGEST_PAUSE else MayPass
+    kind = Refusal if pause > _LONGEST_PAUSE else TransientRefusal
     problem = f"{denial}; it asks to wait {readable_time(pause)}"
     refusal = kind.of(headline, problem, "publish again then, which resumes", path=repo)
-    if isinstance(refusal, MayPass):
+    if isinstance(refusal, TransientRefusal):
         refusal.pause = pause
     return refusal
 
@@ -287,7 +287,7 @@ def _denial(response: httpx2.Response) -> Denial:
 def _pause(response: httpx2.Response) -> float | None:
     """Return the seconds that an answer asks to wait. If the limit of requests is used up, until it is reset."""
     limit = parse_ratelimit_headers(response.headers)
-    return float(limit.reset_in_seconds) if limit and not limit.remaining else pause_asked(response.headers)
+    return float(limit.reset_in_seconds) if limit and not limit.remaining else requested_pause(response.headers)
 
 
 def _in_json(text: str) -> str:

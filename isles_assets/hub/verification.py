@@ -21,7 +21,7 @@ from isles_assets.hub.target import Target
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress, readable_bytes
 from isles_assets.lib.secrets import without_secrets
-from isles_assets.lib.threads import each_in_threads
+from isles_assets.lib.threads import map_in_threads
 from isles_assets.lib.words import counted
 from isles_assets.products.config import CARD, SPLIT, Config
 from isles_assets.products.features import features
@@ -72,7 +72,7 @@ def _read_back(target: Target, files: Sequence[PublicationFile], log: Callable[[
     """Yield a finding for each of `files` of which the target returns other bytes than it states."""
     revision = target.opened()
     progress = Progress("file read back", len(files), log, plural="files read back")
-    for file, digest in each_in_threads(lambda f: digest_of(revision.file(f.path, f.size)), files, _STREAMS):
+    for file, digest in map_in_threads(lambda f: digest_of(revision.file(f.path, f.size)), files, _STREAMS):
         if isinstance(digest, Refusal):
             raise digest
         progress.advance(file.size)

@@ -1,7 +1,7 @@
-"""What is wrong, where, and what to do next: the one form in which the package speaks of trouble.
+"""Findings and refusals: what is wrong, where, and what to do next.
 
-A check returns findings; whatever must stop raises `Refusal` with them. What to do is a value, because only `graph`
-and `cli` know the commands that people type there. Nothing of Dagster or of a release belongs here.
+A check returns findings; work that must stop raises `Refusal` with them. What to do is a value, because only `graph`
+and `cli` know the commands that people type. Nothing of Dagster or of a release belongs here.
 """
 
 import shlex
@@ -15,7 +15,7 @@ MOST_SHOWN = 20
 
 @dataclass(frozen=True)
 class Materialize:
-    """A mend: make `assets` again (none: all of them), of one `subject` only if that is given."""
+    """A mend: make `assets` again, all of them if it is empty; only of `subject` unless that is empty."""
 
     assets: tuple[str, ...] = ()
     subject: str = ""
@@ -26,33 +26,33 @@ class Materialize:
 
 @dataclass(frozen=True)
 class Rename:
-    """A mend: give the file or folder at `found` the path `right`, where nothing is. It never replaces anything."""
+    """A mend: move the file or folder at `old` to `new`, where nothing is. It never replaces anything."""
 
-    found: str
-    right: str
+    old: str
+    new: str
 
     def __str__(self) -> str:
-        return f"mv -n -- {_quoted(self.found)} {_quoted(self.right)}"
+        return f"mv -n -- {_quoted(self.old)} {_quoted(self.new)}"
 
 
 def _quoted(path: str) -> str:
-    """`path` as a word for a shell, without a character that cannot be seen, for such are escaped in messages."""
+    """Return `path` as a shell word of printable characters, because messages escape all others."""
     if path.isprintable():
         return shlex.quote(path)
-    plain = "/_-. "
+    safe = "/_-. "
     parts = (
-        c if (c.isascii() and c.isalnum()) or c in plain else "".join(f"\\0{b:03o}" for b in c.encode()) for c in path
+        c if (c.isascii() and c.isalnum()) or c in safe else "".join(f"\\0{b:03o}" for b in c.encode()) for c in path
     )
     return f"\"$(printf %b '{''.join(parts)}')\""
 
 
 Step = str | Materialize | Rename
-"""One thing to do: in words, or as a value that is rendered as a command where people can type it."""
+"""One thing to do: in words, or as a value that `graph` and `cli` render as a command."""
 
 
 @dataclass(frozen=True)
 class InOrder:
-    """A mend: the whole way back, `steps` one after the other."""
+    """A mend: all `steps`, one after the other."""
 
     steps: tuple[Step, ...]
 
@@ -67,43 +67,47 @@ Render = Callable[[Mend], str]
 
 
 class Level(StrEnum):
-    """What follows from a finding. `release.problems` says which level a kind of problem has."""
+    """The consequence of a finding. `release.problems` gives each kind of problem its level."""
 
     FATAL = "fatal"
-    """Certainly not the release, or damaged: it is never published."""
+    """Certainly not the release, or damaged: never published."""
 
     WAIVABLE = "waivable"
-    """Unlike what is expected: it stops publication until a waiver covers it."""
+    """Not as expected: stops publication until a waiver covers it."""
 
     NOTE = "note"
-    """Told, and stops nothing."""
+    """Reported; stops nothing."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One offence against one property.
-
-    `path` (relative to the tree or data folder, or the name of a setting, a repo, an address) and `subject` are empty
-    where they do not apply. `code` is the kind of problem, and `found` what a waiver has to name: the code, and what
-    was found if that tells one such problem from a later one. Neither holds text of the release. `property` is the
-    name of the property that it offends; empty for what no property is about, such as a setting.
-    """
+    """One offence against one property. Fields that do not apply are empty."""
 
     problem: str
     mend: Mend
     path: str = ""
+    """Path relative to the tree or data folder, or a setting, a repo, an address."""
+
     subject: str = ""
     level: Level = Level.FATAL
     code: str = ""
+    """The kind of problem; holds no text of the release."""
+
     found: str = ""
+    """Text that a waiver has to name: the code, then the details that tell this problem from a later one of its kind.
+
+    It holds no text of the release.
+    """
+
     property: str = ""
+    """The name of the property; empty where none applies, as for a setting."""
 
     def text(self, render: Render = str) -> str:
-        """One line for people, the mend as `render` says it."""
-        return f"{self.stated()} -> {visible(render(self.mend))}"
+        """Return one line for people; `render` words the mend."""
+        return f"{self.without_mend()} -> {visible(render(self.mend))}"
 
-    def stated(self) -> str:
-        """Where and what, without the mend."""
+    def without_mend(self) -> str:
+        """Return where the problem is and which it is."""
         where = self.path or self.subject
         return visible(f"{where and f'{where}: '}{self.problem}")
 
@@ -111,22 +115,22 @@ class Finding:
         return self.text()
 
 
-class Refusal(Exception):  # noqa: N818 - it is no accident but an answer
-    """The work was refused and nothing already done was lost. `closing` says what can be done about all of it."""
+class Refusal(Exception):  # noqa: N818 - an answer, not an error of the program
+    """The work was refused, and nothing already done was lost. `closing` gives advice for all findings together."""
 
     def __init__(self, headline: str, findings: Sequence[Finding] = (), closing: str = ""):
-        super().__init__(headline, tuple(findings), closing)  # as it is pickled
+        super().__init__(headline, tuple(findings), closing)  # pickle needs all arguments
         self.headline = headline
         self.findings = tuple(findings)
         self.closing = closing
 
     @classmethod
     def of(cls, headline: str, problem: str, mend: Mend, *, path: object = "", subject: str = "") -> Self:
-        """A refusal for one reason; of a `path` as text."""
+        """Return a refusal with one finding."""
         return cls(headline, [Finding(problem, mend, str(path), subject)])
 
     def text(self, render: Render = str) -> str:
-        """The headline, a line for each reason, and the closing."""
+        """Return the headline, one line for each finding, and the closing."""
         lines = "\n  ".join([self.headline, *summarize(self.findings, render=render)])
         return f"{lines}\n{self.closing}" if self.closing else lines
 
@@ -134,22 +138,22 @@ class Refusal(Exception):  # noqa: N818 - it is no accident but an answer
         return self.text()
 
 
-class MayPass(Refusal):
-    """A refusal for a reason that may be gone at another time: the work may be tried again as it is."""
+class TransientRefusal(Refusal):
+    """A refusal for a reason that may pass by itself: the same work may succeed later."""
 
     pause: float | None = None
-    """Seconds to wait before that, where the server asks for it."""
+    """Seconds to wait before the next attempt; None if the server names none."""
 
 
 def visible(text: str) -> str:
-    """`text` with escapes for what cannot be seen or moves the cursor: it may hold names and text from files."""
+    """Return `text`, which may come from files, with escapes for characters that are invisible or move the cursor."""
     return "".join(
-        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode() for each in text
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text
     )
 
 
-def found(find: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """The findings that `find` returns or, if it refuses, those of the refusal."""
+def findings_of(find: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Return the findings that `find` returns or, if it refuses, those of its refusal."""
     try:
         return list(find())
     except Refusal as refusal:
@@ -157,7 +161,7 @@ def found(find: Callable[[], Iterable[Finding]]) -> list[Finding]:
 
 
 def summarize(findings: Sequence[Finding], most: int = MOST_SHOWN, *, render: Render = str) -> list[str]:
-    """One line a finding, at most `most` of them and then the number left out."""
+    """Return one line for each of the first `most` findings, and one with the number of the others."""
     lines = [finding.text(render) for finding in findings[:most]]
     if len(findings) > most:
         lines.append(f"... and {len(findings) - most} more")
@@ -165,7 +169,7 @@ def summarize(findings: Sequence[Finding], most: int = MOST_SHOWN, *, render: Re
 
 
 def name_some(names: Sequence[str], most: int = 10) -> str:
-    """`names` as a phrase: all of them, or the first `most` and how many more."""
+    """Return `names` as a phrase: all of them, or the first `most` and the number of the others."""
     if len(names) <= most:
         return ", ".join(names)
     return f"{', '.join(names[:most])} and {len(names) - most} more"

@@ -1,4 +1,4 @@
-"""Short digests of the tables that a result derives from, so that a change of one cannot be forgotten."""
+"""Short digests of the tables that a result derives from, so that no change of one is missed."""
 
 import hashlib
 import json
@@ -10,7 +10,11 @@ _LENGTH = 10
 
 
 def fingerprint(*parts: Any) -> str:
-    """Ten hex digits for `parts`: numbers, strings, Arrow schemas, and lists, tuples and dicts of such."""
+    """Return ten hex digits for `parts`: numbers, strings, Arrow schemas, and lists, tuples and dicts of these.
+
+    Raises:
+        TypeError: A part is of another type.
+    """
     return hashlib.sha256(json.dumps(parts, default=_plain).encode()).hexdigest()[:_LENGTH]
 
 

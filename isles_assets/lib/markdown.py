@@ -1,24 +1,23 @@
-"""Markdown that the card and the run's metadata share."""
+"""Markdown for the card and the metadata of runs."""
 
 import string
 from collections.abc import Iterable, Sequence
 
 _MARKUP = frozenset(string.punctuation) - set(",;:?=@%/'\"().-")
-"""Characters that mean something inside a line of Markdown, HTML or formulas."""
+"""Characters with a meaning inside a line of Markdown, HTML or formulas."""
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A pipe table; None shows as an empty cell. Cells are Markdown: text from outside has to be `escaped`."""
+    """Return a pipe table. Cells are Markdown: pass text from outside through `escaped`; None is an empty cell."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join('' if cell is None else str(cell) for cell in line)} |" for line in lines)
 
 
 def escaped(text: str) -> str:
-    """`text` from outside as Markdown that shows it as it is, in one line and inside a table.
+    """Return Markdown that shows `text` literally, in one line, also inside a table.
 
-    White space is shown as one space, and what cannot be seen by its number.
+    Runs of white space become one space. Invisible characters become escapes.
     """
-    seen = "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in " ".join(text.split())
-    )
-    return "".join(f"\\{each}" if each in _MARKUP else each for each in seen)
+    line = " ".join(text.split())
+    printable = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+    return "".join(f"\\{char}" if char in _MARKUP else char for char in printable)

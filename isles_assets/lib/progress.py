@@ -1,4 +1,4 @@
-"""How far a long loop is, for people."""
+"""Progress of long loops and streams, in words for people."""
 
 import threading
 import time
@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from isles_assets.lib.words import counted
 
-EACH_SECONDS = 5.0
-"""How often it is told how many things are done."""
+LOOP_INTERVAL = 5.0
+"""Seconds between two messages on a loop."""
 
-EACH_SECONDS_OF_BYTES = 30.0
-"""How often it is told how far one long stream is."""
+STREAM_INTERVAL = 30.0
+"""Seconds between two messages on a stream."""
 
 
 def readable_bytes(size: float) -> str:
-    """`size` with a decimal unit: 1500 -> `1.5 kB`."""
+    """Return `size` with a decimal unit: 1500 -> `1.5 kB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
@@ -23,7 +23,7 @@ def readable_bytes(size: float) -> str:
 
 
 def readable_time(seconds: float) -> str:
-    """`seconds` in the units that matter: 90 -> `90 s`, 1500 -> `25 min`, 12000 -> `3 h 20 min`."""
+    """Return `seconds` in the units that matter: 90 -> `90 s`, 1500 -> `25 min`, 12000 -> `3 h 20 min`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -31,33 +31,36 @@ def readable_time(seconds: float) -> str:
 
 
 class Progress:
-    """Says how far a long loop over things that are each a `what` is, every few seconds and at its end.
+    """The progress of a loop, logged every few seconds and at its end. Threads may share one.
 
-    With `size`, the bytes of all, the time left is told by bytes, else by how many are done. Threads may share one.
+    Args:
+        noun: What one item of the loop is called.
+        total: Number of items.
+        size: Bytes of all items. If it is given, the time left follows from bytes, else from items.
     """
 
     def __init__(
         self,
-        what: str,
+        noun: str,
         total: int,
         log: Callable[[str], None],
-        every: float = EACH_SECONDS,
+        every: float = LOOP_INTERVAL,
         *,
         size: int | None = None,
         plural: str = "",
     ):
-        self._what, self._total, self._log, self._every, self._size = what, total, log, every, size
+        self._noun, self._total, self._log, self._every, self._size = noun, total, log, every, size
         self._plural = plural
         self._done, self._bytes = 0, 0
-        self._start = self._said = time.monotonic()
+        self._start = self._logged = time.monotonic()
         self._lock = threading.Lock()
 
     def advance(self, size: int) -> None:
-        """One more is done, of `size` bytes that have not passed yet."""
+        """Count one more item as done, with `size` bytes that `pass_bytes` has not counted."""
         self._count(1, size)
 
     def pass_bytes(self, size: int) -> None:
-        """So many bytes have passed of one that is not done yet."""
+        """Count `size` more bytes of an item that is not done yet."""
         self._count(0, size)
 
     def _count(self, done: int, size: int) -> None:
@@ -65,12 +68,12 @@ class Progress:
             self._done += done
             self._bytes += size
             now = time.monotonic()
-            if now - self._said >= self._every or (done and self._done == self._total):
-                self._said = now
+            if now - self._logged >= self._every or (done and self._done == self._total):
+                self._logged = now
                 self._log(self._state(now - self._start))
 
     def _state(self, seconds: float) -> str:
-        words = [f"{self._done} of {counted(self._total, self._what, self._plural)}"]
+        words = [f"{self._done} of {counted(self._total, self._noun, self._plural)}"]
         if self._bytes:
             words += [readable_bytes(self._bytes), f"{readable_bytes(self._bytes / max(seconds, 1e-9))}/s"]
         done, total = (self._done, self._total) if self._size is None else (self._bytes, self._size)
@@ -82,31 +85,31 @@ class Progress:
 
 
 class ByteProgress:
-    """Says how far one long stream of bytes is, every half minute and at its end.
+    """The progress of one stream of bytes, logged every half minute and at its end.
 
-    Rate and time left are those of the bytes since it last said so, because a stream may rest for long and go on.
+    Rate and time left follow from the bytes since the last message, because a stream may pause for long.
     """
 
     def __init__(
-        self, what: str, total: int, log: Callable[[str], None], *, done: int = 0, every: float = EACH_SECONDS_OF_BYTES
+        self, name: str, total: int, log: Callable[[str], None], *, done: int = 0, every: float = STREAM_INTERVAL
     ):
-        self._what, self._total, self._log, self._every = what, total, log, every
-        self._done = self._said_of = done
-        self._said = time.monotonic()
+        self._name, self._total, self._log, self._every = name, total, log, every
+        self._done = self._done_when_logged = done
+        self._logged = time.monotonic()
 
     def advance(self, size: int) -> None:
-        """So many more bytes are done."""
-        self.reach(self._done + size)
+        """Count `size` more bytes as done."""
+        self.set_done(self._done + size)
 
-    def reach(self, done: int) -> None:
-        """So many bytes are done in all; they may be fewer than before."""
+    def set_done(self, done: int) -> None:
+        """Set the number of bytes that are done; it may be smaller than before."""
         self._done = done
         now = time.monotonic()
-        if now - self._said < self._every and done < self._total:
+        if now - self._logged < self._every and done < self._total:
             return
-        rate = max(done - self._said_of, 0) / max(now - self._said, 1e-9)
-        words = f"{self._what}: {readable_bytes(done)} of {readable_bytes(self._total)}, {readable_bytes(rate)}/s"
+        rate = max(done - self._done_when_logged, 0) / max(now - self._logged, 1e-9)
+        words = f"{self._name}: {readable_bytes(done)} of {readable_bytes(self._total)}, {readable_bytes(rate)}/s"
         if rate and done < self._total:
             words += f", about {readable_time((self._total - done) / rate)} left"
         self._log(words)
-        self._said, self._said_of = now, done
+        self._logged, self._done_when_logged = now, done

@@ -1,7 +1,7 @@
-"""What must not be told: signatures and passwords in addresses, tokens, and addresses that are secrets themselves.
+"""Removing secrets from texts, exceptions and logs: tokens, signatures and passwords in addresses, secret addresses.
 
-The clients name addresses as they are, in exceptions and in what they log. Whoever tells what a client has said takes
-the secrets out first, by `without_secrets`; `kept_out_of_logs` does so for all that this process logs, whoever logs it.
+The clients put whole addresses into exceptions and logs. Code that passes on a client's words calls `without_secrets`
+first. `keep_secrets_out_of_logs` covers all that this process logs, by any logger.
 """
 
 import logging
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-LEFT_OUT = "***"
+_REDACTED = "***"
 _SHORTEST = 6
 """Shorter values of variables are no secrets and may be words, such as `true`."""
 
@@ -20,7 +20,7 @@ _ADDRESSES = re.compile("(ENDPOINT|PROXY|URL)$", re.IGNORECASE)
 _SECRET_ADDRESSES = re.compile("WEBHOOK", re.IGNORECASE)
 _PATTERNS = (
     re.compile(r"(?P<kept>\b[a-z][a-z0-9+.-]*://)[^\s/?#'\"<>]*(?=@)", re.IGNORECASE),  # user and password
-    re.compile(r"(?P<kept>\?)[^\s?'\"<>=]+=[^\s'\"<>]*"),  # the query of an address, with any signature
+    re.compile(r"(?P<kept>\?)[^\s?'\"<>=]+=[^\s'\"<>]*"),  # the query of an address, where signatures are
     re.compile(r"(?P<kept>\b(?:Bearer|Basic)\s+)[^\s'\",]+"),
     re.compile(r"(?P<kept>(?:access-?token|authorization|cookie|signature)['\"]?(?:, b|: ?|=)['\"]?)[^\s'\",&]+", re.I),
     re.compile(r"(?P<kept>\bhf_)[A-Za-z0-9]{16,}\b"),
@@ -28,34 +28,34 @@ _PATTERNS = (
 
 
 def without_secrets(text: str) -> str:
-    """`text` without queries and passwords of addresses, tokens, and the secrets among this process's variables."""
-    for secret in _known():
-        text = text.replace(secret, LEFT_OUT)
+    """Return `text` without tokens, queries and passwords of addresses, and secrets of this process's environment."""
+    for secret in _secrets_of_environment():
+        text = text.replace(secret, _REDACTED)
     for pattern in _PATTERNS:
-        text = pattern.sub(rf"\g<kept>{LEFT_OUT}", text)
+        text = pattern.sub(rf"\g<kept>{_REDACTED}", text)
     return text
 
 
-def _known() -> list[str]:
-    """What the environment holds that must not be told; the longest first, as one may be a part of another."""
-    found: set[str] = set()
+def _secrets_of_environment() -> list[str]:
+    """Return the secrets in environment variables, the longest first, because one may be a part of another."""
+    secrets: set[str] = set()
     for name, value in os.environ.items():
         if _BEARERS.search(name):
-            found.add(value.strip())
+            secrets.add(value.strip())
         elif _SECRET_ADDRESSES.search(name):
-            found |= {value, *_within(value, path=True)}
+            secrets |= {value, *_secrets_of_address(value, path_is_secret=True)}
         elif _ADDRESSES.search(name):
-            found |= {*_within(value, path=False)}
-    return sorted((secret for secret in found if len(secret) >= _SHORTEST), key=len, reverse=True)
+            secrets |= {*_secrets_of_address(value, path_is_secret=False)}
+    return sorted((secret for secret in secrets if len(secret) >= _SHORTEST), key=len, reverse=True)
 
 
-def _within(address: str, *, path: bool) -> Iterator[str]:
-    """User with password, and the password, of an `address` that has any, well-formed or not; its path, if asked."""
+def _secrets_of_address(address: str, *, path_is_secret: bool) -> Iterator[str]:
+    """Yield user with password, the password alone, and a secret path; `address` may be malformed."""
     before, at, _ = address.rpartition("@")
     if at:
         credentials = before.rpartition("//")[2]
         yield from (credentials, credentials.partition(":")[2])
-    if path:
+    if path_is_secret:
         try:
             parts = urlsplit(address)
         except ValueError:
@@ -63,43 +63,44 @@ def _within(address: str, *, path: bool) -> Iterator[str]:
         yield from (f"{parts.path}?{parts.query}", parts.path)
 
 
-def clean(error: BaseException) -> None:
-    """Take the secrets out of the words of `error`, and of all that it was raised from, in place."""
+def remove_secrets(error: BaseException) -> None:
+    """Remove the secrets from the arguments and notes of `error` and of its causes and contexts, in place."""
     seen: set[int] = set()
-    waiting: list[BaseException | None] = [error]
-    while waiting:
-        each = waiting.pop()
-        if each is None or id(each) in seen:
+    pending: list[BaseException | None] = [error]
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
             continue
-        seen.add(id(each))
-        waiting += [each.__cause__, each.__context__, *(arg for arg in each.args if isinstance(arg, BaseException))]
-        if (args := tuple(_cleaned(arg) for arg in each.args)) != each.args:
-            each.args = args
-        if notes := getattr(each, "__notes__", None):
-            each.__notes__ = [_cleaned(note) for note in notes]
+        seen.add(id(current))
+        inner = (arg for arg in current.args if isinstance(arg, BaseException))
+        pending += [current.__cause__, current.__context__, *inner]
+        if (args := tuple(_redacted(arg) for arg in current.args)) != current.args:
+            current.args = args
+        if notes := getattr(current, "__notes__", None):
+            current.__notes__ = [_redacted(note) for note in notes]
 
 
-def _cleaned(value: Any) -> Any:
+def _redacted(value: Any) -> Any:
     return without_secrets(value) if isinstance(value, str) else value
 
 
-def kept_out_of_logs() -> None:
-    """From now on: let no record of this process hold a secret, whichever logger it is of and wherever it goes."""
+def keep_secrets_out_of_logs() -> None:
+    """Remove the secrets from every log record that this process makes from now on, by any logger."""
     make = logging.getLogRecordFactory()
     if getattr(make, "keeps_secrets", False):
         return
 
-    def make_clean(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    def make_redacted(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = make(*args, **kwargs)
         try:
-            said = record.getMessage()
-        except (TypeError, ValueError, KeyError):  # a call that is wrong, which `logging` reports itself
+            message = record.getMessage()
+        except (TypeError, ValueError, KeyError):  # the call is wrong, and `logging` reports that itself
             return record
-        if (told := without_secrets(said)) != said:
-            record.msg, record.args = told, None
+        if (redacted := without_secrets(message)) != message:
+            record.msg, record.args = redacted, None
         if record.exc_info and record.exc_info[1]:
-            clean(record.exc_info[1])
+            remove_secrets(record.exc_info[1])
         return record
 
-    make_clean.keeps_secrets = True  # type: ignore[attr-defined]
-    logging.setLogRecordFactory(make_clean)
+    make_redacted.keeps_secrets = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(make_redacted)

@@ -1,4 +1,4 @@
-"""One function over many items in several threads, for work that waits for disks and networks."""
+"""Calling one function for many items in threads, for work that waits for disks and networks."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -11,13 +11,18 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def each_in_threads(
+def map_in_threads(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int, stop: Event | None = None
 ) -> Iterator[tuple[Item, Result | Refusal]]:
-    """Call `function(item)` for every item; yield each with the result or the `Refusal`, as they end.
+    """Call `function(item)` for every item; yield each with its result or `Refusal`, as they finish.
 
-    Any other exception is raised. When the caller stops early, by an exception or a signal, waiting items are dropped,
-    `stop` is set, and those at work are waited for.
+    When the caller stops early, by an exception or a signal, waiting items are dropped and running ones finished.
+
+    Args:
+        stop: Set at the end, so that running items can finish early.
+
+    Raises:
+        Exception: Any exception of `function` but a `Refusal`.
     """
     pool = ThreadPoolExecutor(workers)
     try:

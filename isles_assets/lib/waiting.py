@@ -1,4 +1,4 @@
-"""How long a server asks to wait before it is asked again."""
+"""The pause that a server requests before the next attempt."""
 
 import time
 from collections.abc import Mapping
@@ -6,10 +6,13 @@ from collections.abc import Mapping
 import urllib3
 
 
-def pause_asked(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait, by the `headers` of an answer, whose names know no case; None if they do not say.
+def requested_pause(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds to wait, by the `headers` of a response; None if they do not say.
 
-    They say it as `Retry-After`, in seconds or as a date, or as the time in `X-RateLimit-Reset`.
+    A server says it by `Retry-After`, in seconds or as a date, or by `X-RateLimit-Reset`, as a time since 1970.
+
+    Args:
+        headers: A mapping that ignores case.
     """
     if after := headers.get("Retry-After"):
         try:

@@ -1,7 +1,7 @@
-"""One function over many keys in several processes, where each key succeeds or fails for itself.
+"""Calling one function for many keys in processes, where each key succeeds or fails by itself.
 
-Pools of libraries share a queue or a lock among their workers. One that the system kills while it holds that makes
-the others wait for ever (pebble, multiprocessing) or ends them all (concurrent.futures); here it is one key.
+The workers of library pools share a queue or a lock. If the system kills a worker that holds it, the others wait for
+ever (pebble, multiprocessing) or all fail (concurrent.futures). Here only one key fails.
 """
 
 import contextlib
@@ -24,52 +24,49 @@ _PATIENCE = 3.0
 
 
 class WorkerDiedError(Exception):
-    """The process that worked on a key ended before it had a result; the message says how."""
+    """The process died before it had a result for its key; the message says how."""
 
 
-def each_in_processes(
+def map_in_processes(
     function: Callable[..., Result], arguments: Mapping[str, tuple[Any, ...]], workers: int
 ) -> Iterator[tuple[str, Result | Exception]]:
-    """Call `function(*arguments[key])` for every key; yield each key with the result or the exception, as they end.
+    """Call `function(*arguments[key])` for every key; yield each key with its result or exception, as they finish.
 
-    A process that dies (killed by the system for its memory, say) costs the key that it was at, no other. When
-    the caller stops early, by an exception or a signal, running processes are stopped and waiting keys dropped.
-    When it is killed, they stop by themselves.
+    A process that dies, killed for lack of memory for example, fails only the key that it works on. When the caller
+    stops early, by an exception or a signal, running processes are stopped and waiting keys dropped. When the caller
+    is killed, its processes stop by themselves.
     """
     waiting = iter(arguments.items())
-    team: list[_Worker] = []
+    running: list[_Worker] = []
     try:
-        team.extend(_Worker(function, *each) for each in islice(waiting, workers))
-        while team:
-            ready = wait([worker.connection for worker in team])
-            for worker in [worker for worker in team if worker.connection in ready]:
+        running.extend(_Worker(function, *item) for item in islice(waiting, workers))
+        while running:
+            ready = wait([worker.connection for worker in running])
+            for worker in [worker for worker in running if worker.connection in ready]:
                 key, outcome = worker.key, worker.outcome()
                 following = next(waiting, None)
                 if following and not worker.died:
-                    worker.begin(*following)
+                    worker.start(*following)
                 else:
-                    worker.dismiss()
-                    team.remove(worker)
+                    worker.stop()
+                    running.remove(worker)
                 if following and worker.died:
-                    team.append(_Worker(function, *following))
+                    running.append(_Worker(function, *following))
                 yield key, outcome
     finally:
-        for worker in team:
+        for worker in running:
             worker.process.terminate()
-        for worker in team:
-            worker.dismiss()
+        for worker in running:
+            worker.stop()
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Worker:
-    """A process that works on one key at a time.
-
-    It shares nothing with the others, no queue and no lock: so whenever it dies, it is the only one to stop.
-    """
+    """A process that works on one key at a time. It shares no queue and no lock with the others."""
 
     def __init__(self, function: Callable[..., Any], key: str, arguments: tuple[Any, ...]):
         self.connection, end = _SPAWN.Pipe()
@@ -77,16 +74,16 @@ class _Worker:
         self.process.start()
         end.close()
         self.died = False
-        self.begin(key, arguments)
+        self.start(key, arguments)
 
-    def begin(self, key: str, arguments: tuple[Any, ...]) -> None:
-        """Let it work on `key`."""
+    def start(self, key: str, arguments: tuple[Any, ...]) -> None:
+        """Start the work on `key`."""
         self.key = key
-        with contextlib.suppress(ConnectionError):  # it has died, as its outcome says
+        with contextlib.suppress(ConnectionError):  # the process has died: `outcome` says so
             self.connection.send(arguments)
 
     def outcome(self) -> Any:
-        """What became of its key; waits for it."""
+        """Wait for the result or exception of the key, and return it."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
@@ -97,8 +94,8 @@ class _Worker:
             mend = "if the system ran out of memory, lower ISLES_WORKERS and run again"
             return WorkerDiedError(f"its process {how}; {mend}")
 
-    def dismiss(self) -> None:
-        """Let it end, and see that it does."""
+    def stop(self) -> None:
+        """Let the process end; kill it if it does not."""
         self.connection.close()
         self.process.join(_PATIENCE)
         if self.process.exitcode is None:
@@ -107,8 +104,8 @@ class _Worker:
 
 
 def _work(function: Callable[..., Any], connection: Connection) -> None:
-    """In a worker: answer each tuple of arguments, until the caller is gone or wants it to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of Ctrl-C the caller hears as well
+    """In a worker: answer each tuple of arguments, until the caller is gone or stops this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller, too, which stops this process
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # an exception, so that temporary files are removed
     threading.Thread(target=_stop_with_caller, daemon=True).start()
     with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
@@ -117,7 +114,7 @@ def _work(function: Callable[..., Any], connection: Connection) -> None:
 
 
 def _stop_with_caller() -> None:
-    """In a worker: a caller that was killed cannot stop it, and it would go on to the end of its key."""
+    """In a worker: stop this process when its caller dies, because a killed caller cannot stop it."""
     caller = multiprocessing.parent_process()
     assert caller is not None
     caller.join()
@@ -125,7 +122,7 @@ def _stop_with_caller() -> None:
 
 
 def _call(function: Callable[..., Result], arguments: tuple[Any, ...]) -> Result | Exception:
-    """Whatever goes wrong comes back as an exception that survives being sent, and notes where it was raised."""
+    """Return the result, or an exception that can be pickled and has the traceback as a note."""
     try:
         return function(*arguments)
     except (Exception, SystemExit) as error:

@@ -11,7 +11,7 @@ from isles_assets.lib.files import FileStatus, explained, lack_of_room, status_o
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress
 from isles_assets.lib.words import counted
-from isles_assets.lib.workers import each_in_processes
+from isles_assets.lib.workers import map_in_processes
 from isles_assets.products.product import Build, Product
 from isles_assets.products.sidecar import Sidecar, read_sidecar, store_sidecar
 from isles_assets.products.sources import UnfitError, clinical_digest
@@ -233,7 +233,7 @@ def build_subjects(
     progress = Progress("subject", len(to_build), log)
     for batch in batches:
         arguments = {row.subject: (product, build, row) for row in batch}
-        for subject, result in each_in_processes(build_subject, arguments, workers):
+        for subject, result in map_in_processes(build_subject, arguments, workers):
             progress.advance(0 if isinstance(result, Exception) else result.size)
             if isinstance(result, Sidecar):
                 unstaged.append(result)

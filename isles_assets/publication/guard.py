@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from isles_assets.lib.findings import Finding, Materialize, Refusal, found, name_some
+from isles_assets.lib.findings import Finding, Materialize, Refusal, findings_of, name_some
 from isles_assets.lib.words import counted
 from isles_assets.lib.workers import available_cores
 from isles_assets.products.building import State, read_sidecars, states_of
@@ -34,7 +34,7 @@ def publication_of(dataset: Dataset, root: Path, folder: DataFolder, repo: str) 
             table is out of date; or a product of a subject is missing or stale.
     """
     evidence = Evidence(root, folder, fresh_tree=True)
-    broken = stopping(evidence) or found(partial(_out_of_date, evidence))
+    broken = stopping(evidence) or findings_of(partial(_out_of_date, evidence))
     made, reasons, unfit = _made(dataset, evidence)
     if broken:
         reasons.insert(0, f"{counted(len(broken), 'problem')} in the release and its tables")

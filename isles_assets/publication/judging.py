@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from isles_assets.lib.findings import Finding, found
+from isles_assets.lib.findings import Finding, findings_of
 from isles_assets.products.sidecar import Sidecar
 from isles_assets.publication.evidence import Evidence
 from isles_assets.publication.properties import Property, properties_of, volumes
@@ -92,4 +92,4 @@ class SubjectJudge:
 
 
 def _find(props: Iterable[Property], evidence: Evidence) -> Sequence[Finding]:
-    return [finding for prop in props for finding in found(partial(prop.find, evidence))]
+    return [finding for prop in props for finding in findings_of(partial(prop.find, evidence))]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from isles_assets.lib.files import remove_leftovers, temporary_beside, write_errors_refused
 from isles_assets.lib.findings import Finding, Refusal
-from isles_assets.lib.workers import each_in_processes
+from isles_assets.lib.workers import map_in_processes
 from isles_assets.reading.nifti import DigestingReader
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Content, Grid, Volume

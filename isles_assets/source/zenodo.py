@@ -21,7 +21,7 @@ from isles_assets import __version__
 from isles_assets.lib.findings import Refusal, name_some
 from isles_assets.lib.project import code_url
 from isles_assets.lib.secrets import without_secrets
-from isles_assets.lib.waiting import pause_asked
+from isles_assets.lib.waiting import requested_pause
 from isles_assets.release.zenodo_record import ZenodoRecord, record_url
 from isles_assets.source.patience import SHORT, Patience, TransientError, not_downloaded, retry
 

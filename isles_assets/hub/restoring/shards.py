@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from isles_assets.hub.reading import RemoteFile, Revision, SeekableFile, Unavailable
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.parquet import read_footer, read_values, value_places
-from isles_assets.lib.threads import each_in_threads
+from isles_assets.lib.threads import map_in_threads
 from isles_assets.lib.words import counted
 from isles_assets.products.config import Config
 from isles_assets.products.shard.footer import ShardFooter, parse_footer

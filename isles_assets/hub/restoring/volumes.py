@@ -13,7 +13,7 @@ from isles_assets.hub.restoring.shards import PackedVolume
 from isles_assets.lib.files import atomic_write, lack_of_space, sha256_of, write_errors_refused
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress
-from isles_assets.lib.threads import each_in_threads
+from isles_assets.lib.threads import map_in_threads
 
 TREE = "TREE"
 """Name, in messages, of the folder that volumes are restored to."""
@@ -62,7 +62,7 @@ def restore_volumes(
     _check_room(root, missing, workers)
     progress = Progress("file", len(missing), log, size=sum(volume.size for volume in missing))
     stop, reasons = Event(), list[Finding]()
-    for _, outcome in each_in_threads(partial(_fetch, root, progress, stop), missing, workers, stop):
+    for _, outcome in map_in_threads(partial(_fetch, root, progress, stop), missing, workers, stop):
         if isinstance(outcome, Unavailable):
             restored.skipped += 1
             reasons = reasons or list(outcome.findings)

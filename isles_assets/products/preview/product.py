@@ -18,10 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from isles_assets.lib.display import Markdown, display_size
 from isles_assets.lib.files import atomic_write, status_of
 from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
 from isles_assets.lib.markdown import markdown_table
-from isles_assets.lib.shown import Markdown, shown_size
 from isles_assets.products.config import MEDIA, Config
 from isles_assets.products.footer import FOOTER_KEY, provenance
 from isles_assets.products.preview.digesting import DigestingWriter, FileDigest, digest_of
@@ -246,7 +246,7 @@ class Preview(Product):
         page = base64.b64encode(small_montage(self.montage(folder, sidecar))).decode()
         facts = [(fact.column, sidecar.facts[fact.column]) for fact in all_facts(self.release)]
         return {
-            **shown_size(sidecar.size),
+            **display_size(sidecar.size),
             "pictures": Markdown(f"![{row.subject}](data:image/webp;base64,{page})"),
             "facts": Markdown(markdown_table(("fact", "value"), facts)),
             "file": self.path(folder, self.configs[0], row.subject),

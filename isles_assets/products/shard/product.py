@@ -13,11 +13,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from isles_assets.lib.display import Markdown, display_size
 from isles_assets.lib.files import sync
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.markdown import markdown_table
 from isles_assets.lib.parquet import LARGEST_VALUE, ReadBack, Sink, Streamed, Written, read_back, write_row
-from isles_assets.lib.shown import Markdown, shown_size
 from isles_assets.products.config import MEDIA, Config
 from isles_assets.products.footer import FOOTER_KEY, provenance
 from isles_assets.products.product import Build, BuildResult, Product
@@ -123,7 +123,7 @@ class Shard(Product):
         shape, spacing = "x".join(map(str, reference.shape)), "x".join(f"{mm:g}" for mm in reference.spacing or ())
         voxels = {column: source.voxels for column, source in sidecar.sources.items() if source.voxels}
         return {
-            **shown_size(sidecar.size),
+            **display_size(sidecar.size),
             **{f"file {config.name}": self.path(folder, config, row.subject) for config in self.configs},
             "synthetic": sidecar.synthetic,
             f"{self.release.reference.column} grid": f"{shape} voxels of {spacing or 'unknown'} mm",
