@@ -182,7 +182,7 @@ def test_a_tag_is_another_revision_than_main(hub, small_built, whole, small_samp
         assert files_in(tmp_path / name) == volumes_of(small_sample_tree, THREE, ["dwi"])
     code, said = restore(REPO, tmp_path / "main", "--volume", "dwi")
     assert code == 1
-    assert f"{DEFAULT.path(THREE[0])}: is no Parquet file" in said
+    assert f"{DEFAULT.path(THREE[0])}: is not a Parquet file" in said
     assert files_in(tmp_path / "main") == volumes_of(small_sample_tree, THREE[1:], ["dwi"])
 
 
@@ -463,10 +463,10 @@ def test_a_footer_that_is_none_is_refused(tmp_path, restore, footer):
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
-        (lambda content: b"", "is no Parquet file"),
-        (lambda content: b"PAR1", "is no Parquet file"),
-        (lambda content: content[:-1], "is no Parquet file"),
-        (lambda content: content[:-8] + b"\xff\xff\xff\xff" + content[-4:], "is no Parquet file"),
+        (lambda content: b"", "is not a Parquet file"),
+        (lambda content: b"PAR1", "is not a Parquet file"),
+        (lambda content: content[:-1], "is not a Parquet file"),
+        (lambda content: content[:-8] + b"\xff\xff\xff\xff" + content[-4:], "is not a Parquet file"),
         (lambda content: content[:-8] + b"\x10\0\0\0" + content[-4:], "has a footer that cannot be read"),
         (lambda content: content[:8] + content[-20_000:], "is not where its shard says: that is beyond its end"),
     ],

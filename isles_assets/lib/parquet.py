@@ -1,8 +1,8 @@
-"""Parquet files of one row, written and read back in one pass and a small buffer however large the values are.
+"""Parquet files of one row, written and read back in one pass through a small buffer, however large the values are.
 
-One row is one row group, and each column chunk one page. So a file is `PAR1`, then for each column a page header, the
-definition level and the value, then the footer (https://parquet.apache.org/docs/file-format). Values are PLAIN and
-uncompressed: their bytes lie in the file as they are, and a reader fetches one column alone.
+The row is one row group, and each column chunk has one page. So a file is `PAR1`, then for each column a page header,
+the definition level and the value, then the footer (https://parquet.apache.org/docs/file-format). Values are PLAIN and
+uncompressed: the file holds their bytes unchanged, and a reader can fetch one column alone.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from thriftpy2.utils import serialize
 Sink = Callable[[bytes | memoryview], None]
 
 _FORMAT: Any = thriftpy2.load(str(Path(__file__).with_suffix(".thrift")), module_name="isles_assets.parquet_thrift")
-"""The Thrift structures of the format."""
+"""Thrift structures of the Parquet format."""
 
 _MAGIC = b"PAR1"
 _LENGTH = struct.Struct("<I")
@@ -34,17 +34,17 @@ _CHUNK = 1 << 20
 _LARGEST_BOUND = 4096
 _LARGEST_FOOTER = 1 << 18
 _LARGEST_LIST = 1 << 12
-"""Elements that a list in a footer may have: columns, row groups, texts."""
+"""Most elements of a list in a footer: columns, row groups, texts."""
 
 _LARGEST_READ = 1 << 16
 
 LARGEST_VALUE = 2**31 - 1 - _LEVELS.size - _LENGTH.size
-"""Bytes that a value may have: the page that holds it has a size of 32 bits with sign."""
+"""Most bytes of a value: the size of its page is a signed 32-bit number."""
 
 
 @dataclass(frozen=True)
 class Streamed:
-    """A binary value that is never in memory as a whole: `size` bytes, which `write_to` gives to a sink in pieces."""
+    """A binary value of `size` bytes that is never in memory as a whole; `write_to` writes it to a sink in pieces."""
 
     size: int
     write_to: Callable[[Sink], None]
@@ -52,7 +52,7 @@ class Streamed:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written to a file: `size` in bytes and its CRC-32."""
+    """Size (bytes) and CRC-32 of a file as it was written."""
 
     size: int
     crc32: int
@@ -60,7 +60,7 @@ class Written:
 
 @dataclass(frozen=True)
 class ReadBack:
-    """A file as it was read: `size` in bytes, SHA-256 and CRC-32, and the CRC-32 of `values` in it by column."""
+    """Size (bytes) and digests of a file as it was read, and the CRC-32 of its binary `values` by column."""
 
     size: int
     sha256: str
@@ -76,15 +76,20 @@ def write_row(
     *,
     created_by: str,
 ) -> Written:
-    """Write a Parquet file that holds `row`, the values by column of `schema`, to a buffered `file` that is empty.
+    """Write a Parquet file of one row. The same arguments give the same bytes.
 
-    A column is a string, binary, int16 or float64, or a struct of such, whose value is a dict; None is null, and a
-    binary may be `Streamed`. The footer's key-value metadata is the schema's and what `metadata` returns once all
-    values are written. The same arguments give the same bytes.
+    Exceptions of a `write_to`, of `metadata` and of `file` pass through.
 
-    Raises `TypeError` for a column of another type, and `ValueError` for a value of more than `LARGEST_VALUE` bytes
-    or a null where none may be, before anything is written; `ValueError` for a stream of another size than it says;
-    and whatever a `write_to`, `metadata` or `file` raises.
+    Args:
+        file: An empty, buffered file.
+        schema: Columns of type string, binary, int16 or float64, or structs of these.
+        row: Values by column: a dict for a struct, None for null; a binary may be `Streamed`.
+        metadata: Called once all values are written; returns key-value metadata to add to the schema's.
+
+    Raises:
+        TypeError: A column has another type. Nothing is written.
+        ValueError: A value is too large, or null in a column that is not nullable, and nothing is written; or a stream
+            has another size than it says.
     """
     elements = [_FORMAT.SchemaElement(name="schema", num_children=len(schema)), *_elements(schema)]
     values = [(leaf, *_value(row, leaf)) for leaf in _leaves(schema)]
@@ -112,24 +117,26 @@ def write_row(
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value lies in a file: `size` bytes from `offset` on."""
+    """The position of a value in a file: `size` bytes from `offset`."""
 
     offset: int
     size: int
 
 
 def read_footer(file: BinaryIO) -> pq.FileMetaData:
-    """The footer of a Parquet file that can seek. Nothing else is read, where pyarrow would begin with 64 KiB.
+    """Return the footer of a seekable Parquet file. It reads the footer alone; pyarrow would read 64 KiB.
 
-    Raises `ValueError` for a file that has none, or one that is much larger than of a file of one row, and whatever
-    `file` raises.
+    Exceptions of `file` pass through.
+
+    Raises:
+        ValueError: The file has no footer that can be read, or one too large for a file of one row.
     """
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - len(_MAGIC) - _LENGTH.size))
     end = file.read()
     length = int.from_bytes(end[: _LENGTH.size], "little")
     if end[_LENGTH.size :] != _MAGIC or not 0 < length <= size - len(end):
-        raise ValueError("is no Parquet file")
+        raise ValueError("is not a Parquet file")
     if length > _LARGEST_FOOTER:
         raise ValueError(f"has a footer of {length} bytes, where at most {_LARGEST_FOOTER} are read")
     file.seek(size - len(end) - length)
@@ -142,32 +149,47 @@ def read_footer(file: BinaryIO) -> pq.FileMetaData:
 
 
 def value_places(footer: pq.FileMetaData, sizes: Mapping[str, int]) -> dict[str, Place]:
-    """Where binary values lie in a file that `write_row` wrote and that ends with `footer`, by column.
+    """Return the positions of binary values, by column, in a file by `write_row`. No value is read.
 
-    `sizes` says which columns (`a.b` inside a struct) and how many bytes each holds. No value is read. Raises
-    `ValueError` if the footer says otherwise.
+    Args:
+        footer: The footer of the file.
+        sizes: Bytes of each value, by column (`a.b` inside a struct).
+
+    Raises:
+        ValueError: By the footer, a column is missing or its value has another size.
     """
-    columns = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
+    columns = _column_numbers(footer)
     return {name: _place(footer, name, columns.get(name), size) for name, size in sizes.items()}
 
 
+def _column_numbers(footer: pq.FileMetaData) -> dict[str, int]:
+    return {footer.schema.column(i).path: i for i in range(footer.num_columns)}
+
+
 def _place(footer: pq.FileMetaData, name: str, column: int | None, size: int) -> Place:
-    """The value is what the chunk's only page ends with, after what `write_row` puts before one of `size` bytes."""
+    """Return the end of the chunk's only page, if what precedes it is as long as `write_row` makes it."""
     if column is not None and footer.num_row_groups == 1 and 0 <= size <= LARGEST_VALUE:
-        chunk, most = footer.row_group(0).column(column), footer.schema.column(column).max_definition_level
-        before = len(_page_start(size, _LENGTH.pack(size), most if most else None))
-        if chunk.total_compressed_size == before + size:
-            return Place(chunk.data_page_offset + before, size)
+        chunk, level = footer.row_group(0).column(column), footer.schema.column(column).max_definition_level
+        start = len(_page_start(size, _LENGTH.pack(size), level if level else None))
+        if chunk.total_compressed_size == start + size:
+            return Place(chunk.data_page_offset + start, size)
     raise ValueError(_other_size(name, size))
 
 
 def read_values(file: BinaryIO, footer: pq.FileMetaData, fields: Iterable[pa.Field]) -> dict[str, Any]:
-    """The values of `fields`, columns of no struct, in a `file` that `write_row` wrote and that ends with `footer`.
+    """Return the values of `fields`, by column, from a file by `write_row`.
 
-    A page is not interpreted but compared with what `write_row` puts there, so that none of its numbers is believed.
-    Raises `ValueError` for any other file and for values of more than 64 KiB, and whatever `file` raises.
+    A page is compared with the bytes that `write_row` writes, so no number in it has to be trusted. Exceptions of
+    `file` pass through.
+
+    Args:
+        footer: The footer of the file.
+        fields: Columns outside structs.
+
+    Raises:
+        ValueError: `write_row` did not write the file, or a page has more than 64 KiB.
     """
-    columns = {footer.schema.column(i).path: i for i in range(footer.num_columns)}
+    columns = _column_numbers(footer)
     return {field.name: _read_value(file, footer, columns.get(field.name), _Leaf((field,))) for field in fields}
 
 
@@ -184,38 +206,41 @@ def _read_value(file: BinaryIO, footer: pq.FileMetaData, column: int | None, lea
     if leaf.nullable and content == _page_start(0, b"", 0):
         return None
     is_text, level = leaf.storage.type == _FORMAT.Type.BYTE_ARRAY, 1 if leaf.nullable else None
+    # The page's header holds its size twice, and a smaller size may take fewer bytes there: so try some lengths.
     least = size - len(_page_start(size, bytes(_LENGTH.size * is_text), level))
-    for length in range(
-        max(0, least), least + 3
-    ):  # of the page's size, which is twice there, a smaller one has fewer bytes
-        before = _page_start(length, _LENGTH.pack(length) if is_text else b"", level)
-        if len(before) + length == size and content.startswith(before):
-            return leaf.storage.value(content[len(before) :])
+    for length in range(max(0, least), least + 3):
+        start = _page_start(length, _LENGTH.pack(length) if is_text else b"", level)
+        if len(start) + length == size and content.startswith(start):
+            return leaf.storage.value(content[len(start) :])
     raise ValueError(f"{name} is not stored as it should be")
 
 
 def read_back(path: Path, sizes: Mapping[str, int]) -> ReadBack:
-    """Read a file that `write_row` wrote, once from start to end, for its digests and those of binary values in it.
+    """Read a file by `write_row` once from start to end; return its digests and those of binary values in it.
 
-    `sizes` says which columns, and how many bytes each holds, as for `value_places`. Raises `ValueError` if the file
-    says otherwise, or has no footer that can be read.
+    Args:
+        sizes: Bytes of each value, by column (`a.b` inside a struct).
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The footer cannot be read, or says that a column is missing or its value has another size.
     """
     values = {}
     with path.open("rb", buffering=0) as file:
         places = value_places(read_footer(file), sizes)
         file.seek(0)
-        passing = _Passing(file)
+        reader = _DigestingReader(file)
         for name, place in sorted(places.items(), key=lambda item: item[1].offset):
-            passing.read(place.offset - passing.position)
-            if passing.position != place.offset:
+            reader.read(place.offset - reader.position)
+            if reader.position != place.offset:
                 raise ValueError(_other_size(name, place.size))
-            values[name] = passing.read(place.size)
-        passing.read(None)
-    return ReadBack(passing.position, passing.digest.hexdigest(), passing.crc32, values)
+            values[name] = reader.read(place.size)
+        reader.read(None)
+    return ReadBack(reader.position, reader.digest.hexdigest(), reader.crc32, values)
 
 
-class _Passing:
-    """A file that is read once from start to end; its position, and the digests of what has passed."""
+class _DigestingReader:
+    """A file that is read once from start to end: its position, and the digests of the bytes before it."""
 
     def __init__(self, file: io.FileIO):
         self._file, self._buffer = file, memoryview(bytearray(_CHUNK))
@@ -223,7 +248,7 @@ class _Passing:
         self.position = self.crc32 = 0
 
     def read(self, size: int | None) -> int:
-        """Read `size` bytes, or all that are left if there are fewer or it is None; their CRC-32."""
+        """Read `size` bytes, or all that are left if `size` is None or larger; return their CRC-32."""
         end, crc32 = math.inf if size is None else self.position + size, 0
         while count := self._file.readinto(self._buffer[: int(min(end - self.position, _CHUNK))]):
             piece = self._buffer[:count]
@@ -239,7 +264,7 @@ def _other_size(name: str, size: int) -> str:
 
 @dataclass(frozen=True)
 class _Leaf:
-    """A column that holds values: its field, after those of the structs that it is in."""
+    """A column that holds values: its field, after the fields of the structs around it."""
 
     fields: tuple[pa.Field, ...]
 
@@ -258,19 +283,17 @@ class _Leaf:
 
 @dataclass(frozen=True)
 class _Storage:
-    """How values of an Arrow type are stored: `type` and annotations in the schema, `plain` their bytes, and back.
-
-    `value` raises `ValueError` for other bytes.
-    """
+    """The storage of an Arrow type: `type` and `annotations` in the schema, and the conversion to bytes and back."""
 
     type: int
     annotations: Mapping[str, Any]
     plain: Callable[[Any], bytes]
     value: Callable[[bytes], Any]
+    """Raises `ValueError` for bytes that `plain` does not return."""
 
 
 def _sign_extended(value: int) -> bytes:
-    return struct.pack("<hh", value, -(value < 0))  # unlike "<i" it refuses what is no int16
+    return struct.pack("<hh", value, -(value < 0))  # "<i" would accept more than an int16
 
 
 def _int16(plain: bytes) -> int:
@@ -317,7 +340,7 @@ def _leaves(fields: Iterable[pa.Field], outer: tuple[pa.Field, ...] = ()) -> Ite
 
 
 def _elements(fields: Iterable[pa.Field]) -> Iterator[Any]:
-    """The schema as the footer has it: a tree, depth first."""
+    """Yield the schema as the footer has it: a tree, depth first."""
     repetitions = _FORMAT.FieldRepetitionType
     for field in fields:
         repetition = repetitions.OPTIONAL if field.nullable else repetitions.REQUIRED
@@ -331,7 +354,7 @@ def _elements(fields: Iterable[pa.Field]) -> Iterator[Any]:
 
 
 def _value(row: Mapping[str, Any], leaf: _Leaf) -> tuple[int, bytes | Streamed | None]:
-    """The definition level of `leaf`'s value, which is the number of nullable fields that are there, and its bytes."""
+    """Return the definition level (the number of nullable fields on the path that are set), and the value's bytes."""
     value: Any = row
     level = 0
     for field in leaf.fields:
@@ -358,7 +381,7 @@ def _size(value: bytes | Streamed) -> int:
 
 
 def _write_chunk(output: "_Output", leaf: _Leaf, level: int, value: bytes | Streamed | None) -> Any:
-    """Write the only page of a column chunk; its metadata for the footer."""
+    """Write the only page of a column chunk; return its metadata for the footer."""
     prefix = _LENGTH.pack(_size(value)) if value is not None and leaf.storage.type == _FORMAT.Type.BYTE_ARRAY else b""
     start = output.position
     output.write(_page_start(0 if value is None else _size(value), prefix, level if leaf.nullable else None))
@@ -366,8 +389,8 @@ def _write_chunk(output: "_Output", leaf: _Leaf, level: int, value: bytes | Stre
         end = output.position + value.size
         value.write_to(output.write)
         if output.position != end:
-            given = output.position - end + value.size
-            raise ValueError(f"{'.'.join(leaf.path)} was to have {value.size} bytes, but {given} were given")
+            streamed = output.position - end + value.size
+            raise ValueError(f"{'.'.join(leaf.path)} was to have {value.size} bytes, but {streamed} were given")
     elif value is not None:
         output.write(value)
     size = output.position - start
@@ -388,8 +411,8 @@ def _write_chunk(output: "_Output", leaf: _Leaf, level: int, value: bytes | Stre
 
 
 def _page_start(size: int, prefix: bytes, level: int | None) -> bytes:
-    """What comes before a value of `size` bytes: the page's header, its definition level if it has one, `prefix`."""
-    # Levels are run-length encoded: the run's bytes, then one run of one value, which its header says as 1 << 1.
+    """Return the bytes before a value of `size` bytes: the page's header, the definition level if any, `prefix`."""
+    # Levels are run-length encoded: length in bytes, header of a run of one value (1 << 1), the value.
     levels = b"" if level is None else _LEVELS.pack(2, 1 << 1, level)
     page = len(levels) + len(prefix) + size
     header = _FORMAT.PageHeader(
@@ -407,7 +430,7 @@ def _page_start(size: int, prefix: bytes, level: int | None) -> bytes:
 
 
 def _bounds(leaf: _Leaf, value: bytes | Streamed | None) -> dict[str, bytes]:
-    """Minimum and maximum, for readers that filter; a large value has none, and the format wants signs of zero so."""
+    """Return minimum and maximum, for readers that filter; nothing for binary, large or missing values, and NaN."""
     kind = leaf.fields[-1].type
     if value is None or isinstance(value, Streamed) or kind == pa.binary() or len(value) > _LARGEST_BOUND:
         return {}
@@ -415,7 +438,7 @@ def _bounds(leaf: _Leaf, value: bytes | Streamed | None) -> dict[str, bytes]:
         (number,) = struct.unpack("<d", value)
         if math.isnan(number):
             return {}
-        if number == 0:
+        if number == 0:  # the format wants both signs
             return {"min_value": struct.pack("<d", -0.0), "max_value": struct.pack("<d", 0.0)}
     return {"min_value": value, "max_value": value}
 
@@ -425,7 +448,7 @@ def _serialized(structure: Any) -> bytes:
 
 
 class _Output:
-    """A file that knows its position and the CRC-32 of what was written to it."""
+    """A file with its position and the CRC-32 of the bytes written to it."""
 
     def __init__(self, file: BinaryIO):
         self._file = file
