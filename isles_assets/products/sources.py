@@ -8,7 +8,7 @@ from pathlib import Path
 
 from isles_assets.lib.files import FileStatus, sha256_of, status_of
 from isles_assets.lib.findings import Finding, InOrder, Materialize, Step
-from isles_assets.reading.nifti import DigestingReader, Inspection, NiftiError, See, inspect, voxel_ml
+from isles_assets.reading.nifti import DigestingReader, Inspection, NiftiError, VoxelSink, inspect, voxel_ml
 from isles_assets.release.volumes import Volume
 from isles_assets.tables import TREE_ASSETS
 from isles_assets.tables.manifest import ManifestRow, VolumeEntry
@@ -134,7 +134,7 @@ def read_source(
     *,
     decode: bool = True,
     sink: Callable[[memoryview], None] = lambda piece: None,
-    see: See = lambda *voxels: None,
+    see: VoxelSink = lambda *voxels: None,
 ) -> Source:
     """Read a volume once, and compare it with the manifest.
 

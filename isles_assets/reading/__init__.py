@@ -1,5 +1,5 @@
-"""Reading what a release's files say: the tree, NIfTI files, workbooks.
+"""Reading the files of a release: the tree, NIfTI files, workbooks.
 
-Add a kind of file here. What a file should say goes to `release`, what follows from it to `tables` and `products`, and
-what is wrong with it to `publication.properties`.
+Add a kind of file here. Expectations of a file go to `release`, results derived from it to `tables` and `products`, and
+judgements on it to `publication.properties`.
 """

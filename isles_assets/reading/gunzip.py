@@ -1,4 +1,4 @@
-"""Gzip files taken apart (RFC 1952): the content of their members as one stream, and what else such a file can hold."""
+"""Reading gzip files (RFC 1952): the content of all members as one stream, and everything else in the file."""
 
 import os
 import zlib
@@ -21,40 +21,46 @@ _CUT_SHORT = "is cut short: the gzip stream has no end"
 
 
 class GzipError(Exception):
-    """The file cannot be decompressed; the message says why."""
+    """A file that cannot be decompressed; the message says why."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """The optional fields of a member's header, each empty if it is not there.
-
-    So is `name` if it is the file's own, with or without `.gz`, and the block size in `extra` that blocked gzip (BGZF)
-    notes.
-    """
+    """The optional fields of a member's header; a field that is not there is empty."""
 
     name: bytes
+    """Empty, too, if it is the file's own name, with or without `.gz`."""
+
     comment: bytes
     extra: bytes
+    """Without the block size that blocked gzip (BGZF) stores here."""
 
 
 class Gunzip:
-    """The content of a gzip file `called` so, read once from start to end in memory of `piece` bytes.
+    """A gzip file that is read once from start to end. CRC and length of each member are verified.
 
-    Each member's CRC and length are verified. `first` is its first member. `trailing` counts the bytes that belong to
-    no member, and `garbage` those of them from the first on that is not zero: Python's `gzip.decompress`, and so the
-    datasets library, skips zeros but stops at others. Both are complete once all is read.
+    Attributes:
+        first: The first member.
+        trailing: Number of bytes outside members, complete once all is read.
+        garbage: Number of the trailing bytes from the first that is not zero. Python's `gzip.decompress`, and so the
+            datasets library, skips zeros but fails at other bytes.
 
-    Raises `GzipError` for what is no gzip file and for a damaged one.
+    Args:
+        name: Name of the file.
+        buffer_size: Bytes of the file that are in memory at a time.
+
+    Raises:
+        GzipError: The file is not a gzip file, or damaged. `read` raises it, too.
     """
 
-    def __init__(self, file: BinaryIO, called: str, piece: int):
+    def __init__(self, file: BinaryIO, name: str, buffer_size: int):
         self._file = file
-        self._own_names = {os.fsencode(name) for name in (called, called.removesuffix(".gz"))}
-        self._buffer = memoryview(bytearray(piece))
-        self._at = self._end = 0
+        self._own_names = {os.fsencode(own) for own in (name, name.removesuffix(".gz"))}
+        self._buffer = memoryview(bytearray(buffer_size))
+        self._position = self._end = 0
         self._later, self._tail = {field.name: Excerpt() for field in fields(Member)}, TextSeeker()
         self.trailing = self.garbage = 0
-        self._feed = 0
+        self._feed_size = 0
         magic = self._up_to(len(MAGIC))
         if not magic:
             raise GzipError("is empty")
@@ -63,14 +69,14 @@ class Gunzip:
         self.first = self._member()
 
     def read(self, most: int) -> bytes:
-        """The next bytes, at most `most`; none only at the end of the file."""
+        """Return the next bytes of the content, at most `most`; none only at its end."""
         while self._inflating or self._next_member():
             if data := self._inflated(most):
                 return data
         return b""
 
     def text(self) -> Iterator[tuple[str, str]]:
-        """Text that the file's first bytes do not show, as (place, text), once all is read."""
+        """Yield text in later members' headers and in trailing bytes, as (place, text), once all is read."""
         for field, excerpt in self._later.items():
             if text := str(excerpt):
                 yield f"{field} in the header of a later gzip member", text
@@ -78,13 +84,13 @@ class Gunzip:
             yield "end of the file, after its gzip stream,", text
 
     def _inflated(self, most: int) -> bytes:
-        """The next bytes of this member; perhaps none, also before its end."""
+        """Return the next bytes of this member; perhaps none, also before its end."""
         piece = memoryview(b"")
         if self._inflate.needs_input:
-            piece = self._take(self._feed)
+            piece = self._take(self._feed_size)
             if not piece:
                 raise GzipError(_CUT_SHORT)
-            self._feed = min(2 * self._feed, len(self._buffer))  # little is read beyond the end of a small member
+            self._feed_size = min(2 * self._feed_size, len(self._buffer))  # so little is read past a small member
         try:
             data = self._inflate.decompress(piece, most)
         except _ERROR as error:
@@ -92,17 +98,17 @@ class Gunzip:
                 raise GzipError("is damaged: its content is not what its gzip CRC and length say") from error
             raise GzipError(f"is damaged inside its gzip stream: {error}") from error
         if self._inflate.eof:
-            self._at -= len(self._inflate.unused_data)
+            self._position -= len(self._inflate.unused_data)
             self._inflating = False
         return data
 
     def _next_member(self) -> bool:
-        """Go on to the member that follows, if one does; else read the file to its end."""
+        """Start the next member and return True; without one, read the file to its end and return False."""
         while piece := self._take(_PADDING):
             rest = bytes(piece).lstrip(b"\0")
             self.trailing += len(piece) - len(rest)
             if rest:
-                self._at -= len(rest)
+                self._position -= len(rest)
                 break
         rest = self._up_to(len(MAGIC))
         if rest == MAGIC:
@@ -119,7 +125,7 @@ class Gunzip:
         return False
 
     def _member(self) -> Member:
-        """Read a member's header, of which the magic is read."""
+        """Read a member's header after its magic, and start to decompress."""
         head = self._exactly(8)
         method, flags = head[0], head[1]
         if method != _DEFLATE or flags & _RESERVED:
@@ -138,19 +144,19 @@ class Gunzip:
         if flags & _CHECKED and int.from_bytes(self._exactly(2), "little") != zlib.crc32(MAGIC + head) & 0xFFFF:
             raise GzipError("is damaged: the CRC of its gzip header is wrong")
         self._inflate = igzip_lib.IgzipDecompressor(igzip_lib.DECOMP_GZIP_NO_HDR_VER, igzip_lib.MAX_HIST_BITS)
-        self._inflating, self._feed = True, _FIRST_FEED
+        self._inflating, self._feed_size = True, _FIRST_FEED
         return Member(b"" if name in self._own_names else name, comment, _without_block_size(extra))
 
     def _take(self, most: int) -> memoryview:
-        """The next bytes of the file as it is, at most `most`, until the next call; none at its end."""
-        if self._at == self._end:
-            self._at, self._end = 0, self._file.readinto(self._buffer) or 0  # type: ignore[attr-defined]
-        piece = self._buffer[self._at : min(self._at + most, self._end)]
-        self._at += len(piece)
+        """Return the next compressed bytes, at most `most`, valid until the next call; none at the file's end."""
+        if self._position == self._end:
+            self._position, self._end = 0, self._file.readinto(self._buffer) or 0  # type: ignore[attr-defined]
+        piece = self._buffer[self._position : min(self._position + most, self._end)]
+        self._position += len(piece)
         return piece
 
     def _up_to(self, count: int) -> bytes:
-        """The next `count` bytes of the file as it is, or what is left of it."""
+        """Return the next `count` compressed bytes, or all that are left."""
         data = bytearray()
         while len(data) < count and (piece := self._take(count - len(data))):
             data += piece
@@ -167,20 +173,20 @@ class Gunzip:
         while (piece := self._take(_PADDING)) and len(data) < _LONGEST_FIELD:
             end = bytes(piece).find(b"\0")
             if end >= 0:
-                self._at -= len(piece) - end - 1
+                self._position -= len(piece) - end - 1
                 return bytes(data + piece[:end])
             data += piece
         raise GzipError("has a gzip header that is too long to be one" if piece else _CUT_SHORT)
 
 
 def _without_block_size(extra: bytes) -> bytes:
-    """An extra field without the subfields BC; as it is where it is not made of subfields."""
-    kept, at = b"", 0
-    while at < len(extra):
-        end = at + 4 + int.from_bytes(extra[at + 2 : at + 4], "little")
+    """Return an extra field without its subfields BC; unchanged if it does not consist of subfields."""
+    kept, start = b"", 0
+    while start < len(extra):
+        end = start + 4 + int.from_bytes(extra[start + 2 : start + 4], "little")
         if end > len(extra):
             return extra
-        if (extra[at : at + 2], end - at) != (b"BC", 6):
-            kept += extra[at:end]
-        at = end
+        if (extra[start : start + 2], end - start) != (b"BC", 6):
+            kept += extra[start:end]
+        start = end
     return kept

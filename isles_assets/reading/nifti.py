@@ -1,8 +1,8 @@
 """Reading NIfTI files: the header alone, or the whole file once.
 
-All streams: memory is a few MB whatever the volume. Intensities are never converted; only masks are scaled, by
-the header's slope and intercept, because their stored integers need not be 0 and 1. What can be read is read, and what
-is odd in it noted; what that means for a release is said elsewhere.
+Files are streamed: memory is a few MB, whatever the volume. Intensities are never converted. Only masks are scaled, by
+the header's slope and intercept, because their stored integers need not be 0 and 1. Oddities are recorded here;
+`publication.properties` judges them.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ _CHUNK = 1 << 18
 _PIECE, _HEADER_PIECE = 1 << 18, 1 << 14
 _FARTHEST_DATA = 1 << 26
 _LABEL_TOLERANCE = 1e-3
-_NO_LABELS = (
+_NON_LABELS = (
     "fractions",
     "negative numbers",
     "very large numbers",
@@ -41,68 +41,79 @@ _NO_LABELS = (
 )
 _FEW_VALUES = 16
 _LARGEST_LABEL = np.iinfo(np.int32).max
-_FLAT = 1e-3  # of the volume of a box with the same edges: rounding leaves less
+_FLAT = 1e-3  # of the volume of a box with the same edges; rounding errors of a flat affine stay below
 _SMALLEST_EXTENSION, _MOST_TEXTS = 16, 50
 _TEXT_FIELDS = ("data_type", "db_name", "descrip", "aux_file", "intent_name")
-# An OverflowError is that of a data offset at infinity.
-_INVALID = (HeaderDataError, WrapStructError, ValueError, OverflowError)
+_INVALID = (HeaderDataError, WrapStructError, ValueError, OverflowError)  # the last: an infinite data offset
 
 MOST_LABELS = 256
-"""So many labels of a mask are listed; an image in its place has thousands."""
+"""Most labels of a mask that are listed. An image instead of a mask has thousands."""
 
 SYNTHETIC_MARK = "SYNTHETIC isles-assets sample"
-"""Begins `descrip` of every NIfTI file of the sample, so that no reader mistakes it for a release."""
+"""The start of `descrip` in every NIfTI file of the sample, so that no reader mistakes it for a release."""
 
 
 class NiftiError(Exception):
-    """The file is not a volume that can be published; the message says why."""
+    """A file that is not a volume that can be published; the message says why."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a header says: `shape` in voxels, `affine` 4 x 4 row by row in mm (voxel to RAS+).
-
-    `spacing` is that of the affine in mm, None if that is not finite, and `pixdim` the three voxel sizes in mm that
-    are stored beside it. `transform` says why the affine cannot be used, None if it can. `qform_mm` is how far a corner
-    of the volume is at most from where the qform has it, None unless qform and sform are both set and the affine can be
-    used; infinite where the qform cannot. `dtype` is the stored type's numpy name. `gzip_name` is the file name in the
-    gzip header, None if it is the file's own. `text` is all free text before the first voxel that is not empty, as
-    (field, text). `data_offset` is the position of the first voxel in the uncompressed file.
-    """
+    """The contents of a NIfTI-1 header, and of the gzip header before it."""
 
     shape: tuple[int, ...]
     spacing: tuple[float, ...] | None
+    """Voxel sizes of the affine in mm; None if it is not finite."""
+
     pixdim: tuple[float, ...]
+    """Voxel sizes in mm as stored beside the affine, shape (3,)."""
+
     affine: tuple[float, ...]
+    """Voxel to RAS+ in mm, 4 x 4 row by row."""
+
     transform: str | None
+    """Why the affine cannot be used, to follow "has an affine that"; None if it can."""
+
     qform_mm: float | None
+    """Greatest distance of a corner of the volume between qform and sform, in mm; infinite if the qform is unusable.
+
+    None unless both are set and the affine can be used.
+    """
+
     dtype: str
+    """Numpy name of the stored type."""
+
     slope: float
     intercept: float
     qform_code: int
     sform_code: int
     gzip_name: str | None
+    """File name in the gzip header; None if it is the file's own."""
+
     text: tuple[tuple[str, str], ...]
+    """All free text before the first voxel that is not empty, as (field, text)."""
+
     data_offset: int
+    """Position of the first voxel in the uncompressed file, in bytes."""
 
     @property
     def frames(self) -> int:
-        """Number of 3-D volumes: the product of all axes beyond the third."""
+        """Number of 3-D volumes: the product of all axes after the third."""
         return prod(self.shape[3:])
 
 
 def is_numeric(dtype: str) -> bool:
-    """Whether voxels of the numpy type `dtype` are numbers; colours are none."""
+    """Return whether voxels of the numpy type `dtype` are numbers; colours are not."""
     return np.dtype(dtype).kind in "iufc"
 
 
 def voxel_ml(affine: Sequence[float]) -> float:
-    """Volume in millilitres of a voxel under `affine`, 16 numbers row by row in mm."""
+    """Return the volume of a voxel in ml under `affine`, 4 x 4 row by row in mm."""
     return float(abs(np.linalg.det(np.reshape(affine, (4, 4))[:3, :3]))) / 1000
 
 
 def displacement(affine: ArrayLike, other: ArrayLike, shape: Sequence[int]) -> float:
-    """The greatest distance in mm between the places where two affines have a corner of a volume of this `shape`."""
+    """Return the greatest distance in mm between the positions of a corner of the volume under two affines."""
     corners = np.array(list(product(*((-0.5, size - 0.5) for size in (*shape, 1, 1, 1)[:3]), (1,))))
     difference = np.reshape(affine, (4, 4)) - np.reshape(other, (4, 4))
     return float(np.linalg.norm((corners @ difference.T)[:, :3], axis=1).max())
@@ -110,38 +121,48 @@ def displacement(affine: ArrayLike, other: ArrayLike, shape: Sequence[int]) -> f
 
 @dataclass(frozen=True)
 class Inspection:
-    """What decoding a whole file showed.
-
-    `non_finite` counts NaN and infinite voxels. The others of the first five are of masks, after scaling: `marked`
-    counts the voxels that are not 0, `labels` are the distinct whole numbers from 1, and at most `MOST_LABELS` of them
-    if there are `more_labels`; `no_labels` says in words which values are none of these, empty for no such.
-
-    `surplus` counts the bytes after the last voxel, `trailing` those after the end of the gzip stream, and `garbage`
-    those of them from the first that is not zero: at it the datasets library stops. `text` is what can be read in any
-    of these or in the headers of later gzip members, as (field, text).
-    """
+    """The result of decoding a whole file. Marks and labels are those of masks, after scaling."""
 
     header: Header
     non_finite: int
+    """Number of NaN and infinite voxels."""
+
     marked: int
+    """Number of voxels that are not 0."""
+
     labels: tuple[int, ...]
+    """Distinct whole numbers from 1 up: all, or `MOST_LABELS` of them if there are `more_labels`."""
+
     more_labels: bool
     no_labels: str
+    """The kinds of values that are neither 0 nor a label, in words; empty for none."""
+
     surplus: int
+    """Number of bytes after the last voxel."""
+
     trailing: int
+    """Number of bytes after the gzip stream."""
+
     garbage: int
+    """Number of trailing bytes from the first that is not zero, at which the datasets library fails."""
+
     text: tuple[tuple[str, str], ...]
+    """Text after the last voxel, after the gzip stream and in later gzip headers, as (field, text)."""
 
 
-See = Callable[[Header, int, np.ndarray], None]
-"""Takes voxels as they are decoded: the header, how many came before in file order (x fastest), and the next ones.
+VoxelSink = Callable[[Header, int, np.ndarray], None]
+"""Takes the header, the number of voxels before in file order (x fastest), and the next voxels as they are decoded.
 
-They are a flat array of the stored type, before slope and intercept, and last only until it returns.
+The voxels are a flat array of the stored type, before slope and intercept. It is valid only during the call.
 """
 
 
 def read_header(path: Path) -> Header:
-    """The header of a `.nii.gz` file, by its first kilobytes alone. Raises `NiftiError` if they hold no sound one."""
+    """Return the header of a `.nii.gz` file, by its first kilobytes alone.
+
+    Raises:
+        NiftiError: The file cannot be read, or its header is damaged or not one of NIfTI-1.
+    """
     with DigestingReader(path) as file:
         try:
             return _header(_gunzip(file, _HEADER_PIECE))
@@ -150,10 +171,14 @@ def read_header(path: Path) -> Header:
 
 
 class DigestingReader(io.RawIOBase):
-    """A file that is read once from start to end, whose bytes are digested and handed to `sink` as they pass.
+    """A file that is read once from start to end; its bytes are digested and passed to `sink`.
 
-    `size`, `sha256` and `crc32` are of what has passed, `status` is that of the file when it was opened. Raises
-    `NiftiError` where the system cannot read.
+    Attributes:
+        status: Status of the file when it was opened.
+        size: Number of bytes read so far; `sha256` and `crc32` are of these.
+
+    Raises:
+        NiftiError: The system cannot read the file.
     """
 
     def __init__(self, path: Path, sink: Callable[[memoryview], None] = lambda piece: None):
@@ -162,7 +187,7 @@ class DigestingReader(io.RawIOBase):
             self.status: FileStatus = status_of(self._file)
             self.name = path.name
         except OSError as error:
-            super().close()  # else the finalizer would close a file that was never opened
+            super().close()  # or the finalizer would close a file that was never opened
             raise NiftiError(f"cannot be read: {error.strerror}") from error
         self._sink = sink
         self._digest = hashlib.sha256()
@@ -188,7 +213,7 @@ class DigestingReader(io.RawIOBase):
         return count
 
     def drain(self) -> None:
-        """Read what is left."""
+        """Read the rest of the file."""
         buffer = bytearray(_CHUNK)
         while self.readinto(buffer):
             pass
@@ -198,15 +223,17 @@ class DigestingReader(io.RawIOBase):
         super().close()
 
 
-def inspect(file: BinaryIO | DigestingReader, content: Content, see: See = lambda *voxels: None) -> Inspection:
-    """Decode a `.nii.gz` file from start to end: gzip CRC and length, data length, and what the voxels hold.
+def inspect(file: BinaryIO | DigestingReader, content: Content, sink: VoxelSink = lambda *voxels: None) -> Inspection:
+    """Decode a `.nii.gz` file from start to end; verify gzip CRC and length and the data's length.
 
-    `see` is shown the voxels on the way; what it saw is of a sound file only once `inspect` has returned.
+    Args:
+        content: What the voxels are; those of masks are counted by label.
+        sink: Gets all voxels. They are certainly sound only once this function has returned.
 
-    Raises `NiftiError` for a damaged file, and for data shorter than the header says. Whatever else the voxels or the
-    end of the file hold is noted.
+    Raises:
+        NiftiError: The file is damaged, or has less data than its header says.
     """
-    seen, non_finite, marks = 0, 0, _Marks()
+    done, non_finite, marks = 0, 0, _Marks()
     try:
         stream = _gunzip(file, _PIECE)
         header = _header(stream)
@@ -216,8 +243,8 @@ def inspect(file: BinaryIO | DigestingReader, content: Content, see: See = lambd
                 non_finite += stored.size - int(np.count_nonzero(np.isfinite(stored)))
             if content in (Content.MASK, Content.LABELS) and is_numeric(header.dtype):
                 marks.add(header, stored)
-            see(header, seen, stored)
-            seen += stored.size
+            sink(header, done, stored)
+            done += stored.size
         surplus, text = _surplus(stream)
     except GzipError as error:
         raise NiftiError(str(error)) from error
@@ -227,7 +254,7 @@ def inspect(file: BinaryIO | DigestingReader, content: Content, see: See = lambd
         marked=marks.marked,
         labels=tuple(sorted(marks.labels)),
         more_labels=marks.more,
-        no_labels=marks.others(),
+        no_labels=marks.non_labels(),
         surplus=surplus,
         trailing=stream.trailing,
         garbage=stream.garbage,
@@ -236,12 +263,12 @@ def inspect(file: BinaryIO | DigestingReader, content: Content, see: See = lambd
 
 
 class _Marks:
-    """What the voxels of a mask hold, gathered piece by piece."""
+    """The marked voxels and labels of a mask, gathered piece by piece."""
 
     def __init__(self) -> None:
         self.marked, self.more, self._many = 0, False, False
         self.labels: set[int] = set()
-        self._others: set[str] = set()
+        self._non_labels: set[str] = set()
 
     def add(self, header: Header, stored: np.ndarray) -> None:
         if not (stored.any() or header.intercept):
@@ -261,23 +288,23 @@ class _Marks:
         finite = np.isfinite(scaled)
         is_real = np.abs(scaled.imag) <= _LABEL_TOLERANCE
         real = scaled[finite & is_real].real
-        whole = np.rint(real)
-        is_whole, is_large = np.abs(real - whole) <= _LABEL_TOLERANCE, whole > _LARGEST_LABEL
-        others = (~is_whole & (real > 0), real < 0, is_large, finite & ~is_real, ~finite)
-        self._others.update(kind for kind, which in zip(_NO_LABELS, others, strict=True) if which.any())
+        rounded = np.rint(real)
+        is_integer, is_large = np.abs(real - rounded) <= _LABEL_TOLERANCE, rounded > _LARGEST_LABEL
+        non_labels = (~is_integer & (real > 0), real < 0, is_large, finite & ~is_real, ~finite)
+        self._non_labels.update(kind for kind, mask in zip(_NON_LABELS, non_labels, strict=True) if mask.any())
         if not self.more:
-            self.labels.update(map(int, np.unique(whole[is_whole & ~is_large & (whole > 0)])))
+            self.labels.update(map(int, np.unique(rounded[is_integer & ~is_large & (rounded > 0)])))
             if len(self.labels) > MOST_LABELS:
                 self.labels, self.more = set(sorted(self.labels)[:MOST_LABELS]), True
 
-    def others(self) -> str:
-        """The kinds of values that are no labels, in words."""
-        *most, last = [kind for kind in _NO_LABELS if kind in self._others] or [""]
-        return f"{', '.join(most)} and {last}" if most else last
+    def non_labels(self) -> str:
+        """Return the kinds of values that are not labels, in words."""
+        *first, last = [kind for kind in _NON_LABELS if kind in self._non_labels] or [""]
+        return f"{', '.join(first)} and {last}" if first else last
 
 
-def _gunzip(file: BinaryIO | DigestingReader, piece: int) -> Gunzip:
-    return Gunzip(cast(BinaryIO, file), Path(str(getattr(file, "name", ""))).name, piece)
+def _gunzip(file: BinaryIO | DigestingReader, buffer_size: int) -> Gunzip:
+    return Gunzip(cast(BinaryIO, file), Path(str(getattr(file, "name", ""))).name, buffer_size)
 
 
 def _header(stream: Gunzip) -> Header:
@@ -310,7 +337,7 @@ def _parse(stream: Gunzip) -> Header:
         raise NiftiError(f"has shape {shape}")
     slope, intercept = header.get_slope_inter()
     affine = header.get_best_affine()
-    transform = _flaw(affine)
+    transform = _defect(affine)
     return Header(
         shape=shape,
         spacing=tuple(map(float, voxel_sizes(affine))) if np.isfinite(affine).all() else None,
@@ -329,8 +356,8 @@ def _parse(stream: Gunzip) -> Header:
     )
 
 
-def _flaw(affine: NDArray[np.float64]) -> str | None:
-    """Why an affine cannot be used, if so; to follow "has an affine that"."""
+def _defect(affine: NDArray[np.float64]) -> str | None:
+    """Return why an affine cannot be used, as `Header.transform` has it."""
     if not np.isfinite(affine).all():
         return "is not finite"
     linear = affine[:3, :3]
@@ -343,54 +370,59 @@ def _flaw(affine: NDArray[np.float64]) -> str | None:
 
 
 def _qform_mm(header: nib.Nifti1Header, affine: NDArray[np.float64], shape: tuple[int, ...]) -> float | None:
-    """How far the qform is from the sform, as `Header` has it."""
+    """Return the distance between qform and sform, as `Header.qform_mm` has it."""
     if not (header["qform_code"] and header["sform_code"]):
         return None
     try:
         qform = header.get_qform()
-    except (HeaderDataError, ValueError):  # no rotation
+    except (HeaderDataError, ValueError):  # its quaternion is no rotation
         return inf
-    return inf if _flaw(qform) else displacement(affine, qform, shape)
+    return inf if _defect(qform) else displacement(affine, qform, shape)
 
 
 def _text(header: nib.Nifti1Header, member: Member, block: bytes, rest: bytes) -> Iterator[tuple[str, str]]:
-    """All text that is not empty. So many extensions that no tool writes them are one."""
-    found, further = 0, Excerpt()
-    places = chain(
+    """Yield all text that is not empty, as (field, text). Texts after the first `_MOST_TEXTS` are joined."""
+    count, further = 0, Excerpt()
+    fields = chain(
         ((field, bytes(header[field])) for field in _TEXT_FIELDS),
         (("gzip comment", member.comment), ("gzip extra field", member.extra)),
         _before_voxels(block, rest, header.endianness),
     )
-    for place, raw in places:
-        if found >= _MOST_TEXTS:
+    for field, raw in fields:
+        if count >= _MOST_TEXTS:
             further.add(raw)
         elif text := printable(raw):
-            found += 1
-            yield place, text
+            count += 1
+            yield field, text
     if text := str(further):
         yield "further bytes before the first voxel", text
 
 
 def _before_voxels(block: bytes, rest: bytes, order: str) -> Iterator[tuple[str, bytes]]:
-    """The extensions in `rest`, what comes before the voxels, as nibabel finds them, and then the other bytes there.
+    """Yield the extensions as nibabel finds them, then all other bytes before the voxels, as (field, bytes).
 
-    `block` is the header and the four bytes after it, the first of which says whether there are extensions. Raises
-    `NiftiError` for extensions at which nibabel stops.
+    Args:
+        block: The header and the four bytes after it; the first of the four says whether there are extensions.
+        rest: The bytes between `block` and the voxels.
+
+    Raises:
+        NiftiError: An extension has a length at which nibabel fails.
     """
-    at, flag = 0, block[348]
-    while len(rest) - at >= _SMALLEST_EXTENSION:
-        size, code = struct.unpack_from(f"{order}ii", rest, at)
-        if not 8 <= size <= len(rest) - at:
+    start, flag = 0, block[348]
+    while len(rest) - start >= _SMALLEST_EXTENSION:
+        size, code = struct.unpack_from(f"{order}ii", rest, start)
+        if not 8 <= size <= len(rest) - start:
             if flag:
                 raise NiftiError(f"has an invalid NIfTI header: an extension says that it is {size} bytes long")
             break
-        yield f"extension {code}{'' if flag else ' behind a flag that says there is none'}", rest[at + 8 : at + size]
-        at += size
-    yield "bytes before the first voxel", block[349:] + rest[at:]
+        field = f"extension {code}{'' if flag else ' behind a flag that says there is none'}"
+        yield field, rest[start + 8 : start + size]
+        start += size
+    yield "bytes before the first voxel", block[349:] + rest[start:]
 
 
 def _read(stream: Gunzip, count: int) -> bytes:
-    """The next `count` bytes, or what is left."""
+    """Return the next `count` bytes, or all that are left."""
     data = bytearray()
     while len(data) < count and (piece := stream.read(count - len(data))):
         data += piece
@@ -398,7 +430,7 @@ def _read(stream: Gunzip, count: int) -> bytes:
 
 
 def _data(stream: Gunzip, header: Header) -> Iterator[memoryview]:
-    """The voxels in order, in pieces of whole voxels; raises `NiftiError` if there are fewer than the header says."""
+    """Yield the voxels in order, in pieces of whole voxels. Raise `NiftiError` if the header says more."""
     itemsize = np.dtype(header.dtype).itemsize
     left = prod(header.shape) * itemsize
     buffer = memoryview(bytearray(min(_CHUNK // itemsize * itemsize, left)))
@@ -416,7 +448,7 @@ def _data(stream: Gunzip, header: Header) -> Iterator[memoryview]:
 
 
 def _surplus(stream: Gunzip) -> tuple[int, list[tuple[str, str]]]:
-    """How many bytes follow the last voxel, and the text in them; the stream is read to its end."""
+    """Read the stream to its end; return the number of bytes after the last voxel, and the text in them."""
     count, seeker = 0, TextSeeker()
     while data := stream.read(_CHUNK):
         count += len(data)

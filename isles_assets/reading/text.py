@@ -1,10 +1,10 @@
-"""Text inside binary files: shown so that nothing odd in it is lost to the eye, and found where none should be."""
+"""Text inside binary files: finding it, and showing it in ASCII so that no odd character is overlooked."""
 
 import hashlib
 import re
 
 MOST_SHOWN = 300
-"""Bytes of a text that are shown; a digest stands for a longer one."""
+"""Most bytes of a text that are shown; a longer text is shown with its digest."""
 
 _SHORTEST = 4
 _UNDECIDED = 2 * _SHORTEST
@@ -14,9 +14,9 @@ _RUN = re.compile(_UTF16 + rb"|(?=[\t\n\r -~\x80-\xf4]{4})" + _UTF8)
 
 
 class Excerpt:
-    """Texts gathered from one place of a file, shown as one: `MOST_SHOWN` bytes at most, and a digest of all if longer.
+    """Texts from one place of a file, joined: the first `MOST_SHOWN` bytes, and a digest of all if there are more.
 
-    Shown is ASCII: any other character, also a no-break space, is escaped. Equal texts in a row are gathered once.
+    Characters outside ASCII are escaped, also a no-break space. Equal texts in a row count once.
     """
 
     def __init__(self) -> None:
@@ -44,23 +44,23 @@ class Excerpt:
 
 
 def printable(raw: bytes) -> str:
-    """One text as an excerpt shows it; empty for white space and zero bytes."""
+    """Return `raw` as an excerpt shows it; empty for white space and zero bytes."""
     excerpt = Excerpt()
     excerpt.add(raw)
     return str(excerpt)
 
 
 class TextSeeker:
-    """Looks for text in bytes that pass: four printable characters in a row or more, in ASCII, UTF-8 or UTF-16.
+    """A search for text in a stream: four or more printable characters in a row, in ASCII, UTF-8 or UTF-16.
 
-    It looks no further once it has more than an excerpt shows: that is data, or text enough to be looked at.
+    It stops once it has more than an excerpt shows, because the rest would not be shown.
     """
 
     def __init__(self) -> None:
         self._excerpt, self._left = Excerpt(), b""
 
     def feed(self, piece: bytes | memoryview) -> None:
-        """The next bytes. A text may go on in the ones that follow."""
+        """Search the next bytes. A text may continue in the bytes after them."""
         if self._excerpt.is_full:
             return
         data, done = self._left + piece, 0
@@ -73,7 +73,7 @@ class TextSeeker:
         self._left = data[max(done, len(data) - _UNDECIDED) :]
 
     def end(self) -> str:
-        """What was found, once no more bytes follow; empty for none."""
+        """Return the text that was found, once no more bytes follow; empty for none."""
         for run in _RUN.finditer(self._left):
             self._add(run[0])
         self._left = b""

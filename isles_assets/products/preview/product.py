@@ -33,7 +33,7 @@ from isles_assets.products.preview.scene import LESION, REFERENCE, Axes, ReadVol
 from isles_assets.products.product import Build, BuildResult, CardParts, Product, PublicationFile
 from isles_assets.products.sidecar import BuiltFile, Sidecar
 from isles_assets.products.sources import Source, UnfitError, read_source
-from isles_assets.reading.nifti import See
+from isles_assets.reading.nifti import VoxelSink
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Volume
 from isles_assets.tables import TREE_ASSETS

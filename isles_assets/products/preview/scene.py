@@ -14,7 +14,7 @@ from nibabel.affines import voxel_sizes
 from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
-from isles_assets.reading.nifti import Header, NiftiError, See
+from isles_assets.reading.nifti import Header, NiftiError, VoxelSink
 
 REFERENCE, LESION = "ncct", "lesion_mask"
 """The columns that decide which slice is shown."""
