@@ -1,7 +1,6 @@
-"""The release's file tree: where its root is, and which files it holds.
+"""The release's file tree: its root, and the files in it.
 
-Which files it should hold is in `release`, what their names mean in `names`; what is wrong with those that it holds is
-said in `publication.properties`.
+`release` has the files that it should hold, `names` what their names mean, and `publication.properties` judges them.
 """
 
 import errno
@@ -20,7 +19,7 @@ from isles_assets.release.zenodo_record import ORIGIN_NOTE
 
 
 class Fault(StrEnum):
-    """What keeps something in the tree from being used as a file, or as a folder of files."""
+    """Why an entry of the tree cannot be used as a file, or as a folder of files. Inventories store these words."""
 
     BROKEN_LINK = "is a symlink to nothing"
     LEAVES_TREE = "is a symlink that leaves the tree"
@@ -36,10 +35,10 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class TreeFile:
-    r"""A file found in the tree: `path` relative to the root, `size` in bytes, modification time in ns.
+    r"""A file in the tree: `path` relative to the root, `size` in bytes, modification time in ns.
 
-    A folder is there only with a `fault`, and its size and time are 0. Bytes of a name that are not UTF-8 are escaped
-    in `path`, as `\xe4`, which no name of a release has.
+    A folder is listed only if it has a `fault`; its size and time are 0. Bytes of a name that are not UTF-8 are escaped
+    in `path`, as `\xe4`; no name of a release has such.
     """
 
     path: str
@@ -49,13 +48,14 @@ class TreeFile:
 
 
 Inventory = Mapping[str, TreeFile]
-"""Every file of the tree by its relative path, in the order of the paths."""
+"""All files of the tree by relative path, sorted by it."""
 
 
 def check_root(release: Release, root: Path) -> Path:
-    """`root` resolved, if it looks like the root of the release's tree.
+    """Return `root` resolved, if it looks like the root of the release's tree.
 
-    Raises `Refusal` where it does not exist, is no folder, cannot be listed, or is too high or too low a level.
+    Raises:
+        Refusal: It does not exist, is not a folder, cannot be listed, or is too high or too low a level.
     """
     tops = ", ".join(release.tops)
     mend_root = f"set ISLES_RAW_ROOT to the extracted `{release.record.top}` folder, the one that holds {tops}"
@@ -68,12 +68,12 @@ def check_root(release: Release, root: Path) -> Path:
             raise refuse("there is no such folder")
         if not root.is_dir():
             raise refuse("is not a folder")
-        below = sorted(root.iterdir())
+        children = sorted(root.iterdir())
     except OSError as error:
         raise refuse(*_not_listed(error)) from error
     if any(_is_folder(root / top) for top in release.tops):
         return root.resolve()
-    for candidate in (*below, *(path for child in below if _is_folder(child) for path in _list(child))):
+    for candidate in (*children, *(path for child in children if _is_folder(child) for path in _entries_of(child))):
         if _holds_release(release, candidate):
             raise refuse("is too high a level", f"set ISLES_RAW_ROOT to {_printable(str(candidate))}")
     for parent in root.resolve().parents:
@@ -84,32 +84,32 @@ def check_root(release: Release, root: Path) -> Path:
 
 
 def _not_listed(error: OSError) -> tuple[str, str]:
-    """What is wrong with what the system does not show, and the mend."""
+    """Return problem and mend for a folder or file that the system does not show."""
     if isinstance(error, PermissionError):
         return "cannot be listed with the rights of this process", "grant read and search rights"
     return f"cannot be read: {error.strerror}", "see whether the disk or mount is there"
 
 
 def _printable(path: str) -> str:
-    """`path` with bytes that are not UTF-8 escaped."""
+    """Return `path` with escapes for bytes that are not UTF-8."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _holds_release(release: Release, folder: Path) -> bool:
-    """Whether `folder` is what was meant; one of the names alone, such as `derivatives`, is common elsewhere."""
+    """Return whether `folder` has two of the release's folders; one, such as `derivatives`, is common elsewhere."""
     return sum(_is_folder(folder / top) for top in release.tops) > 1
 
 
 def _is_folder(path: Path) -> bool:
-    """`Path.is_dir`, and False for what cannot be looked at."""
+    """Return `path.is_dir()`, or False if the system refuses to tell."""
     try:
         return path.is_dir()
     except OSError:
         return False
 
 
-def _list(folder: Path) -> list[Path]:
-    """What is in `folder`; nothing if that cannot be listed."""
+def _entries_of(folder: Path) -> list[Path]:
+    """Return the entries of `folder`; none if it cannot be listed."""
     try:
         return sorted(folder.iterdir())
     except OSError:
@@ -117,22 +117,24 @@ def _list(folder: Path) -> list[Path]:
 
 
 def take_inventory(release: Release, root: Path) -> Inventory:
-    """Every file below `root`, and folders that are of no use or in the way; links are followed only to judge them.
+    """List all files below `root`, and the folders that have a fault.
 
-    The note that extracting leaves in the root is none of them. Reads folders and file attributes, never a file. What
-    vanishes meanwhile is not there. Raises `Refusal` naming the folders of the release that cannot be listed; others
-    have a fault.
+    It reads folders and file attributes, never a file. Symlinks are followed only to judge them. Entries that vanish
+    meanwhile, and the note that extracting leaves in the root, are not listed.
+
+    Raises:
+        Refusal: The root is not usable, or folders of the release cannot be listed. Other such folders have a fault.
     """
     root = check_root(release, root)
     walk = _Walk(root, release.expected_paths())
-    found = {entry.path: entry for entry in sorted(walk.entries(), key=attrgetter("path"))}
+    inventory = {entry.path: entry for entry in sorted(walk.entries(), key=attrgetter("path"))}
     if walk.unlisted:
         raise Refusal("The release tree cannot be read.", walk.unlisted)
-    return found
+    return inventory
 
 
 class _Walk:
-    """A walk through the tree at `root`; then `unlisted` says which folders of the `expected` files were closed."""
+    """A walk through the tree at `root`. `unlisted` gets a finding for each folder of the release that is closed."""
 
     def __init__(self, root: Path, expected: list[str]):
         self.unlisted: list[Finding] = []
@@ -141,11 +143,11 @@ class _Walk:
         self._folders = {folder.as_posix() for path in expected for folder in PurePosixPath(path).parents}
 
     def entries(self) -> Iterator[TreeFile]:
-        waiting = [self._root]
-        while waiting:
-            folder = waiting.pop()
+        pending = [self._root]
+        while pending:
+            folder = pending.pop()
             try:
-                found, below = self._look_into(folder)
+                files, folders = self._list(folder)
             except OSError as error:
                 name = self._name(folder)
                 if name in self._folders and (folder == self._root or not _vanished(error)):
@@ -153,16 +155,16 @@ class _Walk:
                 elif not _vanished(error):
                     yield TreeFile(name, 0, 0, Fault.UNLISTED)
                 continue
-            yield from found
-            waiting += below
+            yield from files
+            pending += folders
 
-    def _look_into(self, folder: Path) -> tuple[list[TreeFile], list[Path]]:
-        """The files in `folder`, and the folders. Raises `OSError` if it cannot be listed, or not by all rights."""
+    def _list(self, folder: Path) -> tuple[list[TreeFile], list[Path]]:
+        """Return files with faulty folders, and all folders. Raise `OSError` without the right to list or search."""
         with os.scandir(folder) as scan:
             items = [Path(item.path) for item in scan]
-        found, below = [], []
+        files, folders = [], []
         if not items and (name := self._name(folder)) in self._folders:
-            found.append(TreeFile(name, 0, 0, Fault.EMPTY_FOLDER))
+            files.append(TreeFile(name, 0, 0, Fault.EMPTY_FOLDER))
         for item in items:
             name = self._name(item)
             try:
@@ -170,24 +172,24 @@ class _Walk:
                 if stat.S_ISREG(status.st_mode) and name == ORIGIN_NOTE:
                     continue
                 if not stat.S_ISDIR(status.st_mode):
-                    found.append(_entry(self._root, item, name, status))
+                    files.append(_entry(self._root, item, name, status))
                     continue
             except OSError as error:
                 if error.errno == errno.ENAMETOOLONG:
-                    found.append(TreeFile(self._name(folder), 0, 0, Fault.TOO_DEEP))
+                    files.append(TreeFile(self._name(folder), 0, 0, Fault.TOO_DEEP))
                 elif _vanished(error):
                     pass
                 elif name not in self._files and name not in self._folders:
-                    found.append(TreeFile(name, 0, 0, Fault.UNSEEN))
+                    files.append(TreeFile(name, 0, 0, Fault.UNSEEN))
                 elif isinstance(error, PermissionError):
                     raise
                 else:
                     self.unlisted.append(Finding(*_not_listed(error), path=name))
                 continue
-            below.append(item)
+            folders.append(item)
             if name in self._files:
-                found.append(TreeFile(name, 0, 0, Fault.FOLDER))
-        return found, below
+                files.append(TreeFile(name, 0, 0, Fault.FOLDER))
+        return files, folders
 
     def _name(self, path: Path) -> str:
         return _printable(path.relative_to(self._root).as_posix())
@@ -197,17 +199,17 @@ def _vanished(error: OSError) -> bool:
     return isinstance(error, FileNotFoundError | NotADirectoryError)
 
 
-def _entry(root: Path, path: Path, name: str, own: os.stat_result) -> TreeFile:
-    """What is at `path`, which is no folder. Raises `FileNotFoundError` if it is not there any more."""
-    if not stat.S_ISLNK(own.st_mode):
-        return TreeFile(name, own.st_size, mtime_ns(own), _fault(path, own))
+def _entry(root: Path, path: Path, name: str, lstat: os.stat_result) -> TreeFile:
+    """Return the entry for `path`, which is not a folder; raise `FileNotFoundError` if it has vanished."""
+    if not stat.S_ISLNK(lstat.st_mode):
+        return TreeFile(name, lstat.st_size, mtime_ns(lstat), _fault(path, lstat))
     try:
         status = path.stat()
     except OSError as error:
-        path.lstat()
-        nothing = _vanished(error) or error.errno in (errno.ELOOP, errno.ENAMETOOLONG)
+        path.lstat()  # raises if it has vanished
+        is_broken = _vanished(error) or error.errno in (errno.ELOOP, errno.ENAMETOOLONG)
         denied = Fault.UNREADABLE if isinstance(error, PermissionError) else Fault.UNSEEN
-        return TreeFile(name, 0, mtime_ns(own), Fault.BROKEN_LINK if nothing else denied)
+        return TreeFile(name, 0, mtime_ns(lstat), Fault.BROKEN_LINK if is_broken else denied)
     leaves = not path.resolve().is_relative_to(root)
     return TreeFile(name, status.st_size, mtime_ns(status), Fault.LEAVES_TREE if leaves else _fault(path, status))
 
@@ -219,5 +221,5 @@ def _fault(path: Path, status: os.stat_result) -> Fault | None:
         return Fault.NOT_A_FILE
     if os.access(path, os.R_OK):
         return None
-    path.stat()
+    path.stat()  # raises if it has vanished
     return Fault.UNREADABLE

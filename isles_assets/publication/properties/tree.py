@@ -114,8 +114,8 @@ def _renames(release: Release, misnamed: Sequence[Misnamed]) -> Iterator[Finding
     together: Counter[tuple[str, str]] = Counter()
     first, alone = [], []
     for one in misnamed:
-        corrected, sessions = _with_right_sessions(release, one.found)
-        if _plain_parts(one.found) == _plain_parts(one.right):
+        corrected, sessions = _with_right_sessions(release, one.old)
+        if _plain_parts(one.old) == _plain_parts(one.right):
             first.append(one)
         elif corrected == one.right and len(misnamed) > MOST_SHOWN:
             together.update(sessions)
@@ -128,7 +128,7 @@ def _renames(release: Release, misnamed: Sequence[Misnamed]) -> Iterator[Finding
         problem = f"{those} the session {wrong}, which should be {right}"
         yield Problem.SESSION_NAME.finding(problem, _rename_all(release, wrong, right))
     for one in alone:
-        pairs = zip(one.found.split("/"), one.right.split("/"), strict=True)
+        pairs = zip(one.old.split("/"), one.right.split("/"), strict=True)
         part = next(found for found, right in pairs if plain(found) != plain(right))
         problem = f"{part} {release.describe('has a session other than {sessions}')}"
         yield _rename(release, one, Problem.SESSION_NAME, problem)
@@ -148,7 +148,7 @@ def _with_right_sessions(release: Release, path: str) -> tuple[str, set[tuple[st
 
 
 def _rename(release: Release, one: Misnamed, kind: Problem, problem: str) -> Finding:
-    return kind.finding(problem, Rename(one.found, one.right), path=one.origin, subject=_subject_of(release, one.right))
+    return kind.finding(problem, Rename(one.old, one.right), path=one.origin, subject=_subject_of(release, one.right))
 
 
 def _rename_all(release: Release, wrong: str, right: str) -> str:
@@ -233,7 +233,7 @@ def _misnamed(release: Release, names: Names) -> Iterator[Finding]:
         yield Problem.FILE_MISSING.finding(problem, mend, path=rest[0].right)
         return
     for one in rest:
-        found = Problem.FILE_MISSING.finding(f"is named {one.origin}", Rename(one.found, one.right), path=one.right)
+        found = Problem.FILE_MISSING.finding(f"is named {one.origin}", Rename(one.old, one.right), path=one.right)
         yield replace(found, subject=_subject_of(release, one.right))
 
 
