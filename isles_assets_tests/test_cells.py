@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from isles_assets.lib.fingerprint import fingerprint
-from isles_assets.reading.cells import CellError, parse
+from isles_assets.reading.cells import CellError, parse_cell
 from isles_assets.reading.spreadsheet import Cell, CellType
 from isles_assets.release.clinical import Kind
 from isles_assets.release.problems import Problem
@@ -29,7 +29,7 @@ def text(value):
 
 def refusal(variable, cell):
     with pytest.raises(CellError) as caught:
-        parse(variable, cell)
+        parse_cell(variable, cell)
     return caught.value
 
 
@@ -40,13 +40,13 @@ def refusal(variable, cell):
      "\u00a0", "\u00a0NA\u2007", "\u2013", "\u2014"],
 )  # fmt: skip
 def test_missing_is_none_in_every_kind(variable, word):
-    assert parse(variable, text(word)) is None
+    assert parse_cell(variable, text(word)) is None
 
 
 @pytest.mark.parametrize("variable", ONE_OF_EACH, ids=lambda variable: variable.kind)
 def test_no_cell_is_missing_and_so_is_a_number_that_is_none(variable):
-    assert parse(variable, None) is None
-    assert parse(variable, number("NaN")) is None
+    assert parse_cell(variable, None) is None
+    assert parse_cell(variable, number("NaN")) is None
 
 
 @pytest.mark.parametrize("variable", ONE_OF_EACH, ids=lambda variable: variable.kind)
@@ -115,7 +115,7 @@ def test_a_formula_without_a_value_is_neither_missing_nor_unreadable(variable):
     ],
 )
 def test_cell_becomes_the_value_of_its_kind(column, cell, value):
-    parsed = parse(BY_COLUMN[column], cell)
+    parsed = parse_cell(BY_COLUMN[column], cell)
     assert parsed == value
     assert type(parsed) is type(value)
 
@@ -184,14 +184,14 @@ def test_found_names_the_column_and_the_digest_of_what_the_cell_holds():
     ],
 )
 def test_text_of_a_duration_becomes_minutes(words, minutes):
-    assert parse(DURATION, text(words)) == pytest.approx(minutes, abs=1e-9)
+    assert parse_cell(DURATION, text(words)) == pytest.approx(minutes, abs=1e-9)
 
 
 def test_pandas_and_python_say_the_same_of_what_they_write():
     for minutes in (-2000, -90, -1, 0, 0.5, 83, 1439.99, 1440, 2000.25, 12_345):
         span = pd.Timedelta(minutes=minutes)
         for words in (str(span), str(span.to_pytimedelta())):
-            assert parse(DURATION, text(words)) == pytest.approx(minutes, abs=1e-5), words
+            assert parse_cell(DURATION, text(words)) == pytest.approx(minutes, abs=1e-5), words
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_pandas_and_python_say_the_same_of_what_they_write():
     ],
 )
 def test_number_of_days_becomes_minutes(value, number_format, minutes):
-    assert parse(DURATION, number(value, number_format)) == pytest.approx(minutes, abs=1e-9)
+    assert parse_cell(DURATION, number(value, number_format)) == pytest.approx(minutes, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -271,4 +271,4 @@ def test_a_date_is_no_duration_and_cannot_be_read_back_from_what_is_published(ce
 
 
 def test_time_as_iso_text_is_a_duration():
-    assert parse(DURATION, Cell(CellType.DATE, "T01:23:00")) == 83
+    assert parse_cell(DURATION, Cell(CellType.DATE, "T01:23:00")) == 83

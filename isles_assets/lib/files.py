@@ -104,7 +104,7 @@ def atomic_write(path: Path, setting: str = DATA_DIR) -> Iterator[Path]:
 
 
 def sync(file: IO[bytes]) -> None:
-    """Flush `file` to the disk."""
+    """Flush `file`, and wait until its bytes are on the disk."""
     file.flush()
     os.fsync(file.fileno())
 
@@ -115,7 +115,7 @@ def temporary_beside(path: Path) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush the names in `folder` to the disk."""
+    """Wait until the names in `folder` are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -124,7 +124,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Flush the bytes of every file below `folder`, and every name, to the disk.
+    """Wait until the bytes of every file below `folder`, and every name, are on the disk.
 
     Files that are on the disk already cost little: one journal entry of the file system covers them all.
     """
@@ -136,7 +136,7 @@ def sync_tree(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and its parents where they are missing, and flush their names to the disk."""
+    """Make `folder` and its parents where they are missing; wait until their names are on the disk."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:

@@ -1,6 +1,6 @@
-"""Parsing the cells of clinical workbooks: typed values, or why a cell cannot be read. Never a guess.
+"""Parsing the cells of clinical workbooks: a typed value, or the reason why there is none. Never a guess.
 
-Durations become minutes. The release's are text; the other forms are those that Python, pandas or Excel may write.
+Durations become minutes. Those of the release are text; Python, pandas and Excel may write the other forms.
 """
 
 import datetime as dt
@@ -23,8 +23,8 @@ _DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _CLOCK = re.compile(r"(-?)(\d{1,5}):([0-5]?\d)(?::([0-5]?\d(?:\.\d{1,9})?))?", re.ASCII)
 _DAYS = re.compile(r"(-?\d{1,5}) days?(?:(, | \+| )(?=\d)(.*))?", re.ASCII)
 _INT16 = range(-(2**15), 2**15)
-_LONGEST = dt.timedelta(days=366)  # Excel's calendar: what counts more days than that is a date after 1900
-_LARGE = 20_000  # as days since 1900, or in any smaller unit since any date, this can be the date of a patient
+_LONGEST = dt.timedelta(days=366)  # in Excel's calendar, a greater number of days is a date after 1900
+_LARGE = 20_000  # such a number can be a patient's date: days since 1900, or a smaller unit since another date
 _LONGEST_TEXT = 60
 
 _LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.')
@@ -34,7 +34,7 @@ _MONTH = re.compile("jan|feb|mar|m\u00e4r|apr|may|mai|jun|jul|aug|sep|oct|okt|no
 
 
 class CellError(ValueError):
-    """A cell that cannot be read; worded to follow the header's name. `found` is what a waiver names of it."""
+    """A cell that cannot be read. The message follows the header's name; a waiver names `found`."""
 
     def __init__(self, problem: str, found: str, kind: Problem = Problem.CELL_UNREADABLE):
         super().__init__(problem)
@@ -42,20 +42,24 @@ class CellError(ValueError):
         self.kind = kind
 
 
-class _Shown(Enum):
-    """What the number format of a cell says that its number is."""
+class _Quantity(Enum):
+    """The quantity that a cell's number is, by its number format."""
 
     NUMBER = auto()
     TIME = auto()
-    """Days, shown as days, hours, minutes or seconds."""
+    """Days, displayed as days, hours, minutes or seconds."""
     DATE = auto()
     DAYS = auto()
-    """A number of days, shown as one."""
+    """Days, displayed as a number of days."""
     OTHER_UNIT = auto()
 
 
-def parse(variable: Variable, cell: Cell | None) -> Value:
-    """The value of `cell`, of the variable's kind; None for a missing one. Raises `CellError`."""
+def parse_cell(variable: Variable, cell: Cell | None) -> Value:
+    """Return the value of `cell`, of the variable's kind; None if it is missing.
+
+    Raises:
+        CellError: The cell holds something else than such a value.
+    """
     if cell is None or is_missing(cell):
         return None
     if cell.type is CellType.NOT_CALCULATED:
@@ -68,12 +72,12 @@ def parse(variable: Variable, cell: Cell | None) -> Value:
 
 
 def is_missing(cell: Cell) -> bool:
-    """Whether the cell holds one of the words for a missing value."""
+    """Return whether the cell holds one of the words for a missing value."""
     return cell.type in (CellType.TEXT, CellType.NUMBER) and cell.text.strip().lower() in _MISSING
 
 
 def _value(kind: Kind, cell: Cell) -> str | int | float:
-    """The value. Raises `ValueError`, worded to follow what the cell holds."""
+    """Return the value. Raise `ValueError` with words that follow the content of the cell."""
     text = cell.text.strip()
     if cell.type is CellType.TRUTH:
         raise ValueError("a truth value")
@@ -100,7 +104,7 @@ def _value(kind: Kind, cell: Cell) -> str | int | float:
 
 
 def _level(cell: Cell, text: str) -> str:
-    """Text as it stands; a whole number without its fraction."""
+    """Return text unchanged, and a whole number without its fraction."""
     if cell.type is CellType.NUMBER or re.fullmatch(r"\d+\.0+", text, re.ASCII):
         number = _number(text)
         return str(int(number)) if number.is_integer() else repr(number)
@@ -117,7 +121,7 @@ def _number(text: str) -> float:
 
 
 def _minutes(cell: Cell, text: str) -> float:
-    """Minutes of a duration, to the millisecond that Excel keeps of a number of days."""
+    """Return the minutes of a duration, rounded to milliseconds, the precision of Excel."""
     if cell.type is not CellType.DATE and _DECIMAL.fullmatch(text):
         duration = dt.timedelta(milliseconds=round(_days(cell, _number(text)) * 86_400_000))
     elif (parsed := _duration(text.removeprefix("T") if cell.type is CellType.DATE else text)) is not None:
@@ -130,13 +134,13 @@ def _minutes(cell: Cell, text: str) -> float:
 
 
 def _days(cell: Cell, number: float) -> float:
-    """The days that a number stands for: all of it, or only a fraction of a day where the format does not say so."""
-    shown = _shown_as(cell.number_format) if cell.type is CellType.NUMBER else _Shown.NUMBER
-    if shown is _Shown.OTHER_UNIT and number:
+    """Return the days that a number stands for; if its format names no unit, only less than a day is certain."""
+    quantity = _quantity(cell.number_format) if cell.type is CellType.NUMBER else _Quantity.NUMBER
+    if quantity is _Quantity.OTHER_UNIT and number:
         raise ValueError("of another unit than hours and minutes")
-    if shown is _Shown.DATE and not 0 <= number < 1:
+    if quantity is _Quantity.DATE and not 0 <= number < 1:
         raise ValueError("a date")
-    if shown is _Shown.NUMBER and abs(number) >= 1:
+    if quantity is _Quantity.NUMBER and abs(number) >= 1:
         raise ValueError("a number that could be days, hours or minutes")
     if abs(number) >= _LONGEST.days:
         raise ValueError("a date, or a duration of a year or more")
@@ -144,14 +148,14 @@ def _days(cell: Cell, number: float) -> float:
 
 
 def _duration(text: str) -> dt.timedelta | None:
-    """The duration that `text` is in one of the forms of the release, Python and pandas; None if it is in no such."""
+    """Return the duration in `text`, in a form of the release, Python or pandas; None if it is in none of these."""
     if (match := _DAYS.fullmatch(text)) is None:
         return _clock(text)
-    days, joint, clock = match.groups()
-    if days.startswith("-") and joint == " ":
-        return None  # whether the hours count forwards or backwards depends on who wrote it
-    rest = _clock(clock) if clock else dt.timedelta()
-    return None if rest is None else dt.timedelta(days=int(days)) + rest
+    days, separator, clock = match.groups()
+    if days.startswith("-") and separator == " ":
+        return None  # some writers count the hours forwards, others backwards
+    hours = _clock(clock) if clock else dt.timedelta()
+    return None if hours is None else dt.timedelta(days=int(days)) + hours
 
 
 def _clock(text: str) -> dt.timedelta | None:
@@ -163,49 +167,49 @@ def _clock(text: str) -> dt.timedelta | None:
 
 
 def _is_dated(text: str) -> bool:
-    """Whether there may be a date in the text."""
+    """Return whether the text may contain a date."""
     return bool(_DATE.search(text) or (re.search(r"\d", text) and _MONTH.search(text)))
 
 
 def _is_time(cell: Cell) -> bool:
-    return _shown_as(cell.number_format) in (_Shown.DATE, _Shown.TIME)
+    return _quantity(cell.number_format) in (_Quantity.DATE, _Quantity.TIME)
 
 
-def _shown_as(number_format: str) -> _Shown:
-    """What the number format says, by the letters in it that are no text to be shown."""
+def _quantity(number_format: str) -> _Quantity:
+    """Return the quantity by the letters of the format that are not literal text."""
     literal = "".join(part.strip('"\\').lower() for part in _LITERAL.findall(number_format) if part[0] in '"\\')
     code = _LITERAL.sub("", number_format).lower()
     if _ELAPSED.search(code):
-        return _Shown.TIME
+        return _Quantity.TIME
     code = re.sub(r"\[[^\]]*\]|am/pm|a/p|general|standard|e[+-]", "", code)
     code = re.sub(r"m+([^a-z]*s)", r"\1", re.sub(r"(h[^a-z]*)m+", r"\1", code))  # minutes; other m are months
     if re.search("[ym]", code) or ("d" in code and "h" not in code):
-        return _Shown.DATE
+        return _Quantity.DATE
     if re.search("[dhs]", code):
-        return _Shown.TIME
+        return _Quantity.TIME
     if literal.strip() in ("day", "days"):
-        return _Shown.DAYS
-    return _Shown.OTHER_UNIT if "%" in code or re.search(r"\w", literal) else _Shown.NUMBER
+        return _Quantity.DAYS
+    return _Quantity.OTHER_UNIT if "%" in code or re.search(r"\w", literal) else _Quantity.NUMBER
 
 
-def shown(text: str) -> str:
-    """At most a line of `text`, for people: ASCII, so that no two texts look the same."""
+def short_ascii(text: str) -> str:
+    """Return at most a line of `text` in ASCII, so that different texts look different."""
     text = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
     return text if text.isascii() and text.isprintable() else ascii(text)[1:-1]
 
 
 def _as_written(cell: Cell) -> str:
-    """What the cell holds, for people."""
+    """Return the content of the cell, for people."""
     if cell.type is CellType.TRUTH:
         return "TRUE" if cell.text == "1" else "FALSE"
     if cell.type is CellType.TEXT:
-        return f"`{shown(cell.text)}`"
-    form = "" if cell.number_format == "General" else f" in the format `{shown(cell.number_format)}`"
-    return f"{shown(cell.text)}{form}"
+        return f"`{short_ascii(cell.text)}`"
+    form = "" if cell.number_format == "General" else f" in the format `{short_ascii(cell.number_format)}`"
+    return f"{short_ascii(cell.text)}{form}"
 
 
 def _found(variable: Variable, cell: Cell) -> str:
-    """What a waiver names. Of what may be a date nothing is told: it could be guessed from a fingerprint."""
+    """Return the text for a waiver. A possible date gets no fingerprint, because it could be guessed from that."""
     text = cell.text.strip()
     if cell.type is CellType.DATE or _is_dated(text) or (cell.type is CellType.NUMBER and _is_time(cell)):
         return f"{variable.column} date"

@@ -1,7 +1,7 @@
-"""Opening .xlsx workbooks: what the cells of their sheets hold, word for word, within bounds of time and memory.
+"""Reading the cells of .xlsx workbooks literally, within bounds of time and memory.
 
-The XML is read here and not by openpyxl, which gives None for a formula without a value, a date for a long duration and
-a `TypeError` for a harmless style, and which reads parts and cells without any bound.
+This module reads the XML itself, because openpyxl returns None for a formula without a value and a date for a long
+duration, raises `TypeError` for a harmless style, and reads parts and cells without any bound.
 """
 
 import posixpath
@@ -25,7 +25,7 @@ _ROW, _CELL, _FORMULA, _STRING, _READING_AID = (f"{_MAIN}{name}" for name in ("r
 _TEXT = (f"{_MAIN}t", f"{_MAIN}v")
 _OLE = b"\xd0\xcf\x11\xe0"
 
-# A workbook of the release has 5 kB, ten parts and 200 cells. What is read of one may be a thousand times that.
+# A workbook of the release has 5 kB, ten parts and 200 cells. The bounds are about a thousand times that.
 _MOST_PACKED = 8 * 2**20
 _MOST_UNPACKED = 128 * 2**20
 _MOST_PARSED = 16 * 2**20
@@ -45,7 +45,7 @@ _BUILT_IN = {
 
 
 class WorkbookError(Exception):
-    """A workbook that cannot be read: the message says why, `mend` the way back, `kind` and `found` what to waive."""
+    """A workbook that cannot be read: the message says why, `mend` what to do; a waiver names `kind` and `found`."""
 
     def __init__(self, problem: str, kind: Problem = Problem.WORKBOOK_DAMAGED, found: str = "", mend: str = RESTORE):
         super().__init__(problem)
@@ -55,14 +55,14 @@ class WorkbookError(Exception):
 
 
 class CellType(Enum):
-    """What a cell holds."""
+    """The type of a cell's content."""
 
     TEXT = auto()
     NUMBER = auto()
     TRUTH = auto()
     ERROR = auto()
     DATE = auto()
-    """A date or time as text of ISO 8601."""
+    """A date or time as text in ISO 8601."""
     NOT_CALCULATED = auto()
     """A formula whose value is not in the file."""
     UNKNOWN = auto()
@@ -70,7 +70,7 @@ class CellType(Enum):
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell that holds something: `text` as the file has it, the number format, and where it is, such as `C2`."""
+    """A cell that is not empty: `text` as in the file, and its place `at`, such as `C2`."""
 
     type: CellType
     text: str
@@ -80,7 +80,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A row that holds something: its number, and its cells by column; both count from 1."""
+    """A row that is not empty: its number, and its cells by column number; both count from 1."""
 
     number: int
     cells: Mapping[int, Cell]
@@ -88,19 +88,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A sheet: its name, and its rows that hold something, in order."""
+    """A sheet and its rows that are not empty, in order."""
 
     name: str
     rows: Sequence[Row]
 
 
 def read_sheets(path: Path) -> list[Sheet]:
-    """The sheets of the workbook at `path` in their order, hidden ones too. Raises `WorkbookError` and nothing else."""
+    """Return the sheets of the workbook at `path` in order, hidden ones too.
+
+    Raises:
+        WorkbookError: The workbook cannot be read, for whatever reason.
+    """
     return sheets_in(read_content(path))
 
 
 def sheets_in(content: bytes) -> list[Sheet]:
-    """The same, of the `content` of a workbook's file."""
+    """Return the sheets of a workbook from the `content` of its file, as `read_sheets` does.
+
+    Raises:
+        WorkbookError: The workbook cannot be read, for whatever reason.
+    """
     if content.startswith(_OLE):
         raise WorkbookError("is protected by a password, or of the old format .xls")
     package = _Package(content)
@@ -122,19 +130,23 @@ def sheets_in(content: bytes) -> list[Sheet]:
         if kind in ("sharedStrings", "styles") and package.has(part):
             package.parse(part, strings if kind == "sharedStrings" else styles)
     formats = _number_formats(styles)
-    recalculated = any(each.get("fullCalcOnLoad") in ("1", "true") for each in elements.of("calcPr"))
+    recalculated = any(attributes.get("fullCalcOnLoad") in ("1", "true") for attributes in elements.named("calcPr"))
     sheets = []
-    for sheet in elements.of("sheet", "sheets"):
+    for sheet in elements.named("sheet", "sheets"):
         kind, part = parts.get(next((id_ for key, id_ in sheet.items() if key.endswith("}id")), ""), ("worksheet", ""))
         if kind == "worksheet" and package.has(part):
             cells = _Cells(strings.strings, formats, recalculated)
             package.parse(part, cells)
-            sheets.append(Sheet(sheet.get("name", ""), cells.filled()))
+            sheets.append(Sheet(sheet.get("name", ""), cells.rows()))
     return sheets
 
 
 def read_content(path: Path) -> bytes:
-    """The bytes of the file at `path`. Raises `WorkbookError` if they are too many, or cannot be read."""
+    """Return the bytes of the file at `path`.
+
+    Raises:
+        WorkbookError: The file is missing, too large, or cannot be read.
+    """
     try:
         if path.exists() and not path.is_file():
             raise WorkbookError("is not a file")
@@ -152,33 +164,33 @@ def _too_large(what: str) -> WorkbookError:
 
 
 class _Package:
-    """The parts of a workbook, by their names in the archive whatever their case. All reading has bounds in common."""
+    """The parts of a workbook by name, case ignored. Bounds hold for all parts together."""
 
     def __init__(self, content: bytes):
         with _damage():
             self._archive = ZipFile(BytesIO(content))
-        self._members = {each.filename.replace("\\", "/").casefold(): each for each in self._archive.infolist()}
+        self._members = {member.filename.replace("\\", "/").casefold(): member for member in self._archive.infolist()}
         self._unpacked = self._parsed = self._markup = 0
 
     def has(self, name: str) -> bool:
         return name.casefold() in self._members
 
     def relations(self, name: str) -> dict[str, tuple[str, str]]:
-        """Kind and name of the parts that the part `name` refers to, or the whole archive if it is empty; by id."""
+        """Return kind and name, by id, of the parts to which a part refers; an empty `name` is the whole archive."""
         folder, base = posixpath.split(name)
-        listed, relations = posixpath.join(folder, "_rels", f"{base}.rels"), _Elements("Relationship")
-        if self.has(listed):
-            self.parse(listed, relations)
+        part, relations = posixpath.join(folder, "_rels", f"{base}.rels"), _Elements("Relationship")
+        if self.has(part):
+            self.parse(part, relations)
         return {
-            each.get("Id", ""): (
-                each.get("Type", "").rpartition("/")[2],
-                posixpath.normpath(posixpath.join("/", folder, each.get("Target", "")))[1:],
+            relation.get("Id", ""): (
+                relation.get("Type", "").rpartition("/")[2],
+                posixpath.normpath(posixpath.join("/", folder, relation.get("Target", "")))[1:],
             )
-            for each in relations.of("Relationship")
+            for relation in relations.named("Relationship")
         }
 
     def parse(self, name: str, target: "_Target") -> None:
-        """Tell `target` all that stands in the part; the rest of a sheet in which nothing stands is only looked at."""
+        """Parse the part into `target`. After thousands of empty cells, only check that all others are empty, too."""
         parser, tail = XMLParser(target=target, encoding="utf-8"), b""  # noqa: S314 - bounded, and without entities
         for chunk in self._chunks(name):
             if target.idle > _MOST_IDLE:
@@ -198,7 +210,7 @@ class _Package:
         member = self._members.get(name.casefold())
         if member is None:
             raise WorkbookError(f"cannot be read as a workbook: it has no part {name!a} of those that it names")
-        if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # others are unpacked without bound
+        if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # zipfile unpacks others without bound
             raise WorkbookError("cannot be read as a workbook: it is compressed by a method that Excel does not know")
         if self._unpacked + member.file_size > _MOST_UNPACKED:
             raise _too_large(f"it unpacks to {self._unpacked + member.file_size:,} bytes")
@@ -212,7 +224,7 @@ class _Package:
 
 @contextmanager
 def _damage() -> Iterator[None]:
-    """Whatever zipfile raises means that the archive is damaged; it raises almost anything."""
+    """Turn any exception of zipfile, which raises almost anything, into a `WorkbookError` about damage."""
     try:
         yield
     except Exception as error:
@@ -225,7 +237,7 @@ def _read(part: Any) -> bytes:
 
 
 def _feed(parser: "XMLParser[Any]", chunk: bytes | None = None) -> None:
-    """Feed the next bytes, or none at the end."""
+    """Feed the next bytes to the parser; None closes it."""
     try:
         if chunk is None:
             parser.close()
@@ -236,12 +248,12 @@ def _feed(parser: "XMLParser[Any]", chunk: bytes | None = None) -> None:
 
 
 class _Target:
-    """What a parser tells. `idle` counts the rows and cells without content since the last with some."""
+    """The receiver of a parser's events. `idle` counts the empty rows and cells since the last one with content."""
 
     idle = 0
 
     def doctype(self, *_: str | None) -> None:
-        """Refuse entities: they can be expanded to gigabytes."""
+        """Refuse entities, because they can expand to gigabytes."""
         raise WorkbookError("declares a document type, which no workbook has", Problem.WORKBOOK_FORM, "document type")
 
     def close(self) -> None:
@@ -249,16 +261,16 @@ class _Target:
 
 
 class _Elements(_Target):
-    """The attributes of the elements named, and the tag of the root."""
+    """The attributes of all elements with given names, and the tag of the root."""
 
     def __init__(self, *names: str):
         self.root = ""
         self._kept: dict[str, list[tuple[str, dict[str, str]]]] = {name: [] for name in names}
         self._open = [""]
 
-    def of(self, name: str, parent: str = "") -> list[dict[str, str]]:
-        """The attributes of each element `name`, of those below `parent` only if that is given."""
-        return [attributes for above, attributes in self._kept[name] if parent in ("", above)]
+    def named(self, name: str, parent: str = "") -> list[dict[str, str]]:
+        """Return the attributes of each element `name`; only of children of `parent` unless that is empty."""
+        return [attributes for parent_name, attributes in self._kept[name] if parent in ("", parent_name)]
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         self.root = self.root or tag
@@ -272,32 +284,32 @@ class _Elements(_Target):
 
 
 class _Texts(_Target):
-    """The beginning of the text of elements `v`, and of `t` but for the reading aids of East Asian text."""
+    """The first `_MOST_TEXT` characters of the elements `v` and `t`, without reading aids of East Asian text."""
 
     def __init__(self) -> None:
         self._text: list[str] | None = None
         self._length = 0
-        self._gathering = self._aside = False
+        self._in_text = self._in_reading_aid = False
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if tag == _READING_AID:
-            self._aside = True
-        elif tag in _TEXT and not self._aside:
-            self._gathering = True
+            self._in_reading_aid = True
+        elif tag in _TEXT and not self._in_reading_aid:
+            self._in_text = True
             self._text = self._text or []
 
     def end(self, tag: str) -> None:
-        self._gathering = False
+        self._in_text = False
         if tag == _READING_AID:
-            self._aside = False
+            self._in_reading_aid = False
 
     def data(self, text: str) -> None:
-        if self._gathering and self._text is not None and self._length < _MOST_TEXT:
+        if self._in_text and self._text is not None and self._length < _MOST_TEXT:
             self._text.append(text)
             self._length += len(text)
 
-    def taken(self) -> str | None:
-        """The text since the last call; None if there was no element for it."""
+    def take_text(self) -> str | None:
+        """Return the text since the last call; None if there was no element for it."""
         text = None if self._text is None else "".join(self._text)[:_MOST_TEXT]
         self._text, self._length = None, 0
         return text and _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text)
@@ -313,13 +325,15 @@ class _Strings(_Texts):
     def end(self, tag: str) -> None:
         super().end(tag)
         if tag == _STRING:
-            self.strings.append(self.taken() or "")
+            self.strings.append(self.take_text() or "")
 
 
 class _Cells(_Texts):
-    """The cells of a sheet. Text of blanks alone is no content.
+    """The cells of a sheet. A cell of blanks alone counts as empty.
 
-    `recalculated`: whoever opens the workbook is asked to calculate it, as libraries do that write 0 for each value.
+    Args:
+        recalculated: Whether programs shall recalculate the workbook when they open it. Libraries that set this
+            write 0 for each value that they did not calculate.
     """
 
     def __init__(self, strings: Sequence[str], formats: Sequence[str], recalculated: bool):
@@ -329,19 +343,19 @@ class _Cells(_Texts):
         self._arrays: list[tuple[int, int, int, int]] = []
         self._number = self._column = 0
         self._attributes: dict[str, str] = {}
-        self._formula = False
+        self._is_formula = False
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if tag == _CELL:
-            self._attributes, self._formula, self._text = attributes, False, None
-            self._column = _place(attributes["r"])[0] if "r" in attributes else self._column + 1
+            self._attributes, self._is_formula, self._text = attributes, False, None
+            self._column = _column_and_row(attributes["r"])[0] if "r" in attributes else self._column + 1
         elif tag == _ROW:
-            self._number, self._column = _whole(attributes.get("r", self._number + 1)), 0
+            self._number, self._column = _integer(attributes.get("r", self._number + 1)), 0
             self._rows.append((self._number, {}))
         elif tag == _FORMULA:
-            self._formula = True
+            self._is_formula = True
             if ":" in attributes.get("ref", "") and attributes.get("t") != "shared":
-                first, last = map(_place, attributes["ref"].split(":", 1))
+                first, last = map(_column_and_row, attributes["ref"].split(":", 1))
                 self._arrays.append((*first, *last))
         else:
             super().start(tag, attributes)
@@ -355,7 +369,7 @@ class _Cells(_Texts):
             self.idle += 1
 
     def _end_cell(self) -> None:
-        cell = self._cell(self.taken())
+        cell = self._cell(self.take_text())
         if cell is None:
             self.idle += 1
             return
@@ -365,11 +379,11 @@ class _Cells(_Texts):
         self._rows[-1][1][self._column] = cell
 
     def _cell(self, value: str | None) -> Cell | None:
-        kind, style = self._attributes.get("t", "n"), _whole(self._attributes.get("s", 0))
+        kind, style = self._attributes.get("t", "n"), _integer(self._attributes.get("s", 0))
         form = self._formats[style] if style < len(self._formats) else "General"
         at = self._attributes.get("r") or f"{_letters(self._column)}{self._number}"
         no_value = value is None or (value == "" and kind != "str")
-        if self._formula and (no_value or (self._recalculated and (kind, value) == ("n", "0"))):
+        if self._is_formula and (no_value or (self._recalculated and (kind, value) == ("n", "0"))):
             return Cell(CellType.NOT_CALCULATED, "", form, at)
         if kind == "s" and value:
             index = int(value) if re.fullmatch("[0-9]{1,9}", value) else len(self._strings)
@@ -378,8 +392,8 @@ class _Cells(_Texts):
             return None
         return Cell(_TYPES.get(kind, CellType.UNKNOWN), value, form, at)
 
-    def filled(self) -> list[Row]:
-        """The rows; a cell of an array formula that holds nothing is one that was not calculated."""
+    def rows(self) -> list[Row]:
+        """Return the rows that are not empty. An empty cell of an array formula counts as not calculated."""
         for first_column, first_row, last_column, last_row in self._arrays:
             if (last_column - first_column) * len(self._rows) * len(self._arrays) > _MOST_MARKUP:
                 raise _too_large("its array formulas cover too many cells")
@@ -401,14 +415,14 @@ _TYPES = {
 
 
 def _number_formats(styles: _Elements) -> list[str]:
-    """The number format of each style that a cell can name."""
-    codes = {_whole(each.get("numFmtId", 0)): each.get("formatCode", "") for each in styles.of("numFmt", "numFmts")}
-    used = [_whole(each.get("numFmtId", 0)) for each in styles.of("xf", "cellXfs")]
+    """Return the number format of each cell style, in the order of the style numbers."""
+    codes = {_integer(fmt.get("numFmtId", 0)): fmt.get("formatCode", "") for fmt in styles.named("numFmt", "numFmts")}
+    used = [_integer(style.get("numFmtId", 0)) for style in styles.named("xf", "cellXfs")]
     return [codes.get(number) or _BUILT_IN.get(number, "General") for number in used]
 
 
-def _place(reference: str) -> tuple[int, int]:
-    """Column and row of a cell's reference."""
+def _column_and_row(reference: str) -> tuple[int, int]:
+    """Return the numbers of column and row of a cell's reference."""
     match = _REFERENCE.fullmatch(reference.replace("$", "").upper())
     if match is None:
         raise WorkbookError(f"cannot be read as a workbook: {reference[:40]!a} is no place of a cell")
@@ -419,11 +433,11 @@ def _place(reference: str) -> tuple[int, int]:
 
 
 def _letters(column: int) -> str:
-    above, last = divmod(column - 1, 26)
-    return (_letters(above) if above else "") + chr(65 + last)
+    higher, last = divmod(column - 1, 26)
+    return (_letters(higher) if higher else "") + chr(65 + last)
 
 
-def _whole(text: str | int) -> int:
+def _integer(text: str | int) -> int:
     if not re.fullmatch("[0-9]{1,9}", str(text)):
         raise WorkbookError(f"cannot be read as a workbook: {ascii(text)[:40]} stands where a whole number should be")
     return int(text)

@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-MOST_SHOWN = 300
+_MOST_SHOWN = 300
 """Most bytes of a text that are shown; a longer text is shown with its digest."""
 
 _SHORTEST = 4
@@ -14,7 +14,7 @@ _RUN = re.compile(_UTF16 + rb"|(?=[\t\n\r -~\x80-\xf4]{4})" + _UTF8)
 
 
 class Excerpt:
-    """Texts from one place of a file, joined: the first `MOST_SHOWN` bytes, and a digest of all if there are more.
+    """Texts from one place of a file, joined: the first `_MOST_SHOWN` bytes, and a digest of all if there are more.
 
     Characters outside ASCII are escaped, also a no-break space. Equal texts in a row count once.
     """
@@ -29,13 +29,13 @@ class Excerpt:
             return
         self._last = raw
         piece = b" " + raw if self._size else raw
-        self._shown += piece[: MOST_SHOWN - len(self._shown)]
+        self._shown += piece[: _MOST_SHOWN - len(self._shown)]
         self._size += len(piece)
         self._digest.update(piece)
 
     @property
     def is_full(self) -> bool:
-        return self._size > MOST_SHOWN
+        return self._size > _MOST_SHOWN
 
     def __str__(self) -> str:
         shown = self._shown.decode("latin-1").encode("unicode_escape").decode("ascii")
@@ -65,7 +65,7 @@ class TextSeeker:
             return
         data, done = self._left + piece, 0
         for run in _RUN.finditer(data):
-            if run.end() == len(data) and len(run[0]) <= MOST_SHOWN:
+            if run.end() == len(data) and len(run[0]) <= _MOST_SHOWN:
                 self._left = run[0]
                 return
             self._add(run[0])

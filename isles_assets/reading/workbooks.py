@@ -1,6 +1,6 @@
-"""Reading the clinical workbooks and the dictionary: a row of each subject, and findings for whatever is odd in it.
+"""Reading the clinical workbooks and the dictionary: one row for each subject, and findings for its oddities.
 
-What cannot be read is null and has a finding; nothing stops the other values, or another subject's.
+A value that cannot be read is null and has a finding. It stops neither the other values nor other subjects.
 """
 
 import unicodedata
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isles_assets.lib.findings import Finding, name_some
-from isles_assets.reading.cells import CellError, Value, is_missing, parse, shown
+from isles_assets.reading.cells import CellError, Value, is_missing, parse_cell, short_ascii
 from isles_assets.reading.spreadsheet import (
     RESTORE,
     Cell,
@@ -36,7 +36,7 @@ _NOTHING = "nothing to do: it is not published"
 
 @dataclass(frozen=True)
 class WorkbookFile:
-    """The file of a workbook as it was read: `path` in the tree, `size` in bytes, and CRC-32."""
+    """A workbook's file as it was read: `path` in the tree, `size` in bytes, and CRC-32."""
 
     path: str
     size: int
@@ -45,30 +45,31 @@ class WorkbookFile:
 
 @dataclass(frozen=True)
 class ClinicalRow:
-    """The clinical values of one subject by column.
-
-    `repeated` names the workbooks in which its row stood more than once, `blank` those that have a header alone and
-    may. `findings` say what is wrong with the workbooks. `files` are those that could be read.
-    """
+    """The clinical values of one subject, by column."""
 
     subject: str
     values: Mapping[str, Value]
     repeated: tuple[str, ...] = ()
+    """Paths of the workbooks that hold the same row more than once."""
+
     blank: tuple[str, ...] = ()
+    """Paths of the workbooks that have only a header, where the release allows that."""
+
     findings: tuple[Finding, ...] = ()
     files: tuple[WorkbookFile, ...] = ()
+    """The files that could be read."""
 
 
 @dataclass(frozen=True)
 class DictionaryEntry:
-    """One line of the dictionary workbook; `unit` is empty where it gives none."""
+    """One line of the dictionary workbook; `unit` is empty if there is none."""
 
     parameter: str
     unit: str
 
 
 def read_clinical_rows(release: Release, root: Path, subjects: Iterable[str]) -> list[ClinicalRow]:
-    """The clinical row of each of `subjects`, whatever its workbooks look like."""
+    """Return the clinical row of each subject, also of one whose workbooks cannot be read."""
     return [_read_subject(release, root, subject) for subject in subjects]
 
 
@@ -86,21 +87,26 @@ def _read_subject(release: Release, root: Path, subject: str) -> ClinicalRow:
 
 
 def read_file(root: Path, path: str) -> tuple[bytes, WorkbookFile]:
-    """The content of the workbook at `path` in the tree at `root`, and what file that is. Raises `WorkbookError`."""
+    """Return the content of the workbook at `path` in the tree, and its size and CRC-32.
+
+    Raises:
+        WorkbookError: The file is missing, too large, or cannot be read.
+    """
     content = read_content(root / path)
     return content, WorkbookFile(path, len(content), zlib.crc32(content))
 
 
 def read_dictionary(dictionary: Dictionary, root: Path) -> list[DictionaryEntry]:
-    """The lines of the dictionary workbook of the tree at `root` below its header row, in order.
+    """Return the lines below the header of the dictionary workbook in the tree at `root`, in order.
 
-    Raises `WorkbookError` if it cannot be read or is not laid out as the release's.
+    Raises:
+        WorkbookError: The workbook cannot be read, or its layout is not that of the release.
     """
     sheets = read_sheets(root / dictionary.path)
-    sheet = next((each for each in sheets if _plain(each.name) == dictionary.sheet), None)
+    sheet = next((sheet for sheet in sheets if _plain(sheet.name) == dictionary.sheet), None)
     if sheet is None:
-        named = name_some([shown(each.name) for each in sheets]) or "none"
-        raise WorkbookError(f"has no sheet `{dictionary.sheet}`, only {named}", Problem.WORKBOOK_FORM, "sheet")
+        others = name_some([short_ascii(sheet.name) for sheet in sheets]) or "none"
+        raise WorkbookError(f"has no sheet `{dictionary.sheet}`, only {others}", Problem.WORKBOOK_FORM, "sheet")
     columns = {name: column for column, name in enumerate(dictionary.headers, start=1)}
     header = next((row for row in sheet.rows if row.number == dictionary.header_row), Row(0, {}))
     if any(_text(header, column) != name for name, column in columns.items()):
@@ -115,7 +121,7 @@ def read_dictionary(dictionary: Dictionary, root: Path) -> list[DictionaryEntry]
 
 
 class _Reading:
-    """One workbook of one subject: its values, and what is wrong with it."""
+    """One workbook of one subject: its values and findings."""
 
     def __init__(self, root: Path, workbook: Workbook, variables: Sequence[Variable], subject: str):
         self.path = workbook.path(subject)
@@ -129,105 +135,109 @@ class _Reading:
             content, self.file = read_file(root, self.path)
             sheet, header = self._table(sheets_in(content))
         except WorkbookError as error:
-            self._tell(error.kind, str(error), error.mend, error.found)
+            self._add_finding(error.kind, str(error), error.mend, error.found)
         else:
-            self._read(sheet, header, workbook.may_be_blank)
+            self._read_values(sheet, header, workbook.may_be_blank)
 
-    def _tell(self, kind: Problem, problem: str, mend: str = RESTORE, found: str = "") -> None:
+    def _add_finding(self, kind: Problem, problem: str, mend: str = RESTORE, found: str = "") -> None:
         self.findings.append(kind.finding(problem, mend, path=self.path, subject=self._subject, found=found))
 
     def _table(self, sheets: Sequence[Sheet]) -> tuple[Sheet, Row]:
-        """The sheet with the variables, and its header row. Raises `WorkbookError` if there is none."""
+        """Return the sheet with the variables, and its header row. Raise `WorkbookError` if there is none."""
         filled = [sheet for sheet in sheets if sheet.rows]
         if not filled:
-            what = "is empty" if sheets else "has no sheet"
-            raise WorkbookError(what, Problem.WORKBOOK_FORM, what.rpartition(" ")[2])
-        known = {variable.header for variable in self._variables}
+            problem = "is empty" if sheets else "has no sheet"
+            raise WorkbookError(problem, Problem.WORKBOOK_FORM, problem.rpartition(" ")[2])
+        expected = {variable.header for variable in self._variables}
         tables = [
-            (sheet, next((row for row in sheet.rows if known.intersection(_texts(row).values())), None))
+            (sheet, next((row for row in sheet.rows if expected.intersection(_texts(row).values())), None))
             for sheet in filled
         ]
         with_header = [(sheet, header) for sheet, header in tables if header is not None]
         if not with_header:
-            named = name_some([f"`{shown(text)}`" for text in _texts(filled[0].rows[0]).values()])
-            problem = f"has none of the columns that are expected, but {named}"
+            columns = name_some([f"`{short_ascii(text)}`" for text in _texts(filled[0].rows[0]).values()])
+            problem = f"has none of the columns that are expected, but {columns}"
             raise WorkbookError(problem, Problem.WORKBOOK_FORM, "columns")
-        sheet, header = next((each for each in with_header if each[0].rows[-1] is not each[1]), with_header[0])
-        if others := [f"`{shown(each.name)}`" for each in filled if each is not sheet]:
+        with_rows = ((sheet, header) for sheet, header in with_header if sheet.rows[-1] is not header)
+        sheet, header = next(with_rows, with_header[0])
+        if others := [f"`{short_ascii(other.name)}`" for other in filled if other is not sheet]:
             problem = f"has more than one sheet; not read: {name_some(others)}"
-            self._tell(Problem.WORKBOOK_EXTRA, problem, _NOTHING)
+            self._add_finding(Problem.WORKBOOK_EXTRA, problem, _NOTHING)
         if above := [str(row.number) for row in sheet.rows if row.number < header.number]:
             problem = f"has text above its header, in row {name_some(above)}"
-            self._tell(Problem.WORKBOOK_EXTRA, problem, _NOTHING)
+            self._add_finding(Problem.WORKBOOK_EXTRA, problem, _NOTHING)
         return sheet, header
 
-    def _read(self, sheet: Sheet, header: Row, may_be_blank: bool) -> None:
-        """Take the values of the rows below the header."""
+    def _read_values(self, sheet: Sheet, header: Row, may_be_blank: bool) -> None:
+        """Read the values below the header."""
         columns = self._columns(header)
         below = sheet.rows[sheet.rows.index(header) + 1 :]
         rows = [row for row in below if any(column in row.cells for column in columns.values())]
-        named = _texts(header)
-        stray = [cell.at for row in below for column, cell in row.cells.items() if column not in named]
+        texts = _texts(header)
+        stray = [cell.at for row in below for column, cell in row.cells.items() if column not in texts]
         if stray:
-            self._tell(Problem.WORKBOOK_EXTRA, f"has cells below no header: {name_some(stray)}", _NOTHING)
+            self._add_finding(Problem.WORKBOOK_EXTRA, f"has cells below no header: {name_some(stray)}", _NOTHING)
         if not rows and may_be_blank:
             self.blank = True
         elif not rows:
-            self._tell(Problem.WORKBOOK_FORM, "has a header but no row", found="row")
-        differ = [self._take(variable, columns[variable], rows) for variable in self._variables if variable in columns]
-        self.repeated = len(rows) > 1 and not any(differ)
+            self._add_finding(Problem.WORKBOOK_FORM, "has a header but no row", found="row")
+        agree = [
+            self._read_value(variable, columns[variable], rows) for variable in self._variables if variable in columns
+        ]
+        self.repeated = len(rows) > 1 and all(agree)
 
     def _columns(self, header: Row) -> dict[Variable, int]:
-        """The place of each variable that has one."""
-        texts, known = _texts(header), {variable.header: variable for variable in self._variables}
+        """Return the column number of each variable whose column is there once."""
+        texts, expected = _texts(header), {variable.header: variable for variable in self._variables}
         for cell in header.cells.values():
             if cell.type is CellType.NOT_CALCULATED:
                 problem = f"header {cell.at} is a formula whose value was never calculated"
-                self._tell(Problem.CELL_NOT_CALCULATED, problem, _CALCULATE, f"header {cell.at}")
-        if unknown := [f"`{shown(text)}`" for text in texts.values() if text not in known]:
-            self._tell(Problem.WORKBOOK_EXTRA, f"has unknown columns: {name_some(unknown)}", _NOTHING)
+                self._add_finding(Problem.CELL_NOT_CALCULATED, problem, _CALCULATE, f"header {cell.at}")
+        if unknown := [f"`{short_ascii(text)}`" for text in texts.values() if text not in expected]:
+            self._add_finding(Problem.WORKBOOK_EXTRA, f"has unknown columns: {name_some(unknown)}", _NOTHING)
         columns = {}
-        for name, variable in known.items():
-            places = [column for column, text in texts.items() if text == name]
-            if len(places) == 1:
-                columns[variable] = places[0]
-                raw = " ".join(part for part in header.cells[places[0]].text.split(" ") if part)
+        for name, variable in expected.items():
+            numbers = [column for column, text in texts.items() if text == name]
+            if len(numbers) == 1:
+                columns[variable] = numbers[0]
+                raw = " ".join(part for part in header.cells[numbers[0]].text.split(" ") if part)
                 if raw != name:
-                    problem = f"writes the header `{name}` as `{shown(raw)}`; its column is read all the same"
-                    self._tell(Problem.WORKBOOK_HEADER, problem, _NOTHING)
-            elif places:
-                problem = f"column `{name}` stands {len(places)} times"
-                self._tell(Problem.WORKBOOK_FORM, problem, found=variable.column)
+                    problem = f"writes the header `{name}` as `{short_ascii(raw)}`; its column is read all the same"
+                    self._add_finding(Problem.WORKBOOK_HEADER, problem, _NOTHING)
+            elif numbers:
+                problem = f"column `{name}` stands {len(numbers)} times"
+                self._add_finding(Problem.WORKBOOK_FORM, problem, found=variable.column)
             else:
-                self._tell(Problem.WORKBOOK_FORM, _is_missing(variable, texts.values()), found=variable.column)
+                problem = _missing_column(variable, texts.values())
+                self._add_finding(Problem.WORKBOOK_FORM, problem, found=variable.column)
         return columns
 
-    def _take(self, variable: Variable, column: int, rows: Sequence[Row]) -> bool:
-        """Take the variable's value; whether the rows differ in it."""
+    def _read_value(self, variable: Variable, column: int, rows: Sequence[Row]) -> bool:
+        """Read the variable's value; return whether all rows agree on it."""
         cells = [row.cells.get(column) for row in rows]
         distinct = {None if cell is None or is_missing(cell) else cell for cell in cells}
         if len(distinct) > 1:
             numbers = name_some([str(row.number) for row in rows])
             problem = f"rows {numbers} differ in `{variable.header}`; one subject has one row"
-            self._tell(Problem.ROWS_DIFFER, problem, found=variable.column)
-            return True
+            self._add_finding(Problem.ROWS_DIFFER, problem, found=variable.column)
+            return False
         try:
-            self.values[variable.column] = parse(variable, distinct.pop() if distinct else None)
+            self.values[variable.column] = parse_cell(variable, distinct.pop() if distinct else None)
         except CellError as error:
             mend = _CALCULATE if error.kind is Problem.CELL_NOT_CALCULATED else _CORRECT
-            self._tell(error.kind, f"`{variable.header}` {error}", mend, error.found)
-        return False
+            self._add_finding(error.kind, f"`{variable.header}` {error}", mend, error.found)
+        return True
 
 
-def _is_missing(variable: Variable, texts: Iterable[str]) -> str:
-    """That the variable's column is missing, and which column could be meant."""
+def _missing_column(variable: Variable, texts: Iterable[str]) -> str:
+    """Return the problem that the variable's column is missing, with the columns that could be meant."""
     names = {variable.header.casefold(), (variable.dictionary or variable.header).casefold()}
     like = "".join(f" (`{text}` is there)" for text in texts if text.casefold() in names)
     return f"column `{variable.header}` is missing{like}"
 
 
 def _texts(row: Row) -> dict[int, str]:
-    """The plain texts of a header row by column."""
+    """Return the plain texts of a header row, by column number."""
     return {column: text for column in row.cells if (text := _text(row, column))}
 
 
@@ -237,8 +247,8 @@ def _text(row: Row, column: int) -> str:
 
 
 def _plain(text: str) -> str:
-    """The text without what cannot be seen in it: other kinds of blanks and hyphens, and characters without a width."""
+    """Return the text with one kind of blank and hyphen, and without invisible characters."""
     if len(text) > _LONGEST_NAME:
         return f"{text[:_LONGEST_NAME]}..."
-    kinds = [(each, unicodedata.category(each)) for each in unicodedata.normalize("NFKC", text)]
-    return " ".join("".join("-" if kind == "Pd" else each for each, kind in kinds if kind != "Cf").split())
+    kinds = [(char, unicodedata.category(char)) for char in unicodedata.normalize("NFKC", text)]
+    return " ".join("".join("-" if kind == "Pd" else char for char, kind in kinds if kind != "Cf").split())
