@@ -51,7 +51,7 @@ def with_label_3(path: Path) -> bytes:
 
 DAMAGE: dict[str, tuple[str, Callable[[Path], bytes], str, str]] = {
     TRUNCATED: ("cta", truncated, "has changed since the manifest was made", "is cut short"),
-    FLIPPED: ("dwi", flipped_crc, "its content is not what its gzip CRC and length say", "is not what its gzip CRC"),
+    FLIPPED: ("dwi", flipped_crc, "its content does not match its gzip CRC and length", "does not match its gzip CRC"),
     LABELLED: ("lesion_mask", with_label_3, "holds labels other than 1: 3", "holds labels other than 1: 3"),
 }
 """By subject: the column, what happens to its file, and what is said of it before and after the tree is looked at."""

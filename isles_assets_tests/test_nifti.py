@@ -22,7 +22,7 @@ SHAPE = (4, 5, 6)
 AFFINE = np.array([[-0.4, 0, 0, 90], [0, 0.39, -0.5, -70], [0, 0.1, 1.9, 12], [0, 0, 0, 1]])
 COS, SIN = np.cos(0.3), np.sin(0.3)
 TURNED = np.array([[0.4, 0, 0, 9], [0, 0.4 * COS, -2 * SIN, -7], [0, 0.4 * SIN, 2 * COS, 12], [0, 0, 0, 1]])
-FAR_OFF = "which cannot be|ends before its data starts"
+FAR_OFF = "which is impossible|ends before its data starts"
 SLOPE_OF_2024 = 1.5259e-05
 MEMORY = """
 import resource, sys
@@ -491,8 +491,8 @@ def flipped(position):
     ("damage", "reason"),
     [
         *((cut(end), "is cut short") for end in (1, 5, 10, 11, 100, 2000, -9, -8, -5, -1)),
-        (flipped(-8), "is damaged: its content is not what its gzip CRC and length say"),
-        (flipped(-1), "is damaged: its content is not what its gzip CRC and length say"),
+        (flipped(-8), "is damaged: its content does not match its gzip CRC and length"),
+        (flipped(-1), "is damaged: its content does not match its gzip CRC and length"),
         (flipped(1), "is not a gzip file"),
         (flipped(2), "its gzip header names an unknown method or flag"),
         (lambda packed: packed[:3] + b"\x80" + packed[4:], "its gzip header names an unknown method or flag"),

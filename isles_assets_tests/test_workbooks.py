@@ -201,7 +201,7 @@ def renamed(old, new):
         ),
         (renamed("Age", "age"), ["workbook-extra", "workbook-form age"], "`Age` is missing (`age` is there)"),
         (renamed("Age", "\u0410ge"), ["workbook-extra", "workbook-form age"], r"unknown columns: `\u0410ge`"),
-        (renamed("Age", "Sex"), ["workbook-form sex", "workbook-form age"], "column `Sex` stands 2 times"),
+        (renamed("Age", "Sex"), ["workbook-form sex", "workbook-form age"], "column `Sex` appears 2 times"),
         (renamed("Age", "Years"), ["workbook-extra", "workbook-form age"], "unknown columns: `Years`"),
     ],
 )

@@ -228,9 +228,9 @@ def write_errors_refused(
         errno.EROFS: ("the file system is read-only", f"set {setting} to a folder that can be written to"),
         errno.EACCES: ("writing is not permitted", f"set {setting} to a folder that can be written to"),
         errno.EPERM: ("writing is not permitted", f"set {setting} to a folder that can be written to"),
-        errno.ENOLCK: ("its file system has no locks", f"set {setting} to a folder of another one"),
-        errno.ENOTSUP: ("its file system has no locks", f"set {setting} to a folder of another one"),
-        errno.ENOSYS: ("its file system has no locks", f"set {setting} to a folder of another one"),
+        errno.ENOLCK: ("its file system has no locks", f"set {setting} to a folder on another file system"),
+        errno.ENOTSUP: ("its file system has no locks", f"set {setting} to a folder on another file system"),
+        errno.ENOSYS: ("its file system has no locks", f"set {setting} to a folder on another file system"),
         errno.ENOTDIR: ("a file stands where a folder is needed", f"set {setting} to a folder"),
         errno.EEXIST: ("a file stands where a folder is needed", f"set {setting} to a folder"),
     }

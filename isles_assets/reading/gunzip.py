@@ -95,7 +95,7 @@ class Gunzip:
             data = self._inflate.decompress(piece, most)
         except _ERROR as error:
             if "checksum" in str(error):
-                raise GzipError("is damaged: its content is not what its gzip CRC and length say") from error
+                raise GzipError("is damaged: its content does not match its gzip CRC and length") from error
             raise GzipError(f"is damaged inside its gzip stream: {error}") from error
         if self._inflate.eof:
             self._position -= len(self._inflate.unused_data)
@@ -176,7 +176,7 @@ class Gunzip:
                 self._position -= len(piece) - end - 1
                 return bytes(data + piece[:end])
             data += piece
-        raise GzipError("has a gzip header that is too long to be one" if piece else _CUT_SHORT)
+        raise GzipError("has a gzip header that is too long" if piece else _CUT_SHORT)
 
 
 def _without_block_size(extra: bytes) -> bytes:

@@ -328,7 +328,7 @@ def _parse(stream: Gunzip) -> Header:
         raise NiftiError("is not a NIfTI-1 file: the header's magic is missing")
     offset = int(header["vox_offset"])
     if not len(block) <= offset <= _FARTHEST_DATA:
-        raise NiftiError(f"says that its data starts at byte {offset}, which cannot be")
+        raise NiftiError(f"says that its data starts at byte {offset}, which is impossible")
     rest = _read(stream, offset - len(block))
     if len(rest) < offset - len(block):
         raise NiftiError("ends before its data starts")

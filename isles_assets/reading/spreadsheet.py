@@ -209,7 +209,7 @@ class _Package:
     def _chunks(self, name: str) -> Iterator[bytes]:
         member = self._members.get(name.casefold())
         if member is None:
-            raise WorkbookError(f"cannot be read as a workbook: it has no part {name!a} of those that it names")
+            raise WorkbookError(f"cannot be read as a workbook: it names a part {name!a} that it does not have")
         if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED):  # zipfile unpacks others without bound
             raise WorkbookError("cannot be read as a workbook: it is compressed by a method that Excel does not know")
         if self._unpacked + member.file_size > _MOST_UNPACKED:
@@ -375,7 +375,7 @@ class _Cells(_Texts):
             return
         self.idle = 0
         if not self._rows or self._column in self._rows[-1][1]:
-            raise WorkbookError(f"cannot be read as a workbook: cell {cell.at} stands twice, or in no row")
+            raise WorkbookError(f"cannot be read as a workbook: cell {cell.at} appears twice, or outside a row")
         self._rows[-1][1][self._column] = cell
 
     def _cell(self, value: str | None) -> Cell | None:
@@ -425,7 +425,7 @@ def _column_and_row(reference: str) -> tuple[int, int]:
     """Return the numbers of column and row of a cell's reference."""
     match = _REFERENCE.fullmatch(reference.replace("$", "").upper())
     if match is None:
-        raise WorkbookError(f"cannot be read as a workbook: {reference[:40]!a} is no place of a cell")
+        raise WorkbookError(f"cannot be read as a workbook: {reference[:40]!a} is not a cell reference")
     column = 0
     for letter in match[1]:
         column = column * 26 + ord(letter) - 64
@@ -439,5 +439,5 @@ def _letters(column: int) -> str:
 
 def _integer(text: str | int) -> int:
     if not re.fullmatch("[0-9]{1,9}", str(text)):
-        raise WorkbookError(f"cannot be read as a workbook: {ascii(text)[:40]} stands where a whole number should be")
+        raise WorkbookError(f"cannot be read as a workbook: {ascii(text)[:40]} is not a whole number")
     return int(text)

@@ -205,7 +205,7 @@ class _Reading:
                     problem = f"writes the header `{name}` as `{short_ascii(raw)}`; its column is read all the same"
                     self._add_finding(Problem.WORKBOOK_HEADER, problem, _NOTHING)
             elif numbers:
-                problem = f"column `{name}` stands {len(numbers)} times"
+                problem = f"column `{name}` appears {len(numbers)} times"
                 self._add_finding(Problem.WORKBOOK_FORM, problem, found=variable.column)
             else:
                 problem = _missing_column(variable, texts.values())
