@@ -103,7 +103,7 @@ def writing(tmp_path):
         process.kill()
 
 
-def test_killed_process_leaves_no_file_and_its_leftover_is_swept(tmp_path, writing):
+def test_killed_process_leaves_no_file_and_its_leftover_is_removed(tmp_path, writing):
     writing.kill()
     writing.wait()
     (leftover,) = tmp_path.iterdir()
@@ -112,13 +112,13 @@ def test_killed_process_leaves_no_file_and_its_leftover_is_swept(tmp_path, writi
     assert not list(tmp_path.iterdir())
 
 
-def test_file_of_a_living_process_is_not_swept(tmp_path, writing):
+def test_file_of_a_living_process_is_not_removed(tmp_path, writing):
     before = list(tmp_path.iterdir())
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == before
 
 
-def test_only_leftovers_of_dead_processes_of_this_machine_are_swept(tmp_path, writing):
+def test_only_leftovers_of_dead_processes_of_this_machine_are_removed(tmp_path, writing):
     writing.kill()
     writing.wait()
     (leftover,) = tmp_path.iterdir()
@@ -140,7 +140,7 @@ def test_only_leftovers_of_dead_processes_of_this_machine_are_swept(tmp_path, wr
 
 
 @pytest.mark.parametrize(("hours", "stays"), [(23, True), (25, False)])
-def test_what_another_machine_has_not_touched_for_a_day_is_swept(tmp_path, hours, stays):
+def test_what_another_machine_has_not_touched_for_a_day_is_removed(tmp_path, hours, stays):
     files = [tmp_path / name for name in (".file.elsewhere-4026531836-17.tmp", ".file.tmp", ".17.tmp", "file-17.tmp")]
     for file in files:
         file.touch()
@@ -161,7 +161,7 @@ def may_contain() -> bool:
 
 if may_contain():
 
-    def test_file_of_a_container_that_shares_the_machines_name_is_not_swept(tmp_path):
+    def test_file_of_a_container_that_shares_the_machines_name_is_not_removed(tmp_path):
         command = [*IN_CONTAINER, sys.executable, "-c", WRITE_SLOWLY, str(tmp_path / "file")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as process:
             assert process.stdout is not None
@@ -174,7 +174,7 @@ if may_contain():
             process.kill()
 
 
-def test_leftover_folder_is_swept_with_what_is_in_it(tmp_path, writing):
+def test_leftover_folder_is_removed_with_its_contents(tmp_path, writing):
     writing.kill()
     writing.wait()
     (leftover,) = tmp_path.iterdir()
@@ -185,7 +185,7 @@ def test_leftover_folder_is_swept_with_what_is_in_it(tmp_path, writing):
     assert not list(tmp_path.iterdir())
 
 
-def test_leftover_link_is_swept_and_not_what_it_leads_to(tmp_path, writing):
+def test_leftover_link_is_removed_and_not_its_target(tmp_path, writing):
     writing.kill()
     writing.wait()
     (leftover,) = tmp_path.iterdir()
@@ -196,7 +196,7 @@ def test_leftover_link_is_swept_and_not_what_it_leads_to(tmp_path, writing):
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
-def test_sweeping_a_folder_that_is_not_there_does_nothing(tmp_path):
+def test_missing_folder_has_no_leftovers(tmp_path):
     remove_leftovers(tmp_path / "nothing")
     assert not list(tmp_path.iterdir())
 

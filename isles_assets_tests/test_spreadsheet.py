@@ -203,7 +203,7 @@ def strict(content):
         (xlsx(sheet('<row r="x"/>')), Problem.WORKBOOK_DAMAGED, "'x' is not a whole number"),
         (xlsx(sheet('<row><c r="1A"/></row>')), Problem.WORKBOOK_DAMAGED, "'1A' is not a cell reference"),
         (xlsx(sheet('<row><c s="-"/></row>')), Problem.WORKBOOK_DAMAGED, "'-' is not a whole number"),
-        (xlsx(sheet("<c><v>1</v></c>")), Problem.WORKBOOK_DAMAGED, "in no row"),
+        (xlsx(sheet("<c><v>1</v></c>")), Problem.WORKBOOK_DAMAGED, "outside a row"),
         (
             xlsx(sheet('<row><c r="A1"><v>1</v></c><c r="A1"><v>2</v></c></row>')),
             Problem.WORKBOOK_DAMAGED,
