@@ -204,7 +204,7 @@ def test_a_store_that_refuses_an_address_says_nothing_of_the_token_and_may_be_tr
 def test_a_store_that_fails_is_named_and_may_be_tried_again(hub, target, publication):
     fault = hub.fail(**UPLOAD, times=100, how=status(400, XML, body=EXPIRED))
     refusal = refused(target, publication)
-    assert isinstance(refusal, MayPass) and refusal.pause is None
+    assert isinstance(refusal, TransientRefusal) and refusal.pause is None
     assert "the store at 127.0.0.1" in str(refusal) and "-> run the same again later, which resumes" in str(refusal)
     fault.times = fault.hits
     assert target.publish(publication).changed
@@ -222,7 +222,7 @@ def test_a_store_that_fails_is_named_and_may_be_tried_again(hub, target, publica
 def test_a_hub_that_fails_is_named_and_may_be_tried_again(hub, target, publication, place, how, words):
     fault = hub.fail(**place, times=100, how=how)
     refusal = refused(target, publication)
-    assert isinstance(refusal, MayPass) and refusal.pause is None
+    assert isinstance(refusal, TransientRefusal) and refusal.pause is None
     assert f"{REPO}: the Hub at {hub.endpoint.removeprefix('http://')} {words}" in str(refusal)
     assert "which resumes" in str(refusal)
     fault.times = fault.hits
@@ -241,7 +241,7 @@ def test_a_hub_that_fails_is_named_and_may_be_tried_again(hub, target, publicati
 def test_a_xet_store_that_fails_is_named_and_may_be_tried_again(hub, target, publication, how, words):
     fault = hub.fail(**GRANT, times=100, how=how)
     refusal = refused(target, publication)
-    assert isinstance(refusal, MayPass) and re.search(words, str(refusal))
+    assert isinstance(refusal, TransientRefusal) and re.search(words, str(refusal))
     fault.times = fault.hits
     assert target.publish(publication).changed
 
@@ -250,14 +250,14 @@ def test_a_xet_store_that_fails_is_named_and_may_be_tried_again(hub, target, pub
 def test_a_hub_that_is_not_there_is_named(hub, target, publication):
     place = f"127.0.0.1:{free_port()}"
     refusal = refused(replace(target, endpoint=f"http://{place}"), publication)
-    assert isinstance(refusal, MayPass)
+    assert isinstance(refusal, TransientRefusal)
     assert f"{REPO}: the Hub at {place} gives no answer: [Errno 111] Connection refused -> " in str(refusal)
 
 
 @by_lfs
 def test_an_endpoint_that_is_no_address_is_named_and_not_tried_again(hub, target, publication):
     refusal = refused(replace(target, endpoint="hub.example"), publication)
-    assert not isinstance(refusal, MayPass)
+    assert not isinstance(refusal, TransientRefusal)
     assert "HF_ENDPOINT: is 'hub.example', which is no address of a web server -> unset it" in str(refusal)
 
 

@@ -15,7 +15,7 @@ from isles_assets.graph.settings import Settings
 from isles_assets.hub import denials, huggingface, verification
 from isles_assets.hub.local import KEPT_FOR_READERS
 from isles_assets.hub.xet import LIMITS
-from isles_assets.lib.progress import EACH_SECONDS_OF_BYTES, readable_bytes, readable_time
+from isles_assets.lib.progress import STREAM_INTERVAL, readable_bytes, readable_time
 from isles_assets.products.building import MAX_LOCAL_SUBJECTS, STAGE_SIZE
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.preview import product as preview

@@ -21,7 +21,7 @@ from isles_assets.hub.ownership import tag_of
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.verification import card_valid, remote_matches_local
 from isles_assets.lib.files import free_space
-from isles_assets.lib.findings import Finding, MayPass, Refusal
+from isles_assets.lib.findings import Finding, Refusal, TransientRefusal
 from isles_assets.products.building import MAX_LOCAL_SUBJECTS, STAGE_SIZE, build_subjects, state_of
 from isles_assets.products.config import CARD
 from isles_assets.products.dataset import Dataset
@@ -204,7 +204,7 @@ def test_stale_files_go_in_the_same_commit_and_files_of_others_stay(hub, target,
 
 def test_a_failed_publication_is_resumed_and_nothing_is_sent_twice(hub, target, small):
     fault = hub.fail(**UPLOAD, after=5, times=10_000, how=status(400))
-    with pytest.raises(MayPass, match="which resumes"):
+    with pytest.raises(TransientRefusal, match="which resumes"):
         target.publish(small)
     assert moves_of_main(hub) == 0
     fault.times = fault.hits
@@ -515,7 +515,7 @@ def test_shards_that_were_built_before_are_freed_as_well(hub, target, whole, fre
 def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, whole, freeing):
     folder, build = freeing
     fault = hub.fail(**UPLOAD, after=27, times=10_000, how=status(400))
-    with pytest.raises(MayPass, match="which resumes"):
+    with pytest.raises(TransientRefusal, match="which resumes"):
         build()
     assert shards_here(folder) == 10
     fault.times = fault.hits

@@ -13,7 +13,7 @@ from isles_assets.graph.commands import render
 from isles_assets.graph.console import brief
 from isles_assets.graph.reporting import of_judgement, refusals_reported
 from isles_assets.graph.terminal import terminal
-from isles_assets.lib.findings import Finding, InOrder, Level, Materialize, MayPass, Refusal
+from isles_assets.lib.findings import Finding, InOrder, Level, Materialize, Refusal, TransientRefusal
 from isles_assets.publication.waivers import Judgement
 from isles_assets_tests.test_commands import TOY_MODULE, TOY_SAMPLE, run_toy, toy_checkout, toy_copy
 

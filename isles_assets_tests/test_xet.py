@@ -8,7 +8,7 @@ from hf_xet import XetConfig
 
 from isles_assets.hub.denials import denials_explained
 from isles_assets.hub.xet import check_cache, limit_memory
-from isles_assets.lib.findings import MayPass, Refusal
+from isles_assets.lib.findings import Refusal, TransientRefusal
 from isles_assets_tests.hub_server import HubServer, Token
 from isles_assets_tests.hub_server.clients import printed, script
 from isles_assets_tests.processes import free_port
@@ -35,7 +35,7 @@ def test_a_denial_is_a_refusal_that_blames_no_token_though_nobody_can_be_asked_f
     ],
 )
 def test_what_may_pass_is_a_refusal_that_may_pass(text):
-    with pytest.raises(MayPass, match=r"Xet store .*which resumes"), denials_explained("toys/toy"):
+    with pytest.raises(TransientRefusal, match=r"Xet store .*which resumes"), denials_explained("toys/toy"):
         raise ConnectionError(text)
 
 

@@ -12,6 +12,7 @@ import dagster as dg
 
 from isles_assets.graph.commands import render
 from isles_assets.graph.reporting import Metadata, findings_in, metadata, of_judgement, refusals_reported
+from isles_assets.lib.display import DisplayValues
 from isles_assets.lib.files import of_machine
 from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
 from isles_assets.lib.words import counted

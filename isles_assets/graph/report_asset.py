@@ -47,7 +47,7 @@ def report_asset(of: Dataset) -> dg.AssetsDefinition:
             stopped = {(product.asset, key): why for product in dataset.products
                        for key, why in what_stopped(context.instance, product.asset).items()}  # fmt: skip
             report = collect(dataset, evidence, setup.repo, stopped=stopped, render=render, workers=setup.workers)
-            with written_whole(setup.folder.report) as temporary:
+            with atomic_write(setup.folder.report) as temporary:
                 temporary.write_text(render_page(report, workers=setup.workers), encoding="utf-8")
         context.log.info(f"The report: {setup.folder.report}")
         version = dg.DataVersion(sha256_of(setup.folder.report))

@@ -15,12 +15,12 @@ from isles_assets.graph.commands import render
 from isles_assets.graph.setup import Setup
 from isles_assets.hub.rehearsal import Rehearsal
 from isles_assets.hub.target import Published
+from isles_assets.lib.display import DisplayValues, Link, Markdown, display_size
 from isles_assets.lib.files import of_machine
-from isles_assets.lib.findings import Finding, MayPass, Refusal, name_some
+from isles_assets.lib.findings import Finding, Refusal, TransientRefusal, name_some
 from isles_assets.lib.markdown import escaped, markdown_table
 from isles_assets.lib.project import issues_url
-from isles_assets.lib.secrets import clean
-from isles_assets.lib.shown import Link, Markdown, Shown, shown_size
+from isles_assets.lib.secrets import remove_secrets
 from isles_assets.products.preview.montage import small_montage
 from isles_assets.publication.card import text_of_card
 from isles_assets.publication.publication import Publication
@@ -66,7 +66,7 @@ def refusals_reported() -> Iterator[None]:
             raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=refusal.pause) from refusal
         raise _failure(refusal) from refusal
     except Exception as error:
-        clean(error)
+        remove_secrets(error)
         if refused := of_machine(error):
             raise _failure(refused) from error
         raise
@@ -74,7 +74,7 @@ def refusals_reported() -> Iterator[None]:
 
 def _failure(refusal: Refusal) -> dg.Failure:
     words, findings = refusal.text(render), of_findings(refusal.findings)
-    return dg.Failure(words, metadata=findings, allow_retries=isinstance(refusal, MayPass))
+    return dg.Failure(words, metadata=findings, allow_retries=isinstance(refusal, TransientRefusal))
 
 
 _FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)

@@ -21,7 +21,6 @@ from isles_assets.lib.display import DisplayValues
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.markdown import escaped, markdown_table
 from isles_assets.lib.progress import readable_bytes
-from isles_assets.lib.shown import Shown
 from isles_assets.lib.workers import available_cores
 from isles_assets.products.dataset import Dataset
 from isles_assets.source.listing import MOST_READ

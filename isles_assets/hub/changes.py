@@ -30,7 +30,7 @@ def local_damage(dataset: Dataset, file: PublicationFile, problem: str) -> Findi
     Marks the file as doubtful, so its digest is computed again before anyone trusts the record.
     """
     assert isinstance(file.content, Path)
-    doubt(file.content)
+    invalidate_status(file.content)
     products = {config.name: p for p in dataset.products if p.published_as_built for config in p.configs}
     product = products.get(file.config)
     rebuild = product and Materialize((product.asset,), PurePosixPath(file.path).stem)

@@ -147,7 +147,7 @@ def as_asked(attempt: Callable[[], Result], log: Callable[[str], None]) -> Resul
 def denials_explained(repo: str, headline: str = "Not published.", endpoint: str | None = None) -> Iterator[None]:
     """Turn a server's denial of work on `repo`, or its silence, into a `Refusal`. Nothing sent is lost.
 
-    It is `MayPass` if a store denied, because the Hub gives new addresses, if the server failed or said how long to
+    It is `TransientRefusal` if a store denied, because the Hub gives new addresses, if the server failed or said how long to
     wait, or if nobody answered. Exceptions that are about no server are raised as they are. `hf_xet` hides the server's
     words, so the Hub at `endpoint` (None: `HF_ENDPOINT`) and the store are asked for them.
     """
@@ -185,7 +185,7 @@ def _refusal(error: Exception, repo: str, headline: str, endpoint: str) -> Refus
         return _unanswered(error, repo, headline, endpoint)
     if denial.may_pass and denial.status not in DENIED:
         if denial.pause is None:
-            return MayPass.of(headline, f"{denial}", _LATER, path=repo)
+            return TransientRefusal.of(headline, f"{denial}", _LATER, path=repo)
         return _to_wait_for(denial, denial.pause, repo, headline)
     if denial.may_pass:
         mend = "publish again, which resumes, with new addresses; if it recurs, see the proxies on the way there"
@@ -223,7 +223,7 @@ def _unanswered(error: Exception, repo: str, headline: str, endpoint: str) -> Re
         problem = f"{_hub_at(endpoint)} answers what is no answer of the Hub's: {_told(error)}"
     else:
         return None
-    return MayPass.of(headline, problem, f"check network, proxies and {_ENDPOINT}; {_LATER}", path=repo)
+    return TransientRefusal.of(headline, problem, f"check network, proxies and {_ENDPOINT}; {_LATER}", path=repo)
 
 
 def _asked(error: httpx2.RequestError, endpoint: str) -> str:

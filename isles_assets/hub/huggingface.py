@@ -107,7 +107,7 @@ class HuggingFaceHub(Target):
         Raises:
             Refusal: The token may not write, the repo is somebody else's, or it is public but should be private,
                 somebody else moved `main` meanwhile, or the published files are not the local ones.
-            MayPass: The Hub does not answer.
+            TransientRefusal: The Hub does not answer.
         """
         with write_access(self._api, self.repo):
             state = self._ensure_repo()

@@ -211,7 +211,7 @@ def _note_again(file: PublicationFile, was_as_noted: bool) -> PublicationFile:
     The status is None, and the file is read again, if it was not as noted before.
     """
     status = status_of(file.content) if isinstance(file.content, Path) else None
-    return replace(file, noted=status if status and was_as_noted and status.is_of_file(file.noted) else None)
+    return replace(file, noted=status if status and was_as_noted and status.same_but_for_ctime(file.noted) else None)
 
 
 def _place(file: PublicationFile, path: Path) -> PublicationFile:

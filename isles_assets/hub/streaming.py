@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from isles_assets.hub.denials import denial_of
 from isles_assets.hub.reading import way_back
-from isles_assets.lib.files import explained, of_machine
+from isles_assets.lib.files import of_machine, write_errors_refused
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.secrets import without_secrets
 from isles_assets.products.config import SPLIT

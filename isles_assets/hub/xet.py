@@ -91,7 +91,7 @@ def check_cache(size: int) -> None:
             file.flush()
     except OSError as error:
         raise Refusal.of(headline, _unwritable(error.strerror), _MEND, path=folder) from None
-    if problem := lack_of_room(folder, max(_MIN_CACHE, size // _CACHE_PART)):
+    if problem := lack_of_space(folder, max(_MIN_CACHE, size // _CACHE_PART)):
         raise Refusal.of(headline, f"{_CACHE_USE}: it {problem}", _MEND, path=folder)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from isles_assets.lib.files import FileStatus, explained, lack_of_room, status_of, written_whole
+from isles_assets.lib.files import FileStatus, atomic_write, lack_of_space, status_of, write_errors_refused
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress
 from isles_assets.lib.words import counted
@@ -66,8 +66,8 @@ def _build(product: Product, build: Build, row: ManifestRow) -> Sidecar:
         product.check(build, row, volume)
     folder, sidecar_path = build.folder, product.sidecar_path(build.folder, row.subject)
     paths = {config.name: product.path(folder, config, row.subject) for config in product.configs}
-    with explained(product.root(folder)), ExitStack() as stack:
-        temporary = {name: stack.enter_context(written_whole(path)) for name, path in paths.items()}
+    with write_errors_refused(product.root(folder)), ExitStack() as stack:
+        temporary = {name: stack.enter_context(atomic_write(path)) for name, path in paths.items()}
         result = product.make(build, row, temporary)
         noted = {name: status_of(path) for name, path in temporary.items()}
         sidecar_path.unlink(missing_ok=True)  # all files are complete, and replace older ones from here on
@@ -186,7 +186,9 @@ def update_noted_status(product: Product, folder: DataFolder, sidecar: Sidecar) 
         Refusal: The sidecar cannot be stored.
     """
     statuses = _statuses(product, folder, sidecar)
-    same_file = {config: status for config, status in statuses.items() if status.is_of_file(sidecar.noted.get(config))}
+    same_file = {
+        config: status for config, status in statuses.items() if status.same_but_for_ctime(sidecar.noted.get(config))
+    }
     sidecar = replace(sidecar, noted={**sidecar.noted, **same_file})
     store_sidecar(product.sidecar_path(folder, sidecar.subject), sidecar)
     return sidecar

@@ -238,7 +238,7 @@ class Product(ABC):
 
     @abstractmethod
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
-        """Return the metadata of one subject for Dagster's UI, by name. `lib.shown` has the kinds of values."""
+        """Return the metadata of one subject for Dagster's UI, by name. `lib.display` has the kinds of values."""
 
     @property
     def fact_descriptions(self) -> Mapping[str, str]:

@@ -99,7 +99,7 @@ def make_sample(
     ]
     # The long ones come first, so that no worker starts one at the end.
     jobs.sort(key=lambda job: (not job.release_scale, job.lesion is None))
-    with explained(root):
+    with write_errors_refused(root):
         root.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(root.parent)
         try:
@@ -137,7 +137,7 @@ def _write_all(jobs: Sequence[_Job], workers: int) -> Iterator[tuple[str, list[M
     if workers <= 1 or len(jobs) <= 1:
         yield from map(_write_subject, jobs)
         return
-    for _, outcome in each_in_processes(_write_subject, {job.subject: (job,) for job in jobs}, workers):
+    for _, outcome in map_in_processes(_write_subject, {job.subject: (job,) for job in jobs}, workers):
         if isinstance(outcome, Exception):
             raise outcome
         yield outcome

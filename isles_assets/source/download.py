@@ -72,7 +72,7 @@ class _Download:
                 if partial.size + len(new) > self._record.size:
                     raise not_downloaded("sends more bytes than the file has", SEE_ENDPOINT, path=self.url)
                 partial.append(new)
-                self._progress.reach(partial.size)
+                self._progress.set_done(partial.size)
         if partial.size < self._record.size:
             raise TransientError("the connection ended early")
 

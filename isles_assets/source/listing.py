@@ -182,7 +182,7 @@ def own_listing(tree: Path) -> Path:
 
 def write_own_listing(tree: Path, members: Sequence[Member]) -> None:
     """Write the listing of a synthetic `tree`, whole or not at all."""
-    with written_whole(own_listing(tree)) as temporary:
+    with atomic_write(own_listing(tree)) as temporary:
         temporary.write_bytes(_MEMBERS.dump_json(sorted(members, key=lambda member: member.name)))
 
 

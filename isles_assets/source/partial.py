@@ -147,7 +147,7 @@ class Partial:
             while self.size < end and (chunk := self._file.read(min(_CHUNK_SIZE, end - self.size))):
                 self._digest.update(chunk)
                 self.size += len(chunk)
-                progress.reach(self.size)
+                progress.set_done(self.size)
             if digests[end] == self._digest.hexdigest() if end in digests else trusted:
                 good, good_digest = end, self._digest.copy()
             else:

@@ -24,7 +24,7 @@ def note_beside(path: Path) -> Path:
 
 def write_note(path: Path, current: Path, md5: str) -> None:
     """Note that the file, which is at `current` now and will be at `path`, has this `md5`."""
-    with written_whole(note_beside(path)) as temporary:
+    with atomic_write(note_beside(path)) as temporary:
         temporary.write_text(json.dumps(_note_of(current, md5)))
 
 

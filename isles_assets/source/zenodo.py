@@ -222,7 +222,7 @@ def _error_of(url: str, response: requests.Response) -> TransientError | Refusal
     """Return the error to raise for an answer with a bad status."""
     status = f"{response.status_code} {response.reason}"
     if response.status_code in _TRANSIENT or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return TransientError(f"answers {status}", pause_asked(response.headers))
+        return TransientError(f"answers {status}", requested_pause(response.headers))
     message = _message_in(response)
     problem = f"answers {status}: {message}" if message else f"answers {status}"
     return not_downloaded(problem, _MENDS.get(response.status_code, LOOK_AT_RECORD), path=url)

@@ -31,7 +31,7 @@ def write_table(path: Path, table: pa.Table) -> None:
     pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd")
     content = buffer.getvalue().to_pybytes()
     assert _stored_digest(content) == _BLANK
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(_with_digest(content, _computed_digest(content)))
 
 

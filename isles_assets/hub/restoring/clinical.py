@@ -37,7 +37,7 @@ def write_clinical(release: Release, path: Path, rows: Mapping[str, Mapping[str,
         [subject, *(_escape_formula(values[column]) for column in columns)] for subject, values in sorted(rows.items())
     ]
     content = "".join(map(_csv_line, [[subject_column, *columns], *lines])).encode()
-    with explained(path, _SETTING):
+    with write_errors_refused(path, _SETTING):
         if path.is_file() and path.read_bytes() == content:
             return False
         if path.is_dir() or (path.exists() and not overwrite):

@@ -122,7 +122,7 @@ def index_shards(
     shards: dict[str, Shard] = {}
     log(f"Reading the footers of {counted(len(paths), 'shard')}")
     read = partial(_read_shard, selection, files, names)
-    for path, outcome in each_in_threads(read, [path for path in paths if path in files], workers):
+    for path, outcome in map_in_threads(read, [path for path in paths if path in files], workers):
         if isinstance(outcome, Unavailable):
             raise outcome
         findings.extend(outcome.findings)

@@ -50,7 +50,7 @@ def restore_volumes(
         "file compared", len(existing), log, plural="files compared", size=sum(volume.size for volume in existing)
     )
     done = set()
-    for volume, same in each_in_threads(partial(_is_same, root, progress, overwrite), existing, workers):
+    for volume, same in map_in_threads(partial(_is_same, root, progress, overwrite), existing, workers):
         if same is False:
             continue
         done.add(volume.path)
@@ -109,7 +109,7 @@ def _fetch(root: Path, progress: Progress, stop: Event, volume: PackedVolume) ->
     digest, size = hashlib.sha256(), 0
     try:
         _check_stop(stop)
-        with written_whole(root / volume.path, TREE) as temporary:
+        with atomic_write(root / volume.path, TREE) as temporary:
             with temporary.open("wb") as file:
                 for piece in volume.file.read(volume.offset, volume.size):
                     _check_stop(stop)

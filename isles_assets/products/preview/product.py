@@ -100,7 +100,7 @@ class Preview(Product):
         omitted = left_out(self.release, row.volumes)
         drawn: dict[str, Source] = {}
 
-        def read(column: str, see: See) -> None:
+        def read(column: str, see: VoxelSink) -> None:
             volume = self.release.by_column[column]
             source = read_source(build.root, row, volume, see=see)
             if drawn.setdefault(column, source).sha256 != source.sha256:
@@ -166,7 +166,7 @@ class Preview(Product):
             Refusal: Previews are missing or damaged, all of which it names; or the disk is full.
         """
         schema, subjects, missing = self._with_provenance(schema, sidecars), sorted(sidecars), list[Finding]()
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             with (
                 DigestingWriter(temporary) as file,
                 io.BufferedWriter(file) as buffered,

@@ -134,7 +134,7 @@ class Scene:
     """Thickness in mm of each plane, by column."""
 
 
-ReadVolume = Callable[[str, See], object]
+ReadVolume = Callable[[str, VoxelSink], object]
 """Decodes the volume of a column to its end, and passes on its voxels. Raises for a volume that cannot be used."""
 
 
