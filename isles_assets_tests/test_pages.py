@@ -217,7 +217,7 @@ def test_pictures_of_the_card_are_shown_with_the_dataset_and_by_a_dry_run(thirty
 
 def test_every_property_says_what_was_looked_at(toy_built):
     evidence = Evidence(toy_built.setup.tree, toy_built.folder)
-    told = {prop.name: prop.tells(evidence) for prop in properties_of(TOY)}
+    told = {prop.name: prop.looked_at(evidence) for prop in properties_of(TOY)}
     assert not [name for name, words in told.items() if not any(character.isdigit() for character in words)]
     number = len(TOY.subjects) * len(TOY.volumes)
     assert told["all_modalities"] == f"{number} of {number} volumes"

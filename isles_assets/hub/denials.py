@@ -147,9 +147,9 @@ def as_asked(attempt: Callable[[], Result], log: Callable[[str], None]) -> Resul
 def denials_explained(repo: str, headline: str = "Not published.", endpoint: str | None = None) -> Iterator[None]:
     """Turn a server's denial of work on `repo`, or its silence, into a `Refusal`. Nothing sent is lost.
 
-    It is `TransientRefusal` if a store denied, because the Hub gives new addresses, if the server failed or said how long to
-    wait, or if nobody answered. Exceptions that are about no server are raised as they are. `hf_xet` hides the server's
-    words, so the Hub at `endpoint` (None: `HF_ENDPOINT`) and the store are asked for them.
+    It is a `TransientRefusal` if a store denied, because the Hub gives new addresses, if the server failed or said how
+    long to wait, or if nobody answered. Exceptions that are about no server are raised as they are. `hf_xet` hides the
+    server's words, so the Hub at `endpoint` (None: `HF_ENDPOINT`) and the store are asked for them.
     """
     try:
         yield
