@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,8 +31,13 @@ MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 def pytest_configure() -> None:
-    """What a shell runs in the background ignores Ctrl-C, and so would the commands that are interrupted here."""
+    """What a shell runs in the background ignores Ctrl-C, and so would the commands that are interrupted here.
+
+    The package is compiled once, and not by each of the hundreds of processes that import it.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +118,13 @@ def built(sample_tree: Path, built_folder: Path) -> Iterator[Project]:
     data, history = built_folder / "data", built_folder / "home"
     with Project.temporary(sample_tree, data, release=ISLES24, history=history) as new:
         yield new
+
+
+@pytest.fixture(scope="session", params=["small_built", pytest.param("built", marks=pytest.mark.long)])
+def six_or_all(request: pytest.FixtureRequest) -> Project:
+    """A project in which the job `build` has run on six subjects, in the long tests on all; not to be changed."""
+    project: Project = request.getfixturevalue(request.param)
+    return project
 
 
 @pytest.fixture

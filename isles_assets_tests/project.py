@@ -1,4 +1,4 @@
-"""A project under test: a tree, a data folder and a real Dagster instance in a temporary DAGSTER_HOME."""
+"""A project under test: a tree, a data folder and a real Dagster instance, in memory or in a DAGSTER_HOME."""
 
 import hashlib
 import os
@@ -50,7 +50,7 @@ class Project:
         history: Path | None = None,
         **settings: Any,
     ) -> Iterator["Project"]:
-        """A project on `tree` with its own DAGSTER_HOME, a copy of `history` if given, removed at the end."""
+        """A project on `tree`; of its history see `of`."""
         made = Settings(raw_root=str(tree), data_dir=str(data), workers=2, **settings)
         with cls.of(made, release=release, history=history) as project:
             yield project
@@ -64,17 +64,23 @@ class Project:
         release: Release = ISLES24,
         history: Path | None = None,
     ) -> Iterator["Project"]:
-        """A project with these settings and its own DAGSTER_HOME, a copy of `history` if given, removed at the end."""
+        """A project with these settings whose history is in memory, or goes on in a copy of the folder `history`.
+
+        Both are removed at the end. A run takes half the time with a history in memory.
+        """
+        if not history:
+            with dg.DagsterInstance.ephemeral() as instance:
+                yield cls(settings, instance, release)
+            return
         with tempfile.TemporaryDirectory(dir=MEMORY) as home:
-            if history:
-                shutil.copytree(history, home, dirs_exist_ok=True)
+            shutil.copytree(history, home, dirs_exist_ok=True)
             with cls.at(Path(home), settings, release) as project:
                 yield project
 
     @classmethod
     @contextmanager
     def at(cls, home: Path, settings: Settings, release: Release = ISLES24) -> Iterator["Project"]:
-        """A project with these settings and the DAGSTER_HOME `home`, which stays."""
+        """A project with these settings and the DAGSTER_HOME `home`, which stays, and which other processes may open."""
         home.mkdir(exist_ok=True)
         with dg.DagsterInstance.local_temp(str(home), overrides=INSTANCE) as instance:
             yield cls(settings, instance, release)

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -19,6 +20,7 @@ import dagster as dg
 import pyarrow.parquet as pq
 import pytest
 
+from isles_assets.graph.settings import Settings
 from isles_assets.lib.files import atomic_write, sha256_of
 from isles_assets.lib.parquet import read_back
 from isles_assets.lib.workers import map_in_processes
@@ -27,7 +29,7 @@ from isles_assets.products.sidecar import Sidecar
 from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.isles24 import BY_COLUMN, CONFIGS, SHARD, SUBJECT_IDS
 from isles_assets_tests.processes import REPOSITORY, environment, on_small_disk
-from isles_assets_tests.project import OF_TABLES, Project, content_of, contents, replace
+from isles_assets_tests.project import MEMORY, OF_TABLES, Project, content_of, contents, replace
 from isles_assets_tests.running import (
     FIRST,
     LONG,
@@ -123,7 +125,8 @@ def reasons(project: Project) -> dict[str, str]:
 @pytest.fixture
 def shardless(thirty_built: Project, thirty_tree: Path, tmp_path: Path) -> Iterator[Project]:
     """A project whose tables and previews are made and no shards, with a history of its own and a tree to damage."""
-    with Project.temporary(thirty_tree, tmp_path / "data", release=THIRTY) as new:
+    settings = Settings(raw_root=str(thirty_tree), data_dir=str(tmp_path / "data"), workers=2)
+    with Project.at(tmp_path / "home", settings, THIRTY) as new:
         copy_all_but_shards(thirty_built, new.folder)
         yield new
 
@@ -328,7 +331,8 @@ def outdated(built: Project, sample_tree: Path, tree: Path, tmp_path: Path) -> I
     for path in swapped:
         for subject, other in zip(OLD, SUBJECT_IDS[1:], strict=False):
             replace(tree / path(subject), (sample_tree / path(other)).read_bytes())
-    with Project.temporary(tree, tmp_path / "data") as new:
+    settings = Settings(raw_root=str(tree), data_dir=str(tmp_path / "data"), workers=2)
+    with Project.at(tmp_path / "home", settings) as new:
         with materializing(new, *OF_TABLES, "subject_shard", partitions=OLD, remembered=False) as run:
             run.wait()
         assert finished(new.folder) == set(OLD)
@@ -386,7 +390,8 @@ def test_a_disk_that_fills_up_costs_what_was_not_done_yet_and_a_run_with_room_co
 
 
 def on_a_disk_that_fills_up(tree: str, data: str, undisturbed: str) -> None:
-    with Project.temporary(Path(tree), Path(data), release=THIRTY) as project:
+    settings = Settings(raw_root=tree, data_dir=data, workers=2)
+    with tempfile.TemporaryDirectory(dir=MEMORY) as home, Project.at(Path(home), settings, THIRTY) as project:
         folder = project.folder
         shutil.copytree(Path(undisturbed, TABLES), folder.root / TABLES)
         changes = Changes(folder)
