@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,15 @@ def _built(made_once: MadeOnce, name: str, release: Release, tree: Path) -> Path
     return made_once(name, build)
 
 
+@contextmanager
+def _copied(request: pytest.FixtureRequest, built: Path, tree: Path, data: Path, release: Release) -> Iterator[Project]:
+    """A project on `tree` with a copy of what was `built`; its history is new, unless the test is marked `history`."""
+    history = built / "home" if request.node.get_closest_marker("history") else None
+    with Project.temporary(tree, data, release=release, history=history) as new:
+        shutil.copytree(built / "data", new.folder.root, symlinks=True, copy_function=os.link)
+        yield new
+
+
 @pytest.fixture(scope="session")
 def sample_tree(made_once: MadeOnce) -> Path:
     """The sample of all 149 subjects of ISLES'24; not to be changed."""
@@ -125,15 +135,6 @@ def six_or_all(request: pytest.FixtureRequest) -> Project:
     """A project in which the job `build` has run on six subjects, in the long tests on all; not to be changed."""
     project: Project = request.getfixturevalue(request.param)
     return project
-
-
-@pytest.fixture
-def built_copy(built_folder: Path, tree: Path, tmp_path: Path) -> Iterator[Project]:
-    """A copy, to change, of a project in which everything is materialized, with its history and a tree to damage."""
-    history = built_folder / "home"
-    with Project.temporary(tree, tmp_path / "data", release=ISLES24, history=history) as new:
-        shutil.copytree(built_folder / "data", new.folder.root, symlinks=True, copy_function=os.link)
-        yield new
 
 
 @pytest.fixture(scope="session")
@@ -183,11 +184,11 @@ def small_built(small_sample_tree: Path, small_built_folder: Path) -> Iterator[P
 
 
 @pytest.fixture
-def small_built_copy(small_built_folder: Path, small_tree: Path, tmp_path: Path) -> Iterator[Project]:
-    """A copy, to change, of a project in which everything is materialized, with its history and a tree to damage."""
-    history = small_built_folder / "home"
-    with Project.temporary(small_tree, tmp_path / "data", release=SMALL, history=history) as new:
-        shutil.copytree(small_built_folder / "data", new.folder.root, symlinks=True, copy_function=os.link)
+def small_built_copy(
+    small_built_folder: Path, small_tree: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Project]:
+    """A copy, to change, of a project in which everything is materialized, with a tree to damage."""
+    with _copied(request, small_built_folder, small_tree, tmp_path / "data", SMALL) as new:
         yield new
 
 
@@ -253,11 +254,11 @@ def toy_built(toy_sample_tree: Path, toy_built_folder: Path) -> Iterator[Project
 
 
 @pytest.fixture
-def toy_built_copy(toy_built_folder: Path, toy_tree: Path, tmp_path: Path) -> Iterator[Project]:
-    """A copy, to change, of a project in which everything is materialized, with its history and a tree to damage."""
-    history = toy_built_folder / "home"
-    with Project.temporary(toy_tree, tmp_path / "data", release=TOY, history=history) as new:
-        shutil.copytree(toy_built_folder / "data", new.folder.root, symlinks=True, copy_function=os.link)
+def toy_built_copy(
+    toy_built_folder: Path, toy_tree: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Project]:
+    """A copy, to change, of a project in which everything is materialized, with a tree to damage."""
+    with _copied(request, toy_built_folder, toy_tree, tmp_path / "data", TOY) as new:
         yield new
 
 

@@ -19,7 +19,9 @@ import pytest
 
 from isles_assets.graph.environment import variables
 from isles_assets.source.listing import own_listing
+from isles_assets_tests.isles24 import SMALL
 from isles_assets_tests.processes import REPOSITORY, environment, free_port, shown
+from isles_assets_tests.project import Project, failure
 from isles_assets_tests.toy import CONFIGS, TOY
 
 pytestmark = pytest.mark.slow
@@ -42,14 +44,42 @@ def run_toy(checkout: Path, *command: str, **variables: str) -> tuple[int, str]:
     return run(checkout, *command, PYTHONPATH=str(REPOSITORY), **variables)
 
 
+OF_SIX = f"""\
+from isles_assets.release.isles24 import ISLES24
+RELEASE = ISLES24.only({SMALL.subjects})
+"""
+"""The module `release.default` of a checkout that is for six subjects of the release, and all else as it is."""
+
+
 @pytest.fixture(scope="session")
 def checkout(made_once):
-    """A checkout with this environment in the place of .venv, in which `make demo` has run; nobody runs more in it."""
-    return made_once("checkout", run_demo)
+    """A checkout of a release of six subjects in which `make demo` has run; nobody runs more in it.
+
+    It has this environment in the place of .venv.
+    """
+
+    def fill(folder: Path) -> None:
+        check_out(folder)
+        (folder / "isles_assets/release/default.py").write_text(OF_SIX)
+        run_demo(folder)
+
+    return made_once("checkout", fill)
+
+
+@pytest.fixture(scope="session", params=["six", pytest.param("all", marks=pytest.mark.long)])
+def demo(request, made_once):
+    """The checkout in which `make demo` has run, of six subjects, in the long tests of all; how many they are."""
+    if request.param == "six":
+        return request.getfixturevalue("checkout"), len(SMALL.subjects)
+
+    def fill(folder: Path) -> None:
+        check_out(folder)
+        run_demo(folder)
+
+    return made_once("whole_checkout", fill), 149
 
 
 def run_demo(folder: Path) -> None:
-    check_out(folder)
     (folder / ".env").write_text("ISLES_RAW_ROOT=/nowhere/of/the/user\nISLES_SOURCE=zenodo\n")
     (folder / "home").mkdir()
     code, output = make(folder, "demo", HOME=str(folder / "home"))
@@ -71,8 +101,7 @@ def size_of(folder: Path) -> int:
 def check_out(folder: Path) -> None:
     for name in TOP_LEVEL:
         shutil.copy(REPOSITORY / name, folder)
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(REPOSITORY / "isles_assets", folder / "isles_assets", ignore=ignored)
+    shutil.copytree(REPOSITORY / "isles_assets", folder / "isles_assets")
 
 
 @pytest.fixture
@@ -119,23 +148,25 @@ def link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
 
 
-def test_make_demo_says_that_it_worked_what_was_made_and_where_to_look(checkout):
+def test_make_demo_says_that_it_worked_what_was_made_and_where_to_look(demo):
+    checkout, number = demo
     output = (checkout / "demo.txt").read_text()
     lines = output.splitlines()
     assert len(lines) <= 25 and max(map(len, lines)) <= 120, output
     assert "synthetic sample" in lines[0]
-    assert "149 of 149 subjects" in output
+    assert f"{number} of {number} subjects" in output
     assert f"Published {HUB}" in output
     assert "It worked" in output
-    assert "default: 149 subjects, sub-stroke0001 to sub-stroke0189" in output
-    assert "ctp_ncct: 149 subjects" in output
+    assert f"default: {number} subjects, sub-stroke0001 to sub-stroke01" in output
+    assert f"ctp_ncct: {number} subjects" in output
     assert not re.search("DEBUG|warning", output, re.IGNORECASE)
     where = "\n".join(lines[lines.index("Where to look next:") :])
     named = [checkout / path for path in re.findall(r"\bdata/[-\w./]+", where)]
     assert checkout / HUB / "README.md" in named and all(path.exists() for path in named)
 
 
-def test_make_demo_writes_nothing_outside_the_folder_and_little_history(checkout):
+def test_make_demo_writes_nothing_outside_the_folder_and_little_history(demo):
+    checkout, _ = demo
     assert not list((checkout / "home").iterdir())
     added = {path.name for path in checkout.iterdir()} - {*TOP_LEVEL, "isles_assets", "home", "demo.txt"}
     assert added == {"data", ".dagster"}
@@ -216,7 +247,7 @@ def test_bare_commands_work_as_printed_in_an_activated_environment(checkout, tol
     words = {"DAGSTER_HOME": str(copy), "HOME": str(home)}
     shutil.rmtree(copy / "data/hub")
     output = activated(told, copy, "dagster asset materialize --select hub_dataset", **words)
-    assert "Found 149 subjects" in output and (copy / HUB / "README.md").exists()
+    assert "Found 6 subjects" in output and (copy / HUB / "README.md").exists()
     assert not re.search("supersed|temporary|warn", output, re.IGNORECASE), output
     runs = activated(told, copy, "dagster run list", **words)
     assert runs.count("Run: ") == 2 and "Job: build" in runs, "one history"
@@ -249,39 +280,27 @@ def test_hub_dataset_refuses_while_a_shard_is_missing_and_one_command_mends_it(c
     publish = ("dagster", "asset", "materialize", "--select", "hub_dataset")
     code, output = run(copy, *publish, **told)
     assert code == 1
-    assert "1 of 149 shards missing or stale: sub-stroke0014" in output
+    assert "1 of 6 shards missing or stale: sub-stroke0014" in output
     mend = "dagster asset materialize --select subject_shard --partition sub-stroke0014"
     assert mend in output
     code, output = run(copy, *mend.split(), **told)
     assert code == 0, output
     code, output = run(copy, *publish, **told)
     assert code == 0, output
-    assert "Found 149 subjects" in output
-    assert len(list((copy / HUB).rglob("*.parquet"))) == 2 * 149 + 1
+    assert "Found 6 subjects" in output
+    assert len(list((copy / HUB).rglob("*.parquet"))) == 2 * 6 + 1
 
 
 def test_a_range_of_partitions_is_built_in_one_run(toy_copy):
-    shutil.rmtree(toy_copy / "data" / "shards")
+    for subject in ("sub-a03", "sub-a05"):
+        (toy_copy / "data/shards/default" / f"{subject}.parquet").unlink()
     code, output = run_toy(
         toy_copy, "dagster", "asset", "materialize", "-m", TOY_MODULE, "--select", "subject_shard",
-        "--partition-range", "sub-a02...sub-a08",
+        "--partition-range", "sub-a02...sub-a03",
     )  # fmt: skip
     assert code == 0, output
-    names = sorted(path.stem for path in (toy_copy / "data/shards/default").iterdir())
-    assert names == ["sub-a02", "sub-a03", "sub-a05", "sub-a08"]
-
-
-def test_dry_run_publishes_nothing(toy_copy):
-    shutil.rmtree(toy_copy / "data" / "hub")
-    config = {"ops": {"hub_dataset": {"config": {"dry_run": True}}}}
-    code, output = run_toy(
-        toy_copy, "dagster", "asset", "materialize", "-m", TOY_MODULE, "--select", "hub_dataset",
-        "--config-json", json.dumps(config),
-    )  # fmt: skip
-    assert code == 0, output
-    assert "Found 6 subjects" in output
-    assert "Dry run complete. Dataset built but not pushed." in output
-    assert not (toy_copy / "data" / "hub").exists()
+    names = {path.stem for path in (toy_copy / "data/shards/default").iterdir()}
+    assert {*TOY.subjects} - names == {"sub-a05"}
 
 
 def take_stock(checkout: Path, *arguments: str, **variables: str) -> tuple[int, str]:
@@ -307,26 +326,11 @@ def test_the_brief_logger_says_once_what_failed_and_not_what_that_stopped(toy_co
     assert len(output.splitlines()) < 12, output
 
 
-def test_a_wrong_raw_root_is_refused_with_the_level_that_is_meant(toy_copy):
-    code, output = take_stock(toy_copy, ISLES_RAW_ROOT=str(toy_copy / "data/sample"))
-    assert code == 1
-    assert f"is too high a level -> set ISLES_RAW_ROOT to {toy_copy}/{TOY_SAMPLE}" in output
-
-
-def test_a_data_folder_that_cannot_be_written_is_refused(toy_copy):
-    (toy_copy / "file").write_text("")
-    code, output = take_stock(toy_copy, ISLES_RAW_ROOT=str(toy_copy / TOY_SAMPLE), ISLES_DATA_DIR="file")
-    assert code == 1
-    assert "set ISLES_DATA_DIR to a folder" in output
-
-
-def test_a_target_that_does_not_exist_is_refused(toy_copy):
-    code, output = run_toy(
-        toy_copy, "dagster", "asset", "materialize", "-m", TOY_MODULE, "--select", "hub_dataset",
-        ISLES_HUB_TARGET="moon",
-    )  # fmt: skip
-    assert code == 1
-    assert "ISLES_HUB_TARGET" in output and "is 'moon'" in output
+def test_a_data_folder_that_cannot_be_written_is_refused(toy_sample_tree, tmp_path):
+    (tmp_path / "file").write_text("")
+    with Project.temporary(toy_sample_tree, tmp_path / "file", release=TOY) as project:
+        said = failure(project.materialize("raw_tree"), "raw_tree")
+    assert "set ISLES_DATA_DIR to a folder" in said
 
 
 @pytest.mark.parametrize(

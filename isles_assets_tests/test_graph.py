@@ -349,7 +349,7 @@ def test_the_first_row_is_decoded_once_for_the_same_content_and_always_by_verify
     assert passed(toy_built_copy.run("verify"))
 
 
-def test_dry_run_publishes_nothing(toy_built_copy):
+def test_dry_run_publishes_nothing(toy_built_copy, capfd):
     hub = toy_built_copy.folder.hub
     before = contents(hub)
     shard = TOY_SHARD.path(toy_built_copy.folder, TOY_SHARD.configs[0], TOYS[0])
@@ -360,6 +360,8 @@ def test_dry_run_publishes_nothing(toy_built_copy):
     (observation,) = [e for e in result.all_events if e.event_type_value == "ASSET_OBSERVATION"]
     assert observation.asset_observation_data.asset_observation.metadata["subjects"].value == len(TOYS)
     assert contents(hub) == before and shard.exists()
+    said = capfd.readouterr().err
+    assert "Found 6 subjects" in said and "Dry run complete. Dataset built but not pushed." in said
 
 
 def test_damaged_workbooks_are_named_and_what_was_made_of_their_subjects_stays(toy_built_copy, toy_tree):

@@ -1,14 +1,12 @@
-"""A third product, made of the toy release in this one module: what follows from the registry line alone."""
+"""A third product of the toy release, in the module `histogram`: what follows from the registry line alone."""
 
-from collections.abc import Mapping
-from functools import cached_property
+import os
+import shutil
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import datasets
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -17,71 +15,23 @@ from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.streaming import subject_rows
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local
-from isles_assets.lib.files import sha256_of
 from isles_assets.products import registry
-from isles_assets.products.config import Config
 from isles_assets.products.dataset import Dataset
-from isles_assets.products.product import Build, BuildResult, Product
-from isles_assets.products.sidecar import BuiltFile, Sidecar
-from isles_assets.products.sources import read_source
 from isles_assets.publication.guard import recorded_publication
-from isles_assets.release.volumes import Volume
-from isles_assets.tables.folder import DataFolder
-from isles_assets.tables.manifest import ManifestRow
 from isles_assets.tables.storage import SUBJECT_COLUMN
+from isles_assets_tests.histogram import BINS, Histogram
 from isles_assets_tests.hub_server import HubServer, Token
 from isles_assets_tests.materials import image_of, write_volume
 from isles_assets_tests.project import Project, failure, replace
 from isles_assets_tests.toy import T1, TOY
 
-BINS = 8
-
-
-class Histogram(Product):
-    """How often the reference volume holds which values, as one small array a subject."""
-
-    name = "histogram"
-    plural = "histograms"
-    code_version = 1
-    kinds = frozenset({"parquet"})
-    description = "A histogram of the reference volume."
-    failure_text = "has no histogram"
-
-    @cached_property
-    def configs(self) -> tuple[Config, ...]:
-        counts = pa.field("counts", pa.list_(pa.int64()))
-        schema = pa.schema([pa.field(SUBJECT_COLUMN, pa.string()), counts])
-        return (Config(self.name, self.name, f"{BINS} counts of voxels", schema),)
-
-    @cached_property
-    def sources(self) -> tuple[Volume, ...]:
-        return (self.release.reference,)
-
-    @property
-    def derives_from(self) -> list[int]:
-        return [BINS]
-
-    def make(self, build: Build, row: ManifestRow, paths: Mapping[str, Path]) -> BuildResult:
-        counts = np.zeros(BINS, np.int64)
-
-        def see(header: Any, start: int, voxels: Any) -> None:
-            counts[:] += np.histogram(voxels, BINS, (0, 1000))[0]
-
-        volume, path = self.release.reference, paths[self.name]
-        source = read_source(build.root, row, volume, see=see)
-        values = [{SUBJECT_COLUMN: row.subject, "counts": counts.tolist()}]
-        pq.write_table(pa.Table.from_pylist(values, build.schemas[self.name]), path)
-        size = path.stat().st_size
-        return BuildResult({self.name: BuiltFile(size, sha256_of(path), size)}, {volume.column: source})
-
-    def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
-        return {"file": self.path(folder, self.configs[0], row.subject)}
+WITH_IT = (*registry.PRODUCTS, Histogram)
 
 
 @pytest.fixture
 def dataset(monkeypatch):
     """The toy dataset with one more line in the registry."""
-    monkeypatch.setattr(registry, "PRODUCTS", (*registry.PRODUCTS, Histogram))
+    monkeypatch.setattr(registry, "PRODUCTS", WITH_IT)
     return Dataset.of(TOY)
 
 
@@ -89,6 +39,26 @@ def dataset(monkeypatch):
 def project(dataset, toy_tree, tmp_path):
     with Project.temporary(toy_tree, tmp_path / "data", release=TOY) as new:
         yield new
+
+
+@pytest.fixture(scope="session")
+def with_it(made_once, toy_sample_tree):
+    """A data folder in which the job `build` has made all of them, which is not to be changed."""
+
+    def build(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(registry, "PRODUCTS", WITH_IT)
+            with Project.temporary(toy_sample_tree, folder / "data", release=TOY) as new:
+                assert new.build().success
+
+    return made_once("histograms", build) / "data"
+
+
+@pytest.fixture
+def built(project, with_it):
+    """A project with a copy, to change, of that."""
+    shutil.copytree(with_it, project.folder.root, symlinks=True, copy_function=os.link)
+    return project
 
 
 def published(project: Project) -> Path:
@@ -109,20 +79,19 @@ def test_it_is_built_published_verified_and_loaded(project, dataset):
     assert any(line.startswith("histogram: 6 subjects") for line in summarize_dataset(str(published(project))))
 
 
-def test_the_guard_and_staleness_know_it(project, dataset, toy_tree):
-    assert project.build().success
+def test_the_guard_and_staleness_know_it(built, dataset, toy_tree):
     subject = TOY.subjects[2]
-    histogram = dataset.products[1].path(project.folder, dataset.configs[2], subject)
+    histogram = dataset.products[1].path(built.folder, dataset.configs[2], subject)
     before = pq.read_table(histogram, columns=["counts"])
     image = image_of(toy_tree / T1.path(subject))
     voxels = np.asanyarray(image.dataobj) // 2
     write_volume(toy_tree / T1.path(subject), type(image)(voxels, image.affine, image.header))
-    assert project.materialize("raw_tree", "clinical_table", "subject_manifest", checks=False).success
-    assert project.materialize("subject_shard", partitions=[subject]).success
-    refused = failure(project.materialize("hub_dataset"), "hub_dataset")
+    assert built.materialize("raw_tree", "clinical_table", "subject_manifest", checks=False).success
+    assert built.materialize("subject_shard", partitions=[subject]).success
+    refused = failure(built.materialize("hub_dataset"), "hub_dataset")
     assert f"1 of 6 histograms missing or stale: {subject}" in refused
     assert f"--select subject_histogram --partition {subject}" in refused
-    assert project.materialize("subject_histogram", partitions=[subject]).success
+    assert built.materialize("subject_histogram", partitions=[subject]).success
     assert not pq.read_table(histogram, columns=["counts"]).equals(before)
 
 
@@ -137,18 +106,17 @@ def test_a_subject_that_it_cannot_be_made_of_fails_alone(project, toy_tree):
     assert {subject for subject, state in states.items() if state == "FAILED"} == {"sub-a03"}
 
 
-def test_it_can_be_freed_and_is_published_from_the_hub(project, dataset, tmp_path, monkeypatch):
+def test_it_can_be_freed_and_is_published_from_the_hub(built, dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_w")
-    assert project.build().success
-    publication = recorded_publication(dataset, project.folder, TOY.repo)
+    publication = recorded_publication(dataset, built.folder, TOY.repo)
     with HubServer(tmp_path / "hub", tokens={"hf_w": Token("ada", orgs={"toys": "write"})}) as hub:
         target = HuggingFaceHub(TOY.repo, dataset, endpoint=hub.endpoint)
         target.staging.prepare_staging()
         for product in dataset.products:
             made = list(publication.made[product.name].values())
-            stage_and_free(target.staging, product, project.folder, lambda sidecar: [], made)
-            assert not list(product.root(project.folder).rglob("*.parquet"))
-        freed = recorded_publication(dataset, project.folder, TOY.repo)
+            stage_and_free(target.staging, product, built.folder, lambda sidecar: [], made)
+            assert not list(product.root(built.folder).rglob("*.parquet"))
+        freed = recorded_publication(dataset, built.folder, TOY.repo)
         assert freed.digest == publication.digest
         target.publish(freed)
         assert remote_matches_local(target, publication) == [] == card_valid(target, publication)
@@ -163,9 +131,8 @@ def test_it_stands_in_the_graph_like_the_others(project):
     assert dg.AssetKey("subject_histogram") in graph.get(dg.AssetKey("hub_dataset")).parent_keys
 
 
-def test_its_rows_are_those_of_the_subjects(project, dataset):
-    assert project.build().success
-    publication = recorded_publication(dataset, project.folder, project.setup.repo)
-    assert loads(project.setup.target(), publication) == []
-    subjects = [row[SUBJECT_COLUMN] for row in subject_rows(str(published(project)), "histogram")]
+def test_its_rows_are_those_of_the_subjects(built, dataset):
+    publication = recorded_publication(dataset, built.folder, built.setup.repo)
+    assert loads(built.setup.target(), publication) == []
+    subjects = [row[SUBJECT_COLUMN] for row in subject_rows(str(published(built)), "histogram")]
     assert subjects == list(TOY.subjects)
