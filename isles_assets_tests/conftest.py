@@ -20,7 +20,6 @@ from isles_assets.graph.settings import Settings
 from isles_assets.release.isles24 import ISLES24
 from isles_assets.release.release import Release
 from isles_assets.sample.tree import make_sample
-from isles_assets_tests.archives import RELEASE_PARTS, pack
 from isles_assets_tests.isles24 import SMALL
 from isles_assets_tests.project import Project
 from isles_assets_tests.thirty import THIRTY
@@ -135,12 +134,6 @@ def six_or_all(request: pytest.FixtureRequest) -> Project:
     """A project in which the job `build` has run on six subjects, in the long tests on all; not to be changed."""
     project: Project = request.getfixturevalue(request.param)
     return project
-
-
-@pytest.fixture(scope="session")
-def packed(sample_tree: Path, made_once: MadeOnce) -> Path:
-    """The sample of all 149 subjects as a 7z archive of four blocks; not to be changed."""
-    return made_once("packed", lambda folder: pack(folder / "train.7z", sample_tree, RELEASE_PARTS)) / "train.7z"
 
 
 @pytest.fixture(scope="session")

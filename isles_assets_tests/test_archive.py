@@ -17,9 +17,8 @@ from isles_assets.reading.tree import take_inventory
 from isles_assets.sample.tree import FILE_TIME
 from isles_assets.source.archive import extract, extract_release, members
 from isles_assets_tests.archives import BZIP2, COPY, LINK, LZMA2, PIPE, RELEASE_PARTS, craft, pack, patch_listing
-from isles_assets_tests.isles24 import ISLES24, SMALL
+from isles_assets_tests.isles24 import SMALL
 from isles_assets_tests.processes import REPOSITORY, on_small_disk, python
-from isles_assets_tests.running import eventually
 
 
 def contents(root):
@@ -58,15 +57,15 @@ def small(tmp_path):
     return root
 
 
-def test_the_release_is_extracted_byte_for_byte_with_its_times(packed, sample_tree, tmp_path):
+def test_the_release_is_extracted_byte_for_byte_with_its_times(small_packed, small_sample_tree, tmp_path):
     said = []
     tree = tmp_path / "release" / "train"
-    extract_release(ISLES24, packed, tree, workers=2, log=said.append)
-    assert contents(tree) == contents(sample_tree)
-    assert take_inventory(ISLES24, tree) == take_inventory(ISLES24, sample_tree)
-    assert {entry.mtime_ns for entry in take_inventory(ISLES24, tree).values()} == {int(FILE_TIME * 1e9)}
+    extract_release(SMALL, small_packed, tree, workers=2, log=said.append)
+    assert contents(tree) == contents(small_sample_tree)
+    assert take_inventory(SMALL, tree) == take_inventory(SMALL, small_sample_tree)
+    assert {entry.mtime_ns for entry in take_inventory(SMALL, tree).values()} == {int(FILE_TIME * 1e9)}
     assert list(tree.parent.iterdir()) == [tree]
-    size = sum(entry.size for entry in take_inventory(ISLES24, tree).values())
+    size = sum(entry.size for entry in take_inventory(SMALL, tree).values())
     assert said[-1].startswith(f"Extracted: {size / 1e6:.3g} MB of {size / 1e6:.3g} MB, ")
 
 
@@ -144,7 +143,7 @@ def test_more_files_than_the_release_has_are_extracted_for_the_checks_to_judge(t
     archive = pack(tmp_path / "train.7z", release_of(tmp_path, **{"raw_data/notes.txt": 1}))
     tree = tmp_path / "release" / "train"
     extract_release(SMALL, archive, tree, workers=1)
-    assert set(take_inventory(ISLES24, tree)) == {*SMALL.expected_paths(), "raw_data/notes.txt"}
+    assert set(take_inventory(SMALL, tree)) == {*SMALL.expected_paths(), "raw_data/notes.txt"}
 
 
 def test_what_is_not_in_the_top_folder_is_left_out_and_named(tmp_path):
@@ -155,7 +154,7 @@ def test_what_is_not_in_the_top_folder_is_left_out_and_named(tmp_path):
     said, tree = [], tmp_path / "release" / "train"
     extract_release(SMALL, archive, tree, workers=1, log=said.append)
     assert "Leaving out files outside `train`: __MACOSX/beside" in said
-    assert list(tree.parent.iterdir()) == [tree] and set(take_inventory(ISLES24, tree)) == set(SMALL.expected_paths())
+    assert list(tree.parent.iterdir()) == [tree] and set(take_inventory(SMALL, tree)) == set(SMALL.expected_paths())
 
 
 NFC, NFD = (unicodedata.normalize(form, "train/ä") for form in ("NFC", "NFD"))
@@ -326,24 +325,30 @@ def test_nothing_stays_of_an_archive_with_a_damaged_block(small_packed, tmp_path
 
 
 EXTRACT = """
-import sys
+import os, signal, sys
 from pathlib import Path
-from isles_assets.release.isles24 import ISLES24
 from isles_assets.source.archive import extract_release
-extract_release(ISLES24, Path(sys.argv[1]), Path(sys.argv[2]), workers=2)
+from isles_assets_tests.isles24 import SMALL
+def die(event, arguments):
+    if event == "open" and f".tmp/train/{sys.argv[3]}" in str(arguments[0]):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(die)
+extract_release(SMALL, Path(sys.argv[1]), Path(sys.argv[2]), workers=2)
 """
+"""Dies when it is about to write the first file of that name."""
 
 
-@pytest.mark.parametrize("moment", ["", "raw_data/sub-stroke0017", "phenotype/sub-stroke0014"])
-def test_killed_in_the_middle_there_is_no_tree_and_the_next_one_is_whole(packed, sample_tree, tmp_path, moment):
+@pytest.mark.parametrize("moment", ["", "raw_data/sub-stroke0014", "phenotype/sub-stroke0145"])
+def test_killed_in_the_middle_there_is_no_tree_and_the_next_one_is_whole(
+    small_packed, small_sample_tree, tmp_path, moment
+):
     tree = tmp_path / "release" / "train"
-    with subprocess.Popen([sys.executable, "-c", EXTRACT, packed, tree], cwd=REPOSITORY) as process:
-        eventually(lambda: list(tree.parent.glob(f".train.*.tmp/train/{moment}")))
-        process.send_signal(signal.SIGKILL)
+    died = subprocess.run([sys.executable, "-c", EXTRACT, small_packed, tree, moment], cwd=REPOSITORY)
+    assert died.returncode == -signal.SIGKILL
     assert not tree.exists() and len(list(tree.parent.iterdir())) == 1
-    extract_release(ISLES24, packed, tree, workers=2)
+    extract_release(SMALL, small_packed, tree, workers=2)
     assert list(tree.parent.iterdir()) == [tree]
-    assert contents(tree) == contents(sample_tree)
+    assert contents(tree) == contents(small_sample_tree)
 
 
 ON_SMALL_DISK = """

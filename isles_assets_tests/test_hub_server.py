@@ -1,4 +1,7 @@
-"""The Hub server of these tests is a Hub to the clients: what they ask it, and what they make of its faults."""
+"""The Hub server of these tests is a Hub to the clients: what they ask it, and what they make of its faults.
+
+What the other tests lean on is tested each time, the rest in the long tests.
+"""
 
 import hashlib
 import json
@@ -171,6 +174,7 @@ def test_first_publish_asks_exactly_this(hub, api, tmp_path):
     assert remote.items() <= hub.files(REPO).items()
 
 
+@pytest.mark.long
 def test_known_hash_is_taken_for_granted(hub, api, repo, tmp_path):
     (tmp_path / "shard").write_bytes(BYTES)
     right, wrong = (CommitOperationAdd(path, tmp_path / "shard") for path in ("right.parquet", "wrong.parquet"))
@@ -185,6 +189,7 @@ def test_known_hash_is_taken_for_granted(hub, api, repo, tmp_path):
     assert hub.stored_bytes() == len(BYTES)
 
 
+@pytest.mark.long
 def test_large_files_go_in_parts(hub, api, repo, tmp_path):
     hub.multipart_above, hub.part_size = 500_000, 300_000
     (tmp_path / "shard").write_bytes(BYTES)
@@ -205,6 +210,7 @@ def test_what_is_there_is_not_sent_again(hub, api, repo):
     assert hub.ref_moves(REPO) == moves
 
 
+@pytest.mark.long
 def test_large_objects_belong_to_a_repository(hub, api, repo):
     api.create_repo("ada/mine", repo_type="dataset")
     preupload(api, add())
@@ -212,6 +218,7 @@ def test_large_objects_belong_to_a_repository(hub, api, repo):
     assert sent(hub) == 2 * len(BYTES)
 
 
+@pytest.mark.long
 def test_commit_refuses_an_object_that_is_missing(hub, api, repo):
     addition = add()
     preupload(api, addition)
@@ -221,6 +228,7 @@ def test_commit_refuses_an_object_that_is_missing(hub, api, repo):
     assert hub.head(REPO) == repo
 
 
+@pytest.mark.long
 def test_commit_deletes_and_is_seen_as_a_whole(hub, api, repo):
     hub.put_commit(REPO, {"data/old.parquet": b"old", "preview/a/1.parquet": b"1", "preview/b/2.parquet": b"2"})
     commit(api, [CommitOperationDelete("data/old.parquet"), CommitOperationDelete("preview/"), add()])
@@ -337,6 +345,7 @@ def test_without_the_right_to_write_nothing_is_changed(hub, repo, token):
     assert hub.head(REPO) == repo
 
 
+@pytest.mark.long
 def test_a_token_of_narrow_scope_writes_there_only(hub, repo):
     api = HfApi(endpoint=hub.endpoint, token="narrow")
     assert api.whoami()["auth"]["accessToken"]["role"] == "fineGrained"
@@ -345,6 +354,7 @@ def test_a_token_of_narrow_scope_writes_there_only(hub, repo):
         api.create_repo("lab/other", repo_type="dataset")
 
 
+@pytest.mark.long
 def test_an_expired_token_is_refused_even_for_reading(hub, repo):
     api = HfApi(endpoint=hub.endpoint, token="old")
     with pytest.raises(HfHubHTTPError, match="Invalid user token"):
@@ -365,6 +375,7 @@ def test_a_private_repository_is_not_there_for_others(hub, token):
 # Faults
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
 @pytest.mark.parametrize("path", ["/preupload/", "/objects/batch", "/transfer/", "/objects/verify"])
 def test_client_tries_again_on_the_way_to_the_commit(hub, api, repo, waits, path, code):
@@ -374,6 +385,7 @@ def test_client_tries_again_on_the_way_to_the_commit(hub, api, repo, waits, path
     assert hub.stored_bytes() == len(BYTES)
 
 
+@pytest.mark.long
 def test_client_tries_again_to_list_and_to_read_a_range(hub, api, repo, waits):
     hub.put_commit(REPO, {SHARD: BYTES})
     hub.fail(path="/tree/", how=status(503))
@@ -384,6 +396,7 @@ def test_client_tries_again_to_list_and_to_read_a_range(hub, api, repo, waits):
     assert waits == [1, 1]
 
 
+@pytest.mark.long
 def test_a_download_that_is_not_in_the_cache_tries_again_to_ask_but_not_to_get(hub, api, repo, waits):
     hub.put_commit(REPO, {SHARD: BYTES})
     hub.fail(method="HEAD", path="/resolve/", how=status(503), times=2)
@@ -395,6 +408,7 @@ def test_a_download_that_is_not_in_the_cache_tries_again_to_ask_but_not_to_get(h
     assert download(api) == BYTES
 
 
+@pytest.mark.long
 def test_client_gives_up_after_six_times(hub, api, repo, waits):
     hub.fail(method="PUT", path="/transfer/", how=status(503), times=100)
     with pytest.raises(RuntimeError) as error:
@@ -403,6 +417,7 @@ def test_client_gives_up_after_six_times(hub, api, repo, waits):
     assert waits == [1, 2, 4, 8, 8]
 
 
+@pytest.mark.long
 def test_client_waits_as_long_as_it_is_told(hub, api, repo, waits):
     hub.fail(path="/objects/batch", how=status(429, {"Retry-After": "7"}))
     hub.fail(method="PUT", path="/transfer/", how=status(429, {"ratelimit": '"api";r=0;t=55'}))
@@ -410,6 +425,7 @@ def test_client_waits_as_long_as_it_is_told(hub, api, repo, waits):
     assert waits == [8, 56]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("code", [429, 500, 503, 504])
 @pytest.mark.parametrize(
     "path",
@@ -434,6 +450,7 @@ def test_client_does_not_try_again(hub, api, repo, waits, path, code):
     assert hub.head(REPO) == repo
 
 
+@pytest.mark.long
 def test_a_connection_cut_in_an_upload_is_tried_again(hub, api, repo, waits, tmp_path):
     (tmp_path / "shard").write_bytes(8 * BYTES)
     hub.fail(method="PUT", how=cut_request_body(3_000_000))
@@ -444,6 +461,7 @@ def test_a_connection_cut_in_an_upload_is_tried_again(hub, api, repo, waits, tmp
     assert waits == [1]
 
 
+@pytest.mark.long
 def test_only_the_part_that_failed_is_sent_again(hub, api, repo, waits, tmp_path):
     hub.multipart_above, hub.part_size = 500_000, 300_000
     (tmp_path / "shard").write_bytes(BYTES)
@@ -454,6 +472,7 @@ def test_only_the_part_that_failed_is_sent_again(hub, api, repo, waits, tmp_path
     assert waits == [1]
 
 
+@pytest.mark.long
 def test_a_lost_answer_to_an_upload_is_sent_twice_and_stored_once(hub, api, repo, waits):
     hub.fail(method="PUT", how=lose_response())
     preupload(api, add())
@@ -472,6 +491,7 @@ def test_a_lost_answer_to_a_commit_leaves_the_commit(hub, api, repo, waits, rese
     assert len(hub.ref_moves(REPO)) == 3
 
 
+@pytest.mark.long
 def test_a_token_that_expires_on_the_way_stops_the_commit(hub, api, repo):
     preupload(api, add())
     hub.fail(path="/commit/", how=expire_token("writer"))
@@ -484,6 +504,7 @@ def test_a_token_that_expires_on_the_way_stops_the_commit(hub, api, repo):
     assert sent(hub) == len(BYTES)
 
 
+@pytest.mark.long
 def test_a_download_that_is_cut_goes_on_where_it_was(hub, api, repo, waits):
     hub.put_commit(REPO, {SHARD: 16 * BYTES})
     hub.fail(method="GET", path="/resolve/", how=cut_response(12_000_000))
@@ -494,6 +515,7 @@ def test_a_download_that_is_cut_goes_on_where_it_was(hub, api, repo, waits):
     assert waits == [1]
 
 
+@pytest.mark.long
 def test_a_download_that_is_reset_is_not_tried_again(hub, api, repo, waits):
     hub.put_commit(REPO, {SHARD: BYTES})
     hub.fail(method="GET", path="/resolve/", how=cut_response(400_000, reset=True))
@@ -502,6 +524,7 @@ def test_a_download_that_is_reset_is_not_tried_again(hub, api, repo, waits):
     assert waits == []
 
 
+@pytest.mark.long
 def test_damage_in_storage_is_seen_by_reading_only(hub, api, repo):
     hub.fail(method="PUT", how=damage(at=1000))
     made = commit(api, [add()]).oid
@@ -513,6 +536,7 @@ def test_damage_in_storage_is_seen_by_reading_only(hub, api, repo):
     assert hub.content(REPO, SHARD) == BYTES
 
 
+@pytest.mark.long
 def test_a_slow_server_is_waited_for(hub, api, repo):
     slow = hub.fail(path="/revision/main", how=delay(0.3))
     assert api.dataset_info(REPO, revision="main").sha == repo
@@ -522,6 +546,7 @@ def test_a_slow_server_is_waited_for(hub, api, repo):
         api.dataset_info(REPO, revision="main", timeout=0.1)
 
 
+@pytest.mark.long
 def test_faults_spare_the_first_and_end(hub, api, repo):
     fault = hub.fail(method="GET", path="/refs", after=1, times=2, how=status(418))
     seen = []
@@ -557,6 +582,7 @@ def kill_at(hub, repo, tmp_path, **fault):
     hub.quiet()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("method", "path", "after", "how", "stored", "moved"),
     [
@@ -574,6 +600,7 @@ def test_killed_at_any_moment_only_what_was_whole_is_there(
     assert (hub.head(REPO) != repo) == moved
 
 
+@pytest.mark.long
 def test_a_killed_publication_goes_on_where_it_was(hub, repo, tmp_path):
     kill_at(hub, repo, tmp_path, method="PUT", after=1, how=hold(1_000_000))
     before = sent(hub)
@@ -606,6 +633,7 @@ print(json.dumps([[row["id"] for row in rows], rows.column_names]))
 {END_AT_ONCE}"""
 
 
+@pytest.mark.long
 def test_streaming_moves_the_columns_that_are_read(hub, loadable, tmp_path):
     ids, columns = result(script(hub, tmp_path / "home", LOAD % ', streaming=True, columns=["id"]'))
     assert (ids, columns) == (["sub-0", "sub-1"], ["id"])
@@ -615,6 +643,7 @@ def test_streaming_moves_the_columns_that_are_read(hub, loadable, tmp_path):
     assert sum(record.bytes_out for record in reads) <= 2 * (read_ahead + 2 * footer)
 
 
+@pytest.mark.long
 def test_loading_moves_everything_once(hub, loadable, tmp_path):
     ids, columns = result(script(hub, tmp_path / "home", LOAD % ""))
     assert (ids, columns) == (["sub-0", "sub-1"], ["id", "scan"])
@@ -622,6 +651,7 @@ def test_loading_moves_everything_once(hub, loadable, tmp_path):
     assert sum(record.bytes_out for record in asked(hub, "GET", ".parquet")) == pytest.approx(whole, rel=0.01)
 
 
+@pytest.mark.long
 def test_the_card_and_the_file_system_of_this_process_know_the_hub(hub, repo):
     assert DatasetCard.load(REPO).data.license == "mit"
     assert HfFileSystem(skip_instance_cache=True).ls(f"datasets/{REPO}", detail=False) == [
@@ -630,6 +660,7 @@ def test_the_card_and_the_file_system_of_this_process_know_the_hub(hub, repo):
     ]
 
 
+@pytest.mark.long
 def test_the_card_and_the_file_system_of_another_process_know_the_hub(hub, repo, tmp_path):
     code = f"""
 import json

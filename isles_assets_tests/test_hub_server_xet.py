@@ -119,6 +119,7 @@ def test_what_was_sent_is_not_sent_again(hub, api, published, file):
     assert download(api) == BYTES + b"more"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("start", "end"), [(0, 1), (140_000, 141_000), (1, 299_999), (299_999, None)])
 def test_ranges_are_made_of_the_chunks_that_hold_them(hub, api, published, start, end):
     (described,) = api.get_paths_info(REPO, [PATH], repo_type="dataset")
@@ -132,6 +133,7 @@ def test_ranges_are_made_of_the_chunks_that_hold_them(hub, api, published, start
     assert sum(record.bytes_out for record in asked(hub, "/xet-store/xorbs/")) < (end or 300_000) - start + 2 * 131_072
 
 
+@pytest.mark.long
 def test_ranges_are_read_behind_a_redirect_that_carries_the_right_to_read(hub, api, published):
     system = HfFileSystem(endpoint=hub.endpoint, token="writer", skip_instance_cache=True)
     with system.open(f"datasets/{REPO}/{PATH}", "rb", block_size=1000) as remote:
@@ -145,6 +147,7 @@ def test_ranges_are_read_behind_a_redirect_that_carries_the_right_to_read(hub, a
     assert httpx2.get(f"{store}?{record.query}", headers={"Authorization": "Bearer writer"}).status_code == 400
 
 
+@pytest.mark.long
 def test_a_file_is_described_with_its_hash(hub, api, published):
     (described,) = api.get_paths_info(REPO, [PATH], repo_type="dataset")
     head = httpx2.head(
@@ -161,6 +164,7 @@ HfApi().create_commit("{REPO}", [operation], commit_message="one of several", re
 """
 
 
+@pytest.mark.long
 def test_processes_may_upload_at_once(hub, tmp_path, file):
     held = hub.fail(path="/v2/shards", how=hold(), times=3)
     files = {f"{n}.bin": BYTES + bytes([n]) * 100_000 for n in range(3)}
@@ -175,6 +179,7 @@ def test_processes_may_upload_at_once(hub, tmp_path, file):
     assert {name: hub.content(REPO, name) for name in files} == files
 
 
+@pytest.mark.long
 def test_killed_in_an_upload_nothing_of_it_is_there_and_the_next_goes_through(hub, tmp_path, file):
     moment = hub.fail(path="/xet-store/uploads/", how=hold(1000))
     process = script(hub, tmp_path / "home", UPLOADS, PATH, file)
@@ -231,6 +236,7 @@ def test_content_is_verified_unless_the_hub_believes(hub, api, file, accepted):
 # What goes wrong in an upload
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", UPLOAD)
 @pytest.mark.parametrize("code", [401, 403])
 def test_a_denial_is_raised_at_once_with_its_status_and_address_and_no_words(hub, api, file, path, code):
@@ -241,6 +247,7 @@ def test_a_denial_is_raised_at_once_with_its_status_and_address_and_no_words(hub
     assert PATH not in hub.files(REPO)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("code", "said"), [(429, "Rate limited: .*429"), (503, "Server error: .*503"), (507, "Server error: .*507")]
 )
@@ -251,6 +258,7 @@ def test_what_may_pass_is_tried_six_times(hub, api, file, code, said):
     assert fault.hits == 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how",
     [
@@ -277,6 +285,7 @@ def test_where_the_store_denies_the_xorb_goes_to_the_storage_itself(hub, api, fi
     assert [record.status for record in asked(hub, "/v1/xorbs/")] == [200]
 
 
+@pytest.mark.long
 def test_a_storage_without_grants_takes_xorbs_itself_or_denies_them(hub, api, file):
     hub.fail(path="/v1/xorb-grants/", how=status(404), times=99)
     denial = hub.fail(path="/v1/xorbs/", how=status(403))
@@ -297,12 +306,14 @@ def test_a_denial_to_a_reader_is_raised_with_its_status_and_address(hub, api, pu
     assert fault.hits == tries
 
 
+@pytest.mark.long
 def test_a_denial_of_the_token_to_read_has_the_words_of_the_hub(hub, api, published):
     hub.fail(path="/xet-read-token/", how=status(403, message="not for you"), times=99)
     with pytest.raises(HfHubHTTPError, match="not for you"):
         download(api)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how", [status(503), status(429), cut_response(1000), damage_response(0)], ids=lambda how: type(how).__name__
 )
@@ -322,6 +333,7 @@ def test_damage_in_storage_reaches_whoever_reads(hub, api, published):
     assert differences(download(api), BYTES) == differences(hub.content(REPO, PATH), BYTES) == [200_000]
 
 
+@pytest.mark.long
 def test_a_store_may_damage_what_it_has_just_taken_compressed_or_not(hub, api, file):
     file.write_bytes(b"".join(b"line %d\n" % n for n in range(50_000)))
     hub.fail(path="/v2/shards", how=damage(300_000))
@@ -329,6 +341,7 @@ def test_a_store_may_damage_what_it_has_just_taken_compressed_or_not(hub, api, f
     assert differences(download(api), file.read_bytes()) == [300_000]
 
 
+@pytest.mark.long
 def test_a_damaged_chunk_is_damaged_wherever_it_is_used(hub, api, file):
     file.write_bytes(bytes(1_000_000))
     commit(api, file)

@@ -27,6 +27,7 @@ from isles_assets.lib.workers import map_in_processes
 from isles_assets.products.footer import FOOTER_KEY
 from isles_assets.products.sidecar import Sidecar
 from isles_assets.tables.folder import DataFolder
+from isles_assets_tests.conftest import copy_of
 from isles_assets_tests.isles24 import BY_COLUMN, CONFIGS, SHARD, SUBJECT_IDS
 from isles_assets_tests.processes import REPOSITORY, environment, on_small_disk
 from isles_assets_tests.project import MEMORY, OF_TABLES, Project, content_of, contents, replace
@@ -320,27 +321,36 @@ MOMENTS_OF_SHARDS = [
 Some moments pass unseen with some subjects, so all 149 are needed.
 """
 
-OLD = SUBJECT_IDS[:60]
+FEW_MOMENTS_OF_SHARDS = [
+    (0, first_file_is_written),
+    (0, one_file_is_renamed),
+    (2, both_files_are_renamed),
+    (4, record_is_there),
+]
+"""For thirty subjects: those between which a file, a shard and a record are begun and done."""
+
 TRIES = 10
 
 
-@pytest.fixture
-def outdated(built: Project, sample_tree: Path, tree: Path, tmp_path: Path) -> Iterator[Project]:
-    """A project on the untouched sample with tables of an earlier tree, and shards of it for some subjects."""
+@contextlib.contextmanager
+def outdated(built: Project, root: Path) -> Iterator[Project]:
+    """A project like `built` with tables of an earlier tree, and shards of it for some subjects; all below `root`."""
+    sample, subjects = built.setup.tree, built.release.subjects
+    tree, old = copy_of(sample, root / built.release.record.top), subjects[: len(subjects) * 2 // 5]
     swapped = [BY_COLUMN[config.volumes[0]].path for config in CONFIGS]
     for path in swapped:
-        for subject, other in zip(OLD, SUBJECT_IDS[1:], strict=False):
-            replace(tree / path(subject), (sample_tree / path(other)).read_bytes())
-    settings = Settings(raw_root=str(tree), data_dir=str(tmp_path / "data"), workers=2)
-    with Project.at(tmp_path / "home", settings) as new:
-        with materializing(new, *OF_TABLES, "subject_shard", partitions=OLD, remembered=False) as run:
+        for subject, other in zip(old, subjects[1:], strict=False):
+            replace(tree / path(subject), (sample / path(other)).read_bytes())
+    settings = Settings(raw_root=str(tree), data_dir=str(root / "data"), workers=2)
+    with Project.at(root / "home", settings, built.release) as new:
+        with materializing(new, *OF_TABLES, "subject_shard", partitions=old, remembered=False) as run:
             run.wait()
-        assert finished(new.folder) == set(OLD)
+        assert finished(new.folder) == set(old)
         shutil.copy(built.folder.listing, new.folder.listing)
         for path in swapped:
-            for subject in OLD:
+            for subject in old:
                 (tree / path(subject)).unlink()
-                os.link(sample_tree / path(subject), tree / path(subject))
+                os.link(sample / path(subject), tree / path(subject))
         yield new
 
 
@@ -351,11 +361,24 @@ def files_as_in(undisturbed: Path, shards: Path) -> dict[Path, Identity]:
     return {path: seen for path, seen in identities(shards).items() if path.stem in done}
 
 
-def test_killed_at_twenty_moments_nothing_is_half_written_and_each_run_goes_on(outdated, built, tmp_path):
+@pytest.mark.long
+def test_killed_at_twenty_moments_nothing_is_half_written_and_each_run_goes_on(built, tmp_path):
+    with outdated(built, tmp_path) as project:
+        hold_when_killed(project, built, MOMENTS_OF_TABLES, MOMENTS_OF_SHARDS, tmp_path)
+
+
+def test_killed_at_a_few_moments_nothing_is_half_written_and_each_run_goes_on(thirty_built, tmp_path):
+    with outdated(thirty_built, tmp_path) as project:
+        hold_when_killed(project, thirty_built, MOMENTS_OF_TABLES[2:], FEW_MOMENTS_OF_SHARDS, tmp_path)
+
+
+def hold_when_killed(
+    outdated: Project, built: Project, of_tables: list[Moment], of_shards: list[tuple[int, Moment]], tmp_path: Path
+) -> None:
     at_first = tmp_path / "shards at first"
     folder, shards, undisturbed = outdated.folder, SHARD.root(outdated.folder), SHARD.root(built.folder)
     tables = contents(folder.root / TABLES), contents(built.folder.root / TABLES)
-    for moment in MOMENTS_OF_TABLES:
+    for moment in of_tables:
         runs = (killed_at(moment, outdated, *OF_TABLES, partitions=(), remembered=False) for _ in range(TRIES))
         assert any(runs), "no run was caught at that moment, which is short"
         for name, digest in contents(folder.root / TABLES).items():
@@ -364,7 +387,7 @@ def test_killed_at_twenty_moments_nothing_is_half_written_and_each_run_goes_on(o
     assert contents(folder.root / TABLES) == tables[1]
 
     shutil.copytree(shards, at_first)
-    for number, moment in MOMENTS_OF_SHARDS:
+    for number, moment in of_shards:
         for _ in range(TRIES):
             kept = files_as_in(undisturbed, shards)
             if killed_at(moment, outdated, "subject_shard", after=number, remembered=moment is all_are_recorded):

@@ -1,8 +1,8 @@
 """What publishes to a Hub is killed at any moment, then run again: nothing is mixed or lost, and it ends right.
 
 Moments are requests at the Hub, in any of their phases, and changes in the data folder, counted in a run that nobody
-disturbs. So a kill falls where it shall also on a busy machine. ROUNDS says how often each work is killed, each time in
-another part of its length; SEED has the same moments again.
+disturbs. So a kill falls where it shall also on a busy machine. ROUNDS says how often each work is killed in the long
+test, each time in another part of its length; SEED has the same moments again.
 """
 
 import logging
@@ -46,7 +46,7 @@ from isles_assets_tests.toy import TOY
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = int(os.environ.get("ROUNDS", "3"))
+ROUNDS = int(os.environ.get("ROUNDS", "4"))
 log = logging.getLogger(__name__)
 
 TWELVE = replace(TOY, subjects=tuple(f"sub-a{number:02}" for number in range(1, 13)))
@@ -359,6 +359,7 @@ def begun(work: Callable[[Ground], Work], place: Path, twelve: Path, *, xet: boo
         assert hub.strays == []
 
 
+@pytest.mark.parametrize("rounds", [1, pytest.param(ROUNDS, marks=pytest.mark.long)])
 @pytest.mark.parametrize(
     ("work", "xet"),
     [
@@ -372,7 +373,7 @@ def begun(work: Callable[[Ground], Work], place: Path, twelve: Path, *, xet: boo
     ids=["LFS", "Xet", "taking over", "staging", "freeing", "rollback"],
 )
 def test_killed_at_any_moment_main_is_whole_nothing_is_lost_and_the_next_run_ends_right(
-    twelve, tmp_path, monkeypatch, work, xet
+    twelve, tmp_path, monkeypatch, work, xet, rounds
 ):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
@@ -383,7 +384,7 @@ def test_killed_at_any_moment_main_is_whole_nothing_is_lost_and_the_next_run_end
         assert_ended_right(ready, moves)
     log.warning("%d requests, %d changes in the data folder", requests, changes)
     kills = 0
-    for number, moment in enumerate(chosen(moments_of(requests, changes), ROUNDS, random.Random(seed))):
+    for number, moment in enumerate(chosen(moments_of(requests, changes), rounds, random.Random(seed))):
         place = tmp_path / f"round {number}"
         with begun(work, place, twelve, xet=xet) as begun_work:
             moves = moves_of_main(begun_work.hub)

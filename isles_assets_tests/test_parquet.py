@@ -872,7 +872,7 @@ def nearest_finite(value):
     return math.copysign(sys.float_info.max, value) if infinite else value
 
 
-@pytest.mark.parametrize("seed", range(200))
+@pytest.mark.parametrize("seed", [*range(40), *(pytest.param(seed, marks=pytest.mark.long) for seed in range(40, 200))])
 def test_any_row_is_written_as_pyarrow_would(seed):
     rng = random.Random(seed)
     schema = pa.schema(random_fields(rng, rng.choice([1, 3, 8, 40])))

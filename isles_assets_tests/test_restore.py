@@ -575,7 +575,7 @@ def test_a_text_is_no_formula_for_a_spreadsheet_program(small_built, tmp_path, r
 
 
 def many_rows(table: pa.Table, path: Path) -> None:
-    columns = [pa.nulls(5_000_000, field.type) for field in table.schema]
+    columns = [pa.nulls(2_000_000, field.type) for field in table.schema]
     pq.write_table(pa.table(columns, schema=table.schema), path)
 
 
@@ -589,13 +589,13 @@ def many_groups(table: pa.Table, path: Path) -> None:
 
 def large_text(table: pa.Table, path: Path) -> None:
     at = table.schema.names.index("tici_postinterventional")
-    text = pa.array(["x" * 400_000_000])
+    text = pa.array(["x" * 150_000_000])
     pq.write_table(table.set_column(at, table.schema[at], text), path, compression="zstd", use_dictionary=False)
 
 
 def large_dictionary(table: pa.Table, path: Path) -> None:
     at = table.schema.names.index("tici_postinterventional")
-    text = pa.array(["x" * 400_000_000])
+    text = pa.array(["x" * 150_000_000])
     pq.write_table(table.set_column(at, table.schema[at], text), path, compression="gzip", use_dictionary=True)
 
 
@@ -855,10 +855,10 @@ print((peak() - before) / 1024)
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """A folder with a volume of a megabyte and one of more than a gigabyte; the digests of both, and their shards."""
+    """A folder with a volume of a megabyte and one of much more; the digests of both, and their shards."""
     folder = tmp_path_factory.mktemp("large")
     shards = {}
-    for subject, size in zip(THREE[:2], (1 << 20, 1 << 30), strict=True):
+    for subject, size in zip(THREE[:2], (1 << 20, 1 << 27), strict=True):
         path = folder / CTP_NCCT.path(subject)
         shards[subject] = path, python(LARGE, path, subject, size).stdout.strip()
     yield folder, shards
