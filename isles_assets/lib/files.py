@@ -254,7 +254,7 @@ _OF_MACHINE = {
 
 
 def of_machine(error: BaseException) -> Refusal | None:
-    """The refusal to raise for what this machine cannot do, wherever it happened; None if `error` is anything else."""
+    """Return the refusal for an error of this machine (disk, memory, open files), wherever it happened; else None."""
     if not isinstance(error, OSError) or error.errno not in _OF_MACHINE:
         return None
     return Refusal.of("This machine could not do it.", *_OF_MACHINE[error.errno], path=error.filename or "")

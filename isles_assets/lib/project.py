@@ -1,4 +1,4 @@
-"""What the installed package says of itself: where its code lives. pyproject.toml declares it, under `project.urls`."""
+"""Addresses of the project, from the installed package's metadata. pyproject.toml declares them in `project.urls`."""
 
 from functools import cache
 from importlib.metadata import metadata
@@ -6,11 +6,11 @@ from importlib.metadata import metadata
 
 @cache
 def code_url() -> str:
-    """Where the code lives: the address that the installed package calls its Repository."""
+    """Return the address of the repository."""
     urls = dict(line.split(", ", 1) for line in metadata("isles-assets").get_all("Project-URL", []))
     return str(urls["Repository"])
 
 
 def issues_url() -> str:
-    """Where people report what is wrong with the code."""
+    """Return the address where people report problems with the code."""
     return f"{code_url()}/issues"
