@@ -13,14 +13,13 @@ from typing import Any
 
 import requests
 
-from isles_assets_tests.processes import free_port
+from isles_assets_tests.processes import LONG, free_port
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 WHY_NOT = "" if BROWSER and DRIVER else "there is no chromium with its chromedriver; Debian has both as packages"
 
 KEYS = {"Enter": "\ue007", "Escape": "\ue00c", "Left": "\ue012", "Up": "\ue013", "Right": "\ue014", "Down": "\ue015"}
 KEYS |= {"Tab": "\ue004"}
-_PATIENCE = 120
 _ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
 
 
@@ -40,7 +39,7 @@ class Browser:
 
     def eventually(self, script: str) -> None:
         """Wait until an expression in JavaScript is true."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + LONG
         while not self.run(f"return {script}"):
             assert time.monotonic() < deadline, script
             time.sleep(0.02)
@@ -81,7 +80,7 @@ class Browser:
         return self._ask("POST", what, body)
 
     def _ask(self, method: str, what: str, body: dict[str, Any] | None = None) -> Any:
-        answer = requests.request(method, f"{self.session}/{what}", json=body, timeout=_PATIENCE).json()["value"]
+        answer = requests.request(method, f"{self.session}/{what}", json=body, timeout=LONG).json()["value"]
         assert not (isinstance(answer, dict) and "error" in answer), answer["message"]
         return answer
 
@@ -94,20 +93,20 @@ def browsing(width: int = 1280, height: int = 900) -> Iterator[Browser]:
     server = f"http://127.0.0.1:{port}"
     driver = subprocess.Popen([DRIVER, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + LONG
         while not _answers(server):
             assert driver.poll() is None and time.monotonic() < deadline, "chromedriver does not come up"
             time.sleep(0.05)
         options = {"binary": BROWSER, "args": [*_ARGUMENTS, f"--window-size={width},{height}"]}
         told = {"performance": "ALL", "browser": "ALL"}
         wanted: Any = {"alwaysMatch": {"goog:chromeOptions": options, "goog:loggingPrefs": told}}
-        answer = requests.post(f"{server}/session", json={"capabilities": wanted}, timeout=_PATIENCE).json()["value"]
+        answer = requests.post(f"{server}/session", json={"capabilities": wanted}, timeout=LONG).json()["value"]
         assert "sessionId" in answer, answer
         session = f"{server}/session/{answer['sessionId']}"
         try:
             yield Browser(session)
         finally:
-            requests.delete(session, timeout=_PATIENCE)
+            requests.delete(session, timeout=LONG)
     finally:
         driver.terminate()
         driver.wait()
@@ -115,5 +114,5 @@ def browsing(width: int = 1280, height: int = 900) -> Iterator[Browser]:
 
 def _answers(server: str) -> bool:
     with suppress(requests.ConnectionError):
-        return bool(requests.get(f"{server}/status", timeout=_PATIENCE).json()["value"]["ready"])
+        return bool(requests.get(f"{server}/status", timeout=LONG).json()["value"]["ready"])
     return False

@@ -1,6 +1,7 @@
 """Code under test in other processes: by itself, or without the rights of root. Light to import, for they do."""
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -9,7 +10,7 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ REPOSITORY = Path(__file__).parents[1]
 URLS: dict[str, str] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["urls"]
 """Where code and dataset live. The package reads what was installed of it."""
 NOBODY = 65534
+LONG = 900
+"""Seconds after which what was waited for is taken to hang: on a busy machine all takes ten times as long."""
 
 
 def as_nobody(function: Callable[..., Any], *args: Any) -> Any:
@@ -50,16 +53,17 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens at."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """A port of loopback that nobody listens at, below those that the system hands out to whoever asks for any."""
+    while True:
+        with socket.socket() as free, suppress(OSError):
+            free.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+            return int(free.getsockname()[1])
 
 
 def shown(*command: str, cwd: Path, env: Mapping[str, str]) -> tuple[int, str]:
     """Run a command; its exit code and what a terminal would show."""
     result = subprocess.run(
-        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=400, check=False
+        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LONG
     )
     return result.returncode, result.stdout
 
@@ -75,7 +79,7 @@ END_AT_ONCE = "\nimport os, sys\nsys.stdout.flush()\nos._exit(0)\n"
 def python(code: str, *args: object, **options: Any) -> "subprocess.CompletedProcess[str]":
     """Run `code` in an interpreter of its own that can import the package; it must succeed."""
     command = [*options.pop("before", ()), *FROM_SHELL, sys.executable, "-c", code, *map(str, args)]
-    timeout = options.pop("timeout", 60)
+    timeout = options.pop("timeout", LONG)
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout, **options)
     assert result.returncode == 0, result.stderr
     return result

@@ -18,12 +18,12 @@ from isles_assets.graph.settings import Settings
 from isles_assets.products.shard.product import MAIN_CONFIG
 from isles_assets.release.release import Release
 from isles_assets.tables.folder import DataFolder
+from isles_assets_tests.processes import LONG
 from isles_assets_tests.project import Project
 
 WARM = multiprocessing.get_context("forkserver")
 WARM.set_forkserver_preload([__name__, "isles_assets.definitions", "datasets"])
 
-LONG = 300
 TABLES, SHARDS, PREVIEWS = "tables", "shards", "previews"
 FIRST, SECOND = f"{SHARDS}/{MAIN_CONFIG}", f"{SHARDS}/ctp_ncct"
 RECORDS = f"{SHARDS}/records"

@@ -9,10 +9,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -20,8 +20,9 @@ import pytest
 from isles_assets.graph.environment import variables
 from isles_assets.source.listing import own_listing
 from isles_assets_tests.isles24 import SMALL
-from isles_assets_tests.processes import REPOSITORY, environment, free_port, shown
+from isles_assets_tests.processes import LONG, REPOSITORY, environment, free_port, shown
 from isles_assets_tests.project import Project, failure
+from isles_assets_tests.running import eventually
 from isles_assets_tests.toy import CONFIGS, TOY
 
 pytestmark = pytest.mark.slow
@@ -348,6 +349,14 @@ def test_the_project_is_found_without_arguments(bare, command):
         assert "hub_dataset" in output
 
 
+def answer_to(request: urllib.request.Request) -> dict[str, Any] | None:
+    """What it is answered once assets are known."""
+    with contextlib.suppress(OSError):
+        answer: dict[str, Any] = json.load(urllib.request.urlopen(request, timeout=LONG))["data"]
+        return answer if answer.get("assetNodes") else None
+    return None
+
+
 def test_dagster_dev_serves_the_graph_and_sees_the_runs_of_the_command_line(toy_copy):
     port = free_port()
     query = "{ assetNodes { assetKey { path } } runsOrError { ... on Runs { count } } }"
@@ -362,12 +371,7 @@ def test_dagster_dev_serves_the_graph_and_sees_the_runs_of_the_command_line(toy_
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     ) as process:  # fmt: skip
         try:
-            answer = {}
-            deadline = time.monotonic() + 90
-            while not answer.get("assetNodes") and time.monotonic() < deadline:
-                time.sleep(0.5)
-                with contextlib.suppress(OSError):
-                    answer = json.load(urllib.request.urlopen(request, timeout=10))["data"]
+            answer = eventually(lambda: answer_to(request), every=0.5)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
     assert {node["assetKey"]["path"][0] for node in answer["assetNodes"]} >= {"raw_tree", "hub_dataset"}

@@ -50,7 +50,7 @@ from isles_assets_tests.hub_server.http import Call
 from isles_assets_tests.isles24 import PREVIEW, SMALL
 from isles_assets_tests.processes import END_AT_ONCE, on_small_disk
 from isles_assets_tests.project import contents
-from isles_assets_tests.running import LONG, temporary_files
+from isles_assets_tests.running import temporary_files
 from isles_assets_tests.toy import DATASET, SHARD, TOY, folder_at
 from isles_assets_tests.zenodo_server import FAST, Deposit, ZenodoServer, record_of
 
@@ -282,7 +282,7 @@ def reports(made_once, toy_sample_tree, toy_built_folder, small_sample_tree, sma
     def write(folder: Path) -> None:
         disk = folder / "disk"
         disk.mkdir()
-        on_small_disk(disk, "4m,nr_inodes=1024", WALK, disk, *toys, *six, folder, timeout=LONG)
+        on_small_disk(disk, "4m,nr_inodes=1024", WALK, disk, *toys, *six, folder)
 
     return made_once("full_disks", write)
 
@@ -330,7 +330,7 @@ by_xet_on_a_full_disk(*map(Path, sys.argv[1:]))
 def test_a_disk_that_fills_up_while_xet_sends_is_named_and_nothing_is_published(toy_built_folder, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    on_small_disk(disk, "24m", BY_XET, disk, toy_built_folder / "data", tmp_path / "more", timeout=LONG)
+    on_small_disk(disk, "24m", BY_XET, disk, toy_built_folder / "data", tmp_path / "more")
 
 
 LOOK = f"""
@@ -371,7 +371,7 @@ def test_a_home_without_room_is_no_fault_of_what_is_published(small_built, tmp_p
         HuggingFaceHub(repo, dataset, endpoint=hub.endpoint).publish(publication)
         arguments = disk / "filler", small_built.folder.root, repo, *SMALL.subjects
         environment = hub.environment(disk / "home", TOKEN)
-        said = on_small_disk(disk, "4m", LOOK, *arguments, timeout=LONG, env=environment).splitlines()
+        said = on_small_disk(disk, "4m", LOOK, *arguments, env=environment).splitlines()
     assert said == [
         "[]",
         "The dataset was not loaded.",

@@ -409,7 +409,7 @@ def test_a_disk_that_fills_up_costs_what_was_not_done_yet_and_a_run_with_room_co
 ):
     folder = tmp_path / "disk"
     folder.mkdir()
-    on_small_disk(folder, "64m", FILL, thirty_sample_tree, folder / "data", thirty_built.folder.root, timeout=LONG)
+    on_small_disk(folder, "64m", FILL, thirty_sample_tree, folder / "data", thirty_built.folder.root)
 
 
 def on_a_disk_that_fills_up(tree: str, data: str, undisturbed: str) -> None:

@@ -253,7 +253,7 @@ FULL = (
 def test_a_disk_that_is_full_at_any_write_leaves_all_as_it_was(toy_built, tmp_path, size):
     disk = tmp_path / "disk"
     disk.mkdir()
-    on_small_disk(disk, size, FULL, toy_built.folder.root, tmp_path / "variants", disk, timeout=LONG)
+    on_small_disk(disk, size, FULL, toy_built.folder.root, tmp_path / "variants", disk)
 
 
 def on_a_full_disk(data: Path, folder: Path, disk: Path) -> None:

@@ -34,7 +34,7 @@ from isles_assets.tables.clinical import clinical_schema
 from isles_assets.tables.storage import SUBJECT_COLUMN
 from isles_assets_tests.hub_server import HubServer, Token, cut_response, expire_token, hold, lose_response
 from isles_assets_tests.isles24 import BY_COLUMN, CONFIGS, ISLES24, SHARD, SMALL, SUBJECT_IDS
-from isles_assets_tests.processes import as_nobody, python, reachable_folder, shown
+from isles_assets_tests.processes import LONG, as_nobody, python, reachable_folder, shown
 from isles_assets_tests.project import part_of, replace
 from isles_assets_tests.running import WARM, eventually
 from isles_assets_tests.thirty import THIRTY
@@ -804,7 +804,7 @@ def test_ctrl_c_stops_at_once_and_leaves_no_part_of_a_file(hub, tmp_path):
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
         fault.release()
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=LONG)
     assert process.returncode == 130
     assert said.splitlines()[-1] == "Stopped. What is complete stays; run the same again to go on."
     assert len(there(tmp_path / "tree")) == 30

@@ -14,7 +14,7 @@ from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.workers import map_in_processes
 from isles_assets_tests.processes import REPOSITORY
 
-PROMPTLY = 10
+PROMPTLY = 60
 FINDING = Finding("is wrong", "mend it", path="a/b", subject="sub-stroke0001")
 
 

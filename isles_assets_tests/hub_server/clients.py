@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from isles_assets_tests.hub_server.server import HubServer
+from isles_assets_tests.processes import LONG
 
 
 def script(hub: HubServer, home: Path, code: str, *arguments: object, token: str = "writer") -> "subprocess.Popen[str]":
@@ -20,6 +21,6 @@ def script(hub: HubServer, home: Path, code: str, *arguments: object, token: str
 
 def printed(process: "subprocess.Popen[str]") -> list[str]:
     """The lines that a process has printed, which has succeeded."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LONG)
     assert process.returncode == 0, err
     return out.splitlines()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from isles_assets_tests.hub_server.http import Call, DroppedError, Response, refusal
+from isles_assets_tests.processes import LONG
 
 if TYPE_CHECKING:
     from isles_assets_tests.hub_server.server import HubServer
@@ -53,7 +54,7 @@ class Fault:
     def arrive(self) -> None:
         self._arrivals.release()
 
-    def wait(self, arrivals: int = 1, timeout: float = 30) -> None:
+    def wait(self, arrivals: int = 1, timeout: float = LONG) -> None:
         """Wait until so many more requests have met the rule (with `hold`: and are held)."""
         for _ in range(arrivals):
             if not self._arrivals.acquire(timeout=timeout):
