@@ -101,20 +101,6 @@ def tree(sample_tree: Path, tmp_path: Path) -> Path:
     return copy_of(sample_tree, tmp_path / ISLES24.record.top)
 
 
-@pytest.fixture
-def project(sample_tree: Path, tmp_path: Path) -> Iterator[Project]:
-    """A project on that untouched sample, with a Dagster instance of its own and nothing materialized."""
-    with Project.temporary(sample_tree, tmp_path / "data", release=ISLES24) as new:
-        yield new
-
-
-@pytest.fixture
-def unbuilt(tree: Path, tmp_path: Path) -> Iterator[Project]:
-    """A project on a tree to damage, nothing materialized."""
-    with Project.temporary(tree, tmp_path / "data", release=ISLES24) as new:
-        yield new
-
-
 @pytest.fixture(scope="session")
 def built_folder(sample_tree: Path, made_once: MadeOnce) -> Path:
     """Where the job `build` has run on that sample: `data`, and its history `home`, which nobody opens but copies."""

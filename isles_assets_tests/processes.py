@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-import tomllib
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
@@ -27,6 +27,14 @@ def as_nobody(function: Callable[..., Any], *args: Any) -> Any:
     """`function(*args)` in a process that is not root's, so that the system's permissions hold for it."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         return executor.submit(_without_rights, function, args).result()
+
+
+def often(start: float, times: int, function: Callable[..., Any], *args: Any) -> int:
+    """Call `function(*args)` so many `times` from a moment on, given as seconds since the epoch; the process."""
+    time.sleep(max(0.0, start - time.time()))
+    for _ in range(times):
+        function(*args)
+    return os.getpid()
 
 
 def _without_rights(function: Callable[..., Any], args: Sequence[Any]) -> Any:

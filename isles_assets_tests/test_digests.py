@@ -29,7 +29,7 @@ def tree(toy_sample_tree, tmp_path):
 @pytest.fixture
 def project(toy_built_folder, tree, tmp_path):
     """A copy, to change, of a project in which everything is materialized."""
-    with Project.temporary(tree, tmp_path / "data", release=TOY, history=toy_built_folder / "home") as new:
+    with Project.temporary(tree, tmp_path / "data", release=TOY) as new:
         shutil.copytree(toy_built_folder / "data", new.folder.root, symlinks=True, copy_function=os.link)
         yield new
 

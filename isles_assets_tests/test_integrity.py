@@ -86,7 +86,8 @@ def test_what_changed_with_its_times_kept_makes_exactly_its_partitions_red(small
         stock = line.index("--select raw_tree,clinical_table,subject_manifest")
         assert stock < line.index(f"--select subject_shard --partition {subject}")
     assert not small_built_copy.materialize("hub_dataset").success
-
+    if not looked_at:
+        return
     for subject, content in originals.items():
         put(path_of(small_tree, subject), content, times[subject])
     assert small_built_copy.materialize(*OF_TABLES).success

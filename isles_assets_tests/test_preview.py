@@ -612,8 +612,8 @@ def test_one_bad_subject_costs_no_other_in_processes(tree, folder):
     path = tree / BY_COLUMN["adc"].path(EMPTY)
     replace(path, path.read_bytes()[:-9])
     rows = {subject: survey(tree, subject) for subject in subjects}
-    arguments = {subject: (tree, folder, row) for subject, row in rows.items()}
-    outcomes = dict(map_in_processes(build_preview, arguments, 2))
+    arguments = {subject: (PREVIEW, Build(tree, folder, {}), row) for subject, row in rows.items()}
+    outcomes = dict(map_in_processes(build_subject, arguments, 2))
     assert {subject: type(outcome) for subject, outcome in outcomes.items()} == {
         SUBJECT: Sidecar, "sub-stroke0001": Sidecar, EMPTY: Refusal,
     }  # fmt: skip

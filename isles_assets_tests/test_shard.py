@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -34,6 +33,7 @@ from isles_assets.tables.manifest import ManifestRow, manifest_table, read_manif
 from isles_assets.tables.manifest import survey as survey_tree
 from isles_assets.tables.storage import write_table
 from isles_assets_tests.isles24 import BY_COLUMN, CONFIGS, ISLES24, SHARD, VARIABLES, VOLUMES, folder_at
+from isles_assets_tests.processes import often
 from isles_assets_tests.project import replace
 
 SUBJECT = "sub-stroke0158"  # its lesion mask is stored as 0 and 65535
@@ -127,18 +127,12 @@ def test_a_record_is_not_taken_for_that_of_a_shard_with_other_clinical_values(sm
     assert shard_state(folder, subject).reason == reason
 
 
-def build_often(tree: Path, folder: DataFolder, subject: ManifestRow, start: float) -> int:
-    time.sleep(max(0.0, start - time.time()))
-    for _ in range(10):
-        build_shard(tree, folder, subject)
-    return os.getpid()
-
-
 def test_runs_that_build_one_subject_at_once_leave_what_is_as_recorded_or_is_made_again(small_sample_tree, folder):
     subject = survey(small_sample_tree)
     subjects = {"one": subject, "another": subject, "with older manifest": with_other_age(subject)}
-    arguments = {name: (small_sample_tree, folder, row, time.time() + 3) for name, row in subjects.items()}
-    processes = dict(map_in_processes(build_often, arguments, len(arguments)))
+    build, start = Build(small_sample_tree, folder, SCHEMAS), time.time() + 2
+    arguments = {name: (start, 10, build_subject, SHARD, build, row) for name, row in subjects.items()}
+    processes = dict(map_in_processes(often, arguments, len(arguments)))
     assert len(set(processes.values())) == len(arguments), processes
     for row in subjects.values():
         record = shard_state(folder, row).sidecar or build_shard(small_sample_tree, folder, row)

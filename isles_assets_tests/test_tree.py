@@ -299,7 +299,7 @@ def test_what_vanishes_between_listing_and_looking_is_not_there(root):
     thread = threading.Thread(target=churn)
     thread.start()
     try:
-        for _ in range(100):
+        for _ in range(30):
             inventory = take_inventory(ISLES24, root)
             assert FILE in inventory
             assert {entry.fault for entry in inventory.values()} <= {None, Fault.EMPTY_FOLDER, Fault.BROKEN_LINK}
