@@ -30,7 +30,6 @@ def hub(request, tmp_path):
     tokens = {TOKEN: Token("ada", orgs={"toys": "write"})}
     with HubServer(tmp_path / "hub", tokens, xet=request.param == "Xet") as server, server.clients(tmp_path / "home"):
         yield server
-        assert server.strays == []
 
 
 def publish_again_and_again(

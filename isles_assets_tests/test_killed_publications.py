@@ -356,7 +356,6 @@ def begun(work: Callable[[Ground], Work], place: Path, twelve: Path, *, xet: boo
     with HubServer(place / "hub", tokens={TOKEN: Token("ada", orgs={"toys": "write"})}, xet=xet) as hub:
         whole = recorded_publication(DATASET, data, REPO)
         yield work(Ground(place, data, twelve / TWELVE.record.top, hub, whole))
-        assert hub.strays == []
 
 
 @pytest.mark.parametrize("rounds", [1, pytest.param(ROUNDS, marks=pytest.mark.long)])

@@ -72,8 +72,9 @@ class HubServer:
             fault.release()
         self._listener.stop()
         self._thread.join()
-        if self._defects:
-            report = "\n".join(["the Hub server has failed:", *self._defects])
+        strays = [f"{stray.method} {stray.path} was meant for another host" for stray in self.strays]
+        if self._defects or strays:
+            report = "\n".join(["the Hub server has failed:", *self._defects, *strays])
             if error is None:
                 raise AssertionError(report)
             error.add_note(report)
