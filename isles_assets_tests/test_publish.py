@@ -436,7 +436,7 @@ def freeing(many, data, target, tmp_path):
         parts = Build(many / MANY.record.top, folder, schemas)
         rows = [other_size(everything[subject]) if subject in odd else everything[subject] for subject in some]
         outcomes = []
-        for outcome in build_subjects(SHARD, parts, rows, workers=2, log=lambda words: None, stage=stage):
+        for outcome in build_subjects(SHARD, parts, rows, workers=1, say=lambda words: None, stage=stage):
             outcomes.append(outcome)
             held.append(shards_here(folder))
         sidecars = {row.subject: sidecar for row in rows if (sidecar := state_of(SHARD, folder, row).sidecar)}
@@ -525,8 +525,9 @@ def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, whole, f
     assert len(uploads(hub)) == len(set(uploads(hub))) == LARGE_FILES
 
 
-def test_a_freed_shard_that_the_hub_lost_is_named(hub, target, freeing):
-    _, build = freeing
+def test_a_freed_shard_that_the_hub_lost_is_named(hub, target, data, freeing):
+    folder, build = freeing
+    linked(DATASET, data, folder.root, SUBJECTS)
     _, publication, _ = build()
     hub.put_commit(REPO, {CONFIGS[0].path(SUBJECTS[0]): None}, ref="staging")
     with pytest.raises(Refusal, match="neither on this disk nor staged") as refusal:
@@ -535,8 +536,9 @@ def test_a_freed_shard_that_the_hub_lost_is_named(hub, target, freeing):
     assert moves_of_main(hub) == 0
 
 
-def test_freed_shards_cannot_be_published_to_a_folder(freeing, tmp_path):
-    _, build = freeing
+def test_freed_shards_cannot_be_published_to_a_folder(data, freeing, tmp_path):
+    folder, build = freeing
+    linked(DATASET, data, folder.root, SUBJECTS)
     _, publication, _ = build()
     with pytest.raises(Refusal, match="was freed from this disk"):
         LocalHub(tmp_path / "local", REPO).publish(publication)
