@@ -279,13 +279,14 @@ def publish_two_in_turn(data: Path, root: Path, ready: Any) -> None:
         hub.publish(publication)
 
 
-def test_killed_at_any_moment_the_folder_is_one_publication_or_the_other(small_built, hub, publication):
-    """kill -9 at ten moments of publishing two datasets in turn."""
+@pytest.mark.parametrize("moments", [(1, 4), pytest.param(range(10), marks=pytest.mark.long)], ids=["two", "ten"])
+def test_killed_at_any_moment_the_folder_is_one_publication_or_the_other(small_built, hub, publication, moments):
+    """kill -9 at some moments of publishing two datasets in turn."""
     known = {}
     for files in (publication.files, publication.files[:9]):
         one = dataclasses.replace(publication, files=files)
         known[one.digest[:40]] = len(files)
-    for moment in range(10):
+    for moment in moments:
         ready = WARM.Event()
         with forked(publish_two_in_turn, small_built.folder.root, hub.root, ready) as process:
             assert ready.wait(LONG)

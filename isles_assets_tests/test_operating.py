@@ -191,6 +191,7 @@ def test_runs_of_seven_are_cancelled_and_started_again_and_publish_by_themselves
         assert [changed for _, changed in deployment.published()] == [True]
 
 
+@pytest.mark.long
 def test_a_backfill_cancelled_in_the_ui_keeps_what_is_finished_and_the_rest_runs_alone(deployment, thirty_built):
     project = deployment.project
     shutil.copytree(thirty_built.folder.root / TABLES, project.folder.root / TABLES)
@@ -240,6 +241,7 @@ def test_a_run_that_is_killed_is_failed_and_what_it_had_finished_is_not_made_aga
     assert rewritten(project, before) == ALL - done
 
 
+@pytest.mark.long
 def test_a_run_that_ended_with_the_computer_is_failed_once_the_ui_is_back(thirty_tree, thirty_built):
     with instance_on(thirty_tree) as (home, settings):
         folder = settings.setup(Dataset.of(THIRTY)).folder
