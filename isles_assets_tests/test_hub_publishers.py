@@ -53,7 +53,7 @@ def publish_again_and_again(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("number", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_readers_see_whole_datasets_while_several_processes_publish(hub, toy_built, tmp_path, number):
     whole = recorded_publication(DATASET, toy_built.folder, REPO)
     known = [variant(whole, tmp_path / str(one), str(one).encode()) for one in range(number)]

@@ -98,7 +98,7 @@ def look(hub: LocalHub, known: list[Publication]) -> None:
     assert sum(not remote_matches_local(pinned, one) for one in known) == 1
 
 
-@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("number", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_readers_see_whole_datasets_while_several_processes_publish(hub, publications, number):
     known, latest = publications[:number], publications[number]
     hub.publish(known[0])
@@ -125,7 +125,7 @@ def test_readers_see_whole_datasets_while_several_processes_publish(hub, publica
     assert_nothing_else_is_there(hub, *known, latest)
 
 
-@pytest.mark.parametrize("number", range(ROUNDS))
+@pytest.mark.parametrize("number", [0, *(pytest.param(number, marks=pytest.mark.long) for number in range(1, ROUNDS))])
 def test_killed_at_any_moment_all_is_whole_and_the_next_publication_leaves_nothing_behind(hub, publications, number):
     *turns, latest = publications
     moments = random.Random(number)
