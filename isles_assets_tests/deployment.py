@@ -26,9 +26,9 @@ import yaml
 from isles_assets.graph.settings import Settings
 from isles_assets.release.isles24 import ISLES24
 from isles_assets.release.release import Release
-from isles_assets_tests.processes import REPOSITORY, environment, free_port
+from isles_assets_tests.processes import LONG, REPOSITORY, environment, free_port
 from isles_assets_tests.project import MEMORY, Project
-from isles_assets_tests.running import LONG, Run, eventually, running
+from isles_assets_tests.running import Run, eventually, running
 
 OFTEN = {
     "run_coordinator": {

@@ -398,7 +398,7 @@ def test_make_clean_removes_what_tools_leave_behind_and_never_data(bare):
     ]
     kept = ["build/data", "build/data/shards/__pycache__", ".dagster/storage", ".venv/lib/__pycache__"]
     for name in (*leftovers, *kept):
-        (bare / name).mkdir(parents=True)
+        (bare / name).mkdir(parents=True, exist_ok=True)
     code, output = run(bare, "make", "--no-print-directory", "clean", ISLES_DATA_DIR="build/data")
     assert code == 0, output
     assert not [name for name in leftovers if (bare / name).exists()]

@@ -16,7 +16,8 @@ from isles_assets.lib.findings import Refusal
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.publication import Publication
 from isles_assets_tests.hub_server import HubServer, Token
-from isles_assets_tests.running import LONG, WARM, forked
+from isles_assets_tests.processes import LONG
+from isles_assets_tests.running import WARM, forked
 from isles_assets_tests.test_local_hub import files_of, variant
 from isles_assets_tests.toy import DATASET, TOY
 

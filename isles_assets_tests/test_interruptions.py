@@ -29,11 +29,10 @@ from isles_assets.products.sidecar import Sidecar
 from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.conftest import copy_of
 from isles_assets_tests.isles24 import BY_COLUMN, CONFIGS, SHARD, SUBJECT_IDS
-from isles_assets_tests.processes import REPOSITORY, environment, on_small_disk
+from isles_assets_tests.processes import LONG, REPOSITORY, environment, on_small_disk
 from isles_assets_tests.project import MEMORY, OF_TABLES, Project, content_of, contents, replace
 from isles_assets_tests.running import (
     FIRST,
-    LONG,
     RECORDS,
     SECOND,
     TABLES,

@@ -40,8 +40,9 @@ from isles_assets.tables.manifest import read_manifest
 from isles_assets_tests.hub_server import HubServer, Token
 from isles_assets_tests.hub_server.faults import Fault, How
 from isles_assets_tests.hub_server.http import Call, DroppedError, Response
+from isles_assets_tests.processes import LONG
 from isles_assets_tests.project import build_all, linked, part_of
-from isles_assets_tests.running import LONG, TABLES, WARM, eventually, running, temporary_files
+from isles_assets_tests.running import TABLES, WARM, eventually, running, temporary_files
 from isles_assets_tests.toy import TOY
 
 pytestmark = pytest.mark.slow

@@ -20,8 +20,8 @@ from isles_assets.products.product import PublicationFile
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.publication import Publication
 from isles_assets_tests.full_disk import fill
-from isles_assets_tests.processes import on_small_disk
-from isles_assets_tests.running import LONG, WARM, eventually, forked
+from isles_assets_tests.processes import LONG, on_small_disk
+from isles_assets_tests.running import WARM, eventually, forked
 from isles_assets_tests.toy import DATASET, TOY, folder_at
 
 REPO = TOY.repo

@@ -47,9 +47,9 @@ from isles_assets_tests.hub_server import (
     status,
 )
 from isles_assets_tests.isles24 import ISLES24, PREVIEW, SMALL
-from isles_assets_tests.processes import END_AT_ONCE, shown
+from isles_assets_tests.processes import END_AT_ONCE, LONG, shown
 from isles_assets_tests.project import MEMORY, build_all, linked, part_of
-from isles_assets_tests.running import LONG, WARM, eventually, forked
+from isles_assets_tests.running import WARM, eventually, forked
 from isles_assets_tests.toy import TOY
 
 pytestmark = pytest.mark.slow
