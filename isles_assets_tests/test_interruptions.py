@@ -324,9 +324,9 @@ FEW_MOMENTS_OF_SHARDS = [
     (0, first_file_is_written),
     (0, one_file_is_renamed),
     (2, both_files_are_renamed),
-    (4, record_is_there),
+    (12, record_is_there),
 ]
-"""For thirty subjects: those between which a file, a shard and a record are begun and done."""
+"""For thirty subjects: those between which a file, a shard and a record are begun and done, and all old ones are."""
 
 TRIES = 10
 
