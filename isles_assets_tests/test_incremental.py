@@ -68,6 +68,7 @@ def stale(project: Project) -> dict[str, str]:
     return {subject: state.reason for subject, state in states.items() if state.reason}
 
 
+@pytest.mark.history
 def test_staleness_is_that_of_the_content(small_built_copy, small_tree):
     assert staleness(small_built_copy) == all_are("FRESH")
     assert small_built_copy.materialize(*OF_TABLES).success

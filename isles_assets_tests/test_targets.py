@@ -117,6 +117,7 @@ def test_it_says_that_it_keeps_history_and_so_is_rolled_back(toy_built_copy, she
     assert result.success and shelf.stored() == before and Path(shelf.location).name == "3"
 
 
+@pytest.mark.history
 def test_it_says_that_it_cannot_stage_and_so_frees_nothing(toy_built_copy, shelf):
     config = {"ops": {"subject_shard": {"config": {"free_disk": True, "allow_synthetic": True}}}}
     result = toy_built_copy.materialize("subject_shard", partitions=TOY.subjects, run_config=config)
