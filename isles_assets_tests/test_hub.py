@@ -25,7 +25,7 @@ from isles_assets.release.clinical import Kind
 from isles_assets.release.volumes import Grid
 from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.isles24 import CONFIGS, ISLES24, SMALL, VARIABLES, VOLUMES, WORKBOOKS
-from isles_assets_tests.processes import LONG
+from isles_assets_tests.processes import LONG, URLS
 from isles_assets_tests.project import replace
 from isles_assets_tests.running import WARM, eventually, forked
 

@@ -436,7 +436,7 @@ def freeing(many, data, target, tmp_path):
         parts = Build(many / MANY.record.top, folder, schemas)
         rows = [other_size(everything[subject]) if subject in odd else everything[subject] for subject in some]
         outcomes = []
-        for outcome in build_subjects(SHARD, parts, rows, workers=1, say=lambda words: None, stage=stage):
+        for outcome in build_subjects(SHARD, parts, rows, workers=1, log=lambda words: None, stage=stage):
             outcomes.append(outcome)
             held.append(shards_here(folder))
         sidecars = {row.subject: sidecar for row in rows if (sidecar := state_of(SHARD, folder, row).sidecar)}
