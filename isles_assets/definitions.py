@@ -1,10 +1,9 @@
-"""The Dagster code location: assets, checks, jobs, automation and settings of a release put together; no logic."""
+"""The Dagster code location: it puts together assets, checks, jobs, automation and settings of a release."""
 
 import dagster as dg
 
 from isles_assets.graph.assets import archive_listing, clinical_table, raw_tree, subject_manifest, zenodo_archive
 from isles_assets.graph.automation import nightly_verify, sensors
-from isles_assets.graph.beginning import announced
 from isles_assets.graph.checks import checks_of
 from isles_assets.graph.console import brief
 from isles_assets.graph.hub_asset import hub_asset
@@ -12,6 +11,7 @@ from isles_assets.graph.jobs import build_job, rollback, verify
 from isles_assets.graph.product_assets import product_asset
 from isles_assets.graph.report_asset import report_asset
 from isles_assets.graph.reporting import metadata, of_settings
+from isles_assets.graph.run_start import dataset_resource
 from isles_assets.graph.settings import DefinitionSettings, Settings
 from isles_assets.graph.terminal import use_terminal
 from isles_assets.lib.secrets import keep_secrets_out_of_logs
@@ -22,40 +22,42 @@ from isles_assets.tables.manifest import manifest_version
 
 
 def build_defs(release: Release, settings: Settings) -> dg.Definitions:
-    """The code location of `release` with `settings`.
+    """Return the code location of `release` with `settings`.
 
-    Steps run in the run's own process: they are few, and the work inside one is spread over processes already.
-    Raises `UnusableVariable` for an environment variable that Dagster needs now and that cannot be used.
+    Steps run in the run's own process: they are few, and each spreads its work over processes.
+
+    Raises:
+        UnusableVariable: The value of an environment variable that definitions depend on is invalid.
     """
-    dataset, defined = Dataset.of(release), DefinitionSettings.from_environment()
+    dataset, definition_settings = Dataset.of(release), DefinitionSettings.from_environment()
     subjects = dg.StaticPartitionsDefinition(release.subjects)
     assets = [
         *(archive_listing, zenodo_archive, raw_tree, clinical_table, subject_manifest),
-        *(product_asset(product, subjects, defined.backfill_policy) for product in dataset.products),
+        *(product_asset(product, subjects, definition_settings.backfill_policy) for product in dataset.products),
         report_asset(dataset),
         hub_asset(dataset),
     ]
 
-    in_force = settings.in_force(dataset)
+    effective = settings.effective(dataset)
 
-    def of_release(spec: dg.AssetSpec) -> dg.AssetSpec:
-        """What depends on the release beyond the code: group, description, version of the manifest; what holds."""
+    def add_release(spec: dg.AssetSpec) -> dg.AssetSpec:
+        """Return `spec` with group, description, code version and metadata for this release and its settings."""
         version = manifest_version(release) if spec.key == subject_manifest.key else spec.code_version
         description = release.describe(spec.description or "")
         return spec.replace_attributes(
             group_name=release.name,
             description=description,
             code_version=version,
-            metadata={**spec.metadata, **of_settings(in_force)},
+            metadata={**spec.metadata, **of_settings(effective)},
         )
 
     return dg.Definitions(
-        assets=dg.map_asset_specs(of_release, assets),
+        assets=dg.map_asset_specs(add_release, assets),
         asset_checks=checks_of(release),
-        jobs=[build_job(dataset, metadata(in_force)), verify, rollback],
+        jobs=[build_job(dataset, metadata(effective)), verify, rollback],
         schedules=[nightly_verify],
-        sensors=sensors(notify=bool(defined.webhook_url)),
-        resources={"settings": settings.explained(dataset), "dataset": announced(dataset)},
+        sensors=sensors(notify=bool(definition_settings.webhook_url)),
+        resources={"settings": settings.documented(dataset), "dataset": dataset_resource(dataset)},
         executor=dg.in_process_executor,
         loggers={"console": dg.colored_console_logger, "brief": brief},
     )

@@ -269,7 +269,7 @@ def test_checks_that_failed_in_a_run_that_did_not_are_posted(toy_unbuilt, toy_tr
     assert result.success
     failed_checks(status_context(toy_unbuilt, result, "failed_checks", dg.DagsterEventType.RUN_SUCCESS))
     (text,) = chat.texts
-    assert f"run {result.run_id} of selected found what should not be." in text
+    assert f"run {result.run_id} of selected succeeded, but checks failed." in text
     assert "clinical_table: readable_workbooks failed" in text and "seventy" in text
 
 
@@ -322,4 +322,4 @@ def test_a_newer_release_is_observed_and_posted_once(zenodo, instance, chat):
 def test_a_zenodo_that_does_not_answer_is_asked_another_day(zenodo, instance):
     zenodo.__exit__(None, None, None)
     skipped = ask(zenodo, instance)
-    assert skipped.skip_message.startswith("Not known today whether there is a version after v7: ")
+    assert skipped.skip_message.startswith("Zenodo did not say today whether there is a version after v7: ")

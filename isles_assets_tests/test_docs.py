@@ -101,7 +101,7 @@ _RELEASE = {
 _INSTANCE = yaml.safe_load((ROOT / "dagster.yaml").read_text())
 _MONITORING, _RETENTION = _INSTANCE["run_monitoring"], _INSTANCE["retention"]["sensor"]["purge_after_days"]
 _FREED_AT_LAST = 2 * ISLES24.record.size + ISLES24.record.size * MAX_LOCAL_SUBJECTS / len(ISLES24.subjects)
-_NIGHTS = -(-len(ISLES24.subjects) // automation._A_NIGHT)
+_NIGHTS = -(-len(ISLES24.subjects) // automation._SUBJECTS_PER_NIGHT)
 FIGURES = {
     "README.md": [
         "stroke release has {subjects} subjects, each with {volumes} NIfTI volumes and two clinical workbooks: {size}.",
@@ -152,8 +152,8 @@ FIGURES = {
         f"this went on for {readable_time(LONG.in_all)}` (an hour without progress)",
         f"Up to {denials._LONGEST_PAUSE / 60:.0f} minutes are waited for",
         "once all {subjects} shards",
-        f"reading back {in_words(automation._A_NIGHT)} subjects by the day of the month, so that {in_words(_NIGHTS)} "
-        "nights see all {subjects}",
+        f"reading back {in_words(automation._SUBJECTS_PER_NIGHT)} subjects by the day of the month, so that "
+        f"{in_words(_NIGHTS)} nights see all {{subjects}}",
         f"{in_words(_INSTANCE['concurrency']['runs']['max_concurrent_runs'])} places of `max_concurrent_runs`",
         f"`max_concurrent_runs: {_INSTANCE['concurrency']['runs']['max_concurrent_runs']}`",
         f"is failed within {_MONITORING['poll_interval_seconds']} s; one that does not start in "
@@ -162,7 +162,7 @@ FIGURES = {
         f"{in_words(_MONITORING['max_runtime_seconds'] / 86400)} days",
         f"{_RETENTION['success']} days, skipped ones {_RETENTION['skipped']}",
     ],
-    "docs/settings.md": ["it is downloaded and extracted, {size}"],
+    "docs/settings.md": ["the release, {size}, is downloaded and extracted"],
     "docs/commands.md": [f"with {ROOM / 1e9:.0f} GB of disk"],
 }
 

@@ -259,7 +259,7 @@ def test_a_run_that_ended_with_the_computer_is_failed_once_the_ui_is_back(thirty
 
 
 def test_only_a_run_whose_server_surely_has_ended_is_taken_for_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(launcher, "_SECONDS", 0.2)
+    monkeypatch.setattr(launcher, "_TIMEOUT", 0.2)
 
     def is_lost(**server: object) -> bool:
         run = dg.DagsterRun("build", tags={GRPC_INFO_TAG: json.dumps(server)} if server else {})

@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 
 from isles_assets.definitions import build_defs
-from isles_assets.graph.beginning import all_of
 from isles_assets.graph.reporting import of_rehearsal
+from isles_assets.graph.run_start import tags_of_all_partitions
 from isles_assets.graph.settings import Settings
 from isles_assets.hub.rehearsal import rehearse
 from isles_assets.products.dataset import Dataset
@@ -124,7 +124,7 @@ def test_the_page_of_the_settings_says_what_null_means(monkeypatch, tmp_path):
 def test_what_is_in_force_holds_no_password_of_an_address(monkeypatch):
     monkeypatch.delenv("ISLES_RAW_ROOT", raising=False)
     settings = Settings(source="zenodo", zenodo_endpoint="https://ada:5ecret@mirror.example")
-    shown = settings.in_force(Dataset.of(TOY))
+    shown = settings.effective(Dataset.of(TOY))
     assert "mirror.example" in shown["source"] and "5ecret" not in str(shown)
 
 
@@ -234,4 +234,4 @@ def test_a_check_that_passes_shows_what_was_looked_at_and_notes_are_warnings(toy
 
 
 def test_tags_over_all_partitions_are_those_of_the_release():
-    assert list(all_of(Dataset.of(TOY)).values()) == [TOY.subjects[0], TOY.subjects[-1]]
+    assert list(tags_of_all_partitions(Dataset.of(TOY)).values()) == [TOY.subjects[0], TOY.subjects[-1]]

@@ -77,7 +77,7 @@ def test_damaged_files_are_said_in_one_block_at_the_end(toy_copy):
     assert f"3 of 6 subjects failed: {', '.join(SUBJECTS)}. The other 3 are done." in told
     for subject in SUBJECTS:
         assert len(re.findall(f"{subject}_ses-1_T1w.nii.gz: is cut short: .* -> restore the file", told)) == 1
-    assert "raw_tree, check as_listed: fails, too, over what is named above." in told
+    assert "raw_tree, check as_listed: fails because of files named above." in told
     assert re.search(r"^Not run because of that: \d+ steps\.$", told, re.MULTILINE)
     assert "-> " not in output.replace(told, "")
 
@@ -161,15 +161,15 @@ def test_a_wait_before_another_try_is_said_with_its_reason(capfd, asked):
     refusal.pause = asked
     policy = dg.RetryPolicy(max_retries=1, delay=0.1)
     shown = step(refusal, capfd, retry_policy=policy)
-    assert "It is tried again in 0 s." in shown
-    assert shown.index("It is tried again") < shown.index("Not done. ")
+    assert "The next attempt is in 0 s." in shown
+    assert shown.index("The next attempt") < shown.index("Not done. ")
     assert traces(shown) == 0
     assert shown.partition("Not done. ")[2].count("toys/toy: the Hub is busy -> wait") == 1
 
 
 def test_a_run_that_is_interrupted_shows_no_trace(capfd):
     shown = step(KeyboardInterrupt(), capfd)
-    assert traces(shown) == 0 and shown.count("Interrupted. Run the same again") == 1
+    assert traces(shown) == 0 and shown.count("Interrupted. Finished work is kept") == 1
 
 
 def shown_of_check(found: Sequence[Finding], capfd) -> str:
@@ -241,8 +241,8 @@ def test_what_two_steps_have_found_is_said_once_for_both(capfd, more, logger):
     assert told.count("sub-4: its process ended") == 1
     assert told.count("sub-3: is cut short") == told.count("sub-3 was not made.") == more
     assert f"shard: {2 + more} of 3 subjects failed: sub-1, sub-2" in told
-    some = "2 of 3" if more else "All"
-    assert f"\n{some} of that is the same as what stops preview, above.\n" in told
+    number = "2 of 3" if more else "All 2"
+    assert f"\n{number} problems are those of preview, above.\n" in told
 
 
 @pytest.mark.parametrize("logger", ["terminal", "brief"])
@@ -268,7 +268,7 @@ def test_steps_that_had_nothing_to_do_are_one_line(capfd, logger):
     job.execute_in_process(run_config={"loggers": {"brief": {}}} if logger == "brief" else None)
     shown = capfd.readouterr().err
     assert "Skipping step" not in shown and "Not done" not in shown
-    assert shown.count("\nNot run, as this run made nothing for them to look at: 2 steps.\n") == 1
+    assert shown.count("\nNot run, because this run made nothing for them to check: 2 steps.\n") == 1
 
 
 @pytest.mark.parametrize("failing", ["subject_preview", "subject_manifest"])
@@ -288,7 +288,7 @@ def test_how_to_make_the_report_is_said_where_it_can_be_made(capfd, failing):
 
     defs = dg.Definitions([subject_manifest, subject_preview, quality_report], executor=dg.in_process_executor)
     defs.resolve_implicit_global_asset_job_def().execute_in_process(raise_on_error=False)
-    command = "\nThe report can be made of what is there: dagster asset materialize --select quality_report\n"
+    command = "\nThe report can still be made: dagster asset materialize --select quality_report\n"
     assert (command in capfd.readouterr().err) == (failing == "subject_preview")
 
 

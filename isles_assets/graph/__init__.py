@@ -1,5 +1,5 @@
-"""The Dagster layer: assets, checks, settings, jobs, automation, launching. Thin; the work is done in the other rooms.
+"""The Dagster layer: assets, checks, settings, jobs, automation, launching. The other rooms do the work.
 
-Nothing else imports Dagster or names its commands. An asset of the whole release goes to `assets`, a check of a
-property follows from `publication.properties`, an asset of each subject from `products.registry`.
+No other room imports Dagster or names its commands. Add an asset of the whole release to `assets`, a property that a
+check enforces to `publication.properties`, and a product, made of each subject, to `products.registry`.
 """

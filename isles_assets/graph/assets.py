@@ -1,7 +1,7 @@
-"""The assets of the whole release, in the order of the graph. Each hands over through files of the data folder.
+"""The assets of the whole release, in the order of the graph. They pass data on as files in the data folder.
 
-Those of each subject are in `product_assets`, what is published in `hub_dataset`. Braces in a description are filled
-in by `definitions` from the release.
+`product_assets` has the assets of each subject, `hub_asset` the published dataset. `definitions` fills in braces in
+descriptions from the release.
 """
 
 import dagster as dg
@@ -30,7 +30,8 @@ class ArchiveConfig(dg.Config):
     """How to fetch the archive."""
 
     free_disk: bool = Field(
-        False, description="Do not ask for a disk that can hold all shards: subject_shard, too, runs with free_disk."
+        False,
+        description="Require disk space for a few shards only. For runs in which subject_shard has free_disk, too.",
     )
 
 
@@ -38,21 +39,21 @@ class ArchiveConfig(dg.Config):
 def archive_listing(
     context: dg.AssetExecutionContext, settings: Settings, dataset: DatasetParam
 ) -> dg.MaterializeResult:
-    """What is in the release's archive by its own header: path, size, CRC-32, time, method and block of every file.
+    """The contents of the release's archive, from its header: path, size, CRC-32, time, method and block of each file.
 
-    Of the archive on the disk, or asked of Zenodo by ranges, at most 2 MB, and kept; `ISLES_LISTING=off` switches the
-    question off. A synthetic tree has a listing of its own. Names are compared before anything is downloaded, and files
-    with it when they are read.
+    The header is read from the archive on this disk, or else from Zenodo: at most 2 MB, once. `ISLES_LISTING=off`
+    forbids requests to Zenodo. A synthetic tree has its own listing. File names are checked before the download, and
+    files are compared with the listing when they are read.
     """
     with refusals_reported():
         setup = settings.setup(dataset)
-        _see_to_sample(context, setup)
-        may_ask = setup.listing is ListingQuestion.on and not setup.uses_sample
-        zenodo = setup.zenodo(context.log.info) if may_ask else None
+        _make_missing_sample(context, setup)
+        may_ask_zenodo = setup.listing is ListingQuestion.on and not setup.uses_sample
+        zenodo = setup.zenodo(context.log.info) if may_ask_zenodo else None
         listing = obtain_listing(setup.folder, setup.tree, zenodo)
         table = write_listing(setup.folder, listing)
     if listing.why_not:
-        context.log.warning(f"There is no listing, and the tree is {listing.compared('')}")
+        context.log.warning(f"There is no listing. The tree is {listing.compared('')}")
     else:
         context.log.info(f"The archive lists {counted(len(listing.members), 'file')}, by {listing.origin}")
     return _materialized(reporting.of_archive_listing(setup.folder, listing, table), sha256_of(setup.folder.listing))
@@ -62,10 +63,10 @@ def archive_listing(
 def zenodo_archive(
     context: dg.AssetExecutionContext, config: ArchiveConfig, settings: Settings, dataset: DatasetParam
 ) -> dg.MaterializeResult:
-    """The pinned archive of the release, downloaded from Zenodo: resumed after any break, size and MD5 verified.
+    """The pinned archive of the release, downloaded from Zenodo. Downloads resume; size and MD5 are verified.
 
-    Fetches nothing unless `ISLES_SOURCE` is `zenodo`, nor while the tree that was extracted from it is there. A
-    newer version on Zenodo is reported, never taken.
+    Nothing is downloaded unless `ISLES_SOURCE` is `zenodo`, or if the extracted tree exists. A newer version on Zenodo
+    is reported, but never downloaded.
     """
     with refusals_reported():
         setup, record = settings.setup(dataset), dataset.release.record
@@ -76,26 +77,27 @@ def zenodo_archive(
         if newest := zenodo.newer(record):
             context.log_event(dg.AssetObservation(context.asset_key, metadata=reporting.of_newer_version(newest)))
             context.log.warning(
-                f"Zenodo has a version after {record.version}, which is pinned and used: "
-                f"{newest.version} of {newest.date}, {newest.url}"
+                f"Zenodo has a newer version: {newest.version} of {newest.date}, {newest.url}. "
+                f"The pinned version {record.version} is used."
             )
-        share = MAX_LOCAL_SUBJECTS if config.free_disk else len(dataset.release.subjects)
-        shards = record.size * share // len(dataset.release.subjects)
-        how = fetch(dataset.release, setup.places, zenodo, shards=shards)
+        subjects = len(dataset.release.subjects)
+        subjects_on_disk = MAX_LOCAL_SUBJECTS if config.free_disk else subjects
+        shard_bytes = record.size * subjects_on_disk // subjects
+        how = fetch(dataset.release, setup.places, zenodo, shards=shard_bytes)
     context.log.info(f"{record.archive}: {how}")
     return _materialized(reporting.of_archive(setup.folder, how), record.md5)
 
 
 @dg.asset(deps=[zenodo_archive], kinds={"nifti", "parquet"}, code_version="1")
 def raw_tree(context: dg.AssetExecutionContext, settings: Settings, dataset: DatasetParam) -> dg.MaterializeResult:
-    """The extracted release, inventoried: path, size and modification time of every file.
+    """The inventory of the extracted release: path, size and modification time of every file.
 
-    With `ISLES_RAW_ROOT` unset it is extracted from `zenodo_archive`, or a synthetic sample of all {subjects} subjects
-    is made, as `ISLES_SOURCE` says; once.
+    If `ISLES_RAW_ROOT` is unset, `ISLES_SOURCE` decides where a missing tree comes from: `zenodo` extracts it from
+    `zenodo_archive`, `sample` makes a synthetic sample of all {subjects} subjects.
     """
     with refusals_reported():
         setup = settings.setup(dataset)
-        _see_to_sample(context, setup)
+        _make_missing_sample(context, setup)
         if setup.uses_zenodo:
             unpack(dataset.release, setup.places, workers=setup.workers, log=context.log.info)
         inventory = take_inventory(dataset.release, setup.tree)
@@ -109,34 +111,34 @@ def raw_tree(context: dg.AssetExecutionContext, settings: Settings, dataset: Dat
 def clinical_table(
     context: dg.AssetExecutionContext, settings: Settings, dataset: DatasetParam
 ) -> dg.MaterializeResult:
-    """The clinical workbooks as one typed table: a row a subject, {variables} variables, missing is null."""
+    """The clinical workbooks as one typed table: one row per subject, {variables} variables, missing values null."""
     with refusals_reported():
         setup, release = settings.setup(dataset), dataset.release
         inventory = read_inventory(setup.folder)
-        there = {path for path, file in inventory.items() if not file.fault}
-        with_workbooks = [s for s in release.subjects if any(w.path(s) in there for w in release.workbooks)]
+        readable = {path for path, file in inventory.items() if not file.fault}
+        with_workbooks = [s for s in release.subjects if any(w.path(s) in readable for w in release.workbooks)]
         rows = read_clinical_rows(release, setup.tree, with_workbooks)
         table = clinical.clinical_table(release, rows)
         listing = read_listing(setup.folder, setup.tree)
         extracted = setup.folder.has_extracted(setup.tree)
-        others = workbook_findings(release, setup.tree, rows, listing, extracted=extracted)
-        clinical.write_clinical_findings(setup.folder, rows, others)
+        findings = workbook_findings(release, setup.tree, rows, listing, extracted=extracted)
+        clinical.write_clinical_findings(setup.folder, rows, findings)
         write_table(setup.folder.clinical, table)
     variables = counted(len(release.variables), "clinical variable")
     context.log.info(f"Read {variables} of {counted(len(rows), 'subject')}")
     compared = listing.compared("workbooks by CRC-32")
-    shown = reporting.of_clinical_table(setup.folder, rows, table, compared)
-    return _materialized(shown, sha256_of(setup.folder.clinical))
+    metadata = reporting.of_clinical_table(setup.folder, rows, table, compared)
+    return _materialized(metadata, sha256_of(setup.folder.clinical))
 
 
 class ManifestConfig(dg.Config):
-    """How to take stock."""
+    """How to survey the tree."""
 
     full: bool = Field(
         False,
-        description="Read every volume for its SHA-256 instead of trusting size and time: finds files that changed "
-        "without a trace, and spares shards whose files were only touched or copied. What it found stays known while "
-        "size and time agree; a file that was replaced, copied or written into since is read again.",
+        description="Read every volume to compute its SHA-256, instead of relying on size and modification time. This "
+        "finds changes that leave both as they were, and avoids rebuilding shards of files that were only touched or "
+        "copied. Each digest is kept until its file is replaced, copied or written to.",
     )
 
 
@@ -144,9 +146,9 @@ class ManifestConfig(dg.Config):
 def subject_manifest(
     context: dg.AssetExecutionContext, config: ManifestConfig, settings: Settings, dataset: DatasetParam
 ) -> dg.MaterializeResult:
-    """One row a subject: its {volumes} volumes with path, size, shape, spacing, dtype, affine; its clinical values.
+    """One row per subject: path, size, shape, spacing, dtype and affine of its {volumes} volumes; its clinical values.
 
-    Made from file attributes and headers; no voxel is read, and no header of a file that is as it was.
+    It is made from file attributes and headers, without reading voxels. Headers of unchanged files are not read again.
     """
     with refusals_reported():
         setup = settings.setup(dataset)
@@ -171,15 +173,15 @@ def subject_manifest(
     return _materialized(reporting.of_subject_manifest(setup.folder, rows, table), sha256_of(setup.folder.manifest))
 
 
-def _see_to_sample(context: dg.AssetExecutionContext, setup: Setup) -> None:
-    """See that the sample is there if it is to stand in for the release: made once, with its listing."""
+def _make_missing_sample(context: dg.AssetExecutionContext, setup: Setup) -> None:
+    """Make the sample and its listing, if it is the source of this run and does not exist."""
     if setup.uses_sample:
         keep_release_from_sample(setup.folder)
         if not setup.tree.exists():
-            context.log.info(f"Making the SYNTHETIC sample in {setup.tree}, as no raw_root is set")
+            context.log.info(f"Making the SYNTHETIC sample in {setup.tree}, because raw_root is unset")
             make_sample(setup.dataset.release, setup.tree, workers=setup.workers)
 
 
 def _materialized(metadata: reporting.Metadata, version: str) -> dg.MaterializeResult:
-    """Same version of the data, such as its bytes' digest: what is downstream is stale only if that has changed."""
+    """Return a result with the data's `version`, such as a digest. Only another version makes later assets stale."""
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(version))

@@ -1,7 +1,7 @@
-"""The asset checks: each a property of `publication.properties`, or one of what is published in `hub.verification`.
+"""The asset checks: each enforces a property of `publication.properties`, or runs a check of `hub.verification`.
 
-A failed blocking check stops what is downstream in its own run. `hub_dataset` does not rely on that. The checks of what
-is published are each of one revision, that of when they begin.
+A failed blocking check stops later assets of its own run only, so `hub_dataset` does not rely on it. Each check of the
+published dataset reads one revision: the newest when the check begins.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,75 +29,85 @@ from isles_assets.publication.publication import Publication
 from isles_assets.publication.waivers import Judgement, how_to_waive, judge
 from isles_assets.release.release import Release
 
-_PUBLISHED = "hub_dataset"
+_PUBLISHED_ASSET = "hub_dataset"
 _DECODED = "decoded"
-_EVALUATIONS_ASKED = 10
+"""Name of the metadata with the revision whose first rows `loads` decoded."""
+_MAX_EVALUATIONS = 10
+"""Number of earlier evaluations of `loads` among which the last that passed is looked for."""
 
 
 def property_check(prop: Property, release: Release) -> dg.AssetChecksDefinition:
-    """The asset check that enforces `prop` on `release`: red for what stops publication and no waiver covers."""
+    """Return the check that enforces `prop` on `release`. It fails if a finding without a waiver stops publication."""
 
-    def look(setup: Setup) -> Judgement:
+    def evaluate(setup: Setup) -> Judgement:
         evidence = Evidence(setup.tree, setup.folder)
         return replace(judge(release, prop.find(evidence), evidence.waivers), looked_at=prop.looked_at(evidence))
 
-    return _check(prop.asset, prop.name, prop.sentence_of(release), look, blocking=prop.blocking)
+    return _check(prop.asset, prop.name, prop.sentence_of(release), evaluate, blocking=prop.blocking)
 
 
 def notes_check(asset: str, release: Release) -> dg.AssetChecksDefinition:
-    """The asset check that warns of the notes of all properties of `asset`, and of waivers of them that cover nothing.
+    """Return the check that warns of notes on `asset`, and of its waivers that cover nothing.
 
-    It stops nothing, and nothing may depend on it: Dagster counts a check that warns as failed.
+    It stops nothing. Nothing may depend on it, because Dagster counts a check with a warning as failed.
     """
 
-    def look(setup: Setup) -> Judgement:
+    def evaluate(setup: Setup) -> Judgement:
         notes = notes_of(asset, Evidence(setup.tree, setup.folder))
         return Judgement(stopping=tuple(notes))
 
-    sentence = "Nothing is odd; what is noted here stops nothing and is published as it is."
-    return _check(asset, "notes", sentence, look, severity=dg.AssetCheckSeverity.WARN)
+    sentence = "Nothing is odd. Notes listed here do not stop publication."
+    return _check(asset, "notes", sentence, evaluate, severity=dg.AssetCheckSeverity.WARN)
 
 
-@dg.asset_check(asset=_PUBLISHED, name=card_valid.__name__, description=card_valid.__doc__, blocking=True)
+@dg.asset_check(
+    asset=_PUBLISHED_ASSET,
+    name=card_valid.__name__,
+    description="The Hub's own classes can read the card, and its features and counts are those of the shards.",
+    blocking=True,
+)
 def card_check(
     context: dg.AssetCheckExecutionContext, settings: Settings, dataset: DatasetParam
 ) -> dg.AssetCheckResult:
-    """The check `card_valid`."""
+    """Run the check `card_valid`."""
 
-    def look(setup: Setup, publication: Publication, target: Target, log: Callable[[str], None]) -> list[Finding]:
-        log(f"The card at {target.address()}")
+    def find(setup: Setup, publication: Publication, target: Target, log: Callable[[str], None]) -> list[Finding]:
+        log(f"Card: {target.address()}")
         return card_valid(target, publication)
 
-    return _of_published(context, _setup(settings, dataset), card_valid.__name__, look)
+    return _check_published(context, _setup(settings, dataset), card_valid.__name__, find)
 
 
 class ReadBackConfig(dg.Config):
-    """How much of what is on the Hub is read back. Of a local target it is always all."""
+    """Which files are read back from the Hub. A local target is always read in full."""
 
     read_back: Any = Field(
         "first",
-        description="The subjects whose files are fetched from the Hub and compared byte by byte, stored nowhere: "
-        "`first`, a number of subjects, or `all`. Files of all subjects always are.",
+        description="The subjects whose files are read back from the Hub and compared by digest: `first`, a number of "
+        "subjects, or `all`. Files that belong to no single subject are always read back. Nothing is stored.",
     )
     after: int = Field(
-        0, ge=0, description="With a number: pass over so many subjects first; after the last, begin again."
+        0, ge=0, description="If read_back is a number: skip this many subjects first. The first follows the last."
     )
 
 
 @dg.asset_check(
-    asset=_PUBLISHED, name=remote_matches_local.__name__, description=remote_matches_local.__doc__, blocking=True
+    asset=_PUBLISHED_ASSET,
+    name=remote_matches_local.__name__,
+    description="Every published file has the size and digest of the local one, and there are no other files.",
+    blocking=True,
 )
 def matches_check(
     context: dg.AssetCheckExecutionContext, config: ReadBackConfig, settings: Settings, dataset: DatasetParam
 ) -> dg.AssetCheckResult:
-    """The check `remote_matches_local`."""
+    """Run the check `remote_matches_local`."""
     with refusals_reported():
         subjects = subjects_to_read(dataset.release.subjects, config.read_back, config.after)
 
-    def look(setup: Setup, publication: Publication, target: Target, log: Callable[[str], None]) -> list[Finding]:
+    def find(setup: Setup, publication: Publication, target: Target, log: Callable[[str], None]) -> list[Finding]:
         return remote_matches_local(target, publication, subjects=subjects, log=log)
 
-    return _of_published(context, _setup(settings, dataset), remote_matches_local.__name__, look)
+    return _check_published(context, _setup(settings, dataset), remote_matches_local.__name__, find)
 
 
 def _setup(settings: Settings, dataset: Dataset) -> Setup:
@@ -109,88 +119,99 @@ def _check(
     asset: str,
     name: str,
     sentence: str,
-    look: Callable[[Setup], Judgement],
+    evaluate: Callable[[Setup], Judgement],
     *,
     blocking: bool = False,
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
 ) -> dg.AssetChecksDefinition:
-    """A check of what `look` finds."""
+    """Return a check of `asset` whose result is the judgement that `evaluate` returns."""
 
     @dg.asset_check(name=name, asset=asset, description=sentence, blocking=blocking)
     def check(context: dg.AssetCheckExecutionContext, settings: Settings, dataset: DatasetParam) -> dg.AssetCheckResult:
         setup = _setup(settings, dataset)
-        return _result(context, setup, name, partial(look, setup), severity)
+        return _result(context, setup, name, partial(evaluate, setup), severity)
 
     return check
 
 
 class LoadsConfig(dg.Config):
-    """How thoroughly to load."""
+    """When to decode rows."""
 
     again: bool = Field(
         False,
-        description="Decode the first row also if that of the same revision was decoded before, as job verify does.",
+        description="Decode the first row of each config even if it was decoded before at this revision. Job verify "
+        "sets it.",
     )
 
 
-@dg.asset_check(asset=_PUBLISHED, name=loads.__name__, description=loads.__doc__, blocking=True)
+@dg.asset_check(
+    asset=_PUBLISHED_ASSET,
+    name=loads.__name__,
+    description="Each config streams all columns and one row per subject, and its first row decodes.",
+    blocking=True,
+)
 def loads_check(
     context: dg.AssetCheckExecutionContext, config: LoadsConfig, settings: Settings, dataset: DatasetParam
 ) -> dg.AssetCheckResult:
-    """The check `loads`, which remembers what it has decoded: fetching and decoding take most of a run in vain."""
+    """Run the check `loads`. It notes the revision whose rows it decoded, and does not decode these again."""
     decoded = ""
 
-    def look(setup: Setup, publication: Publication, target: Target, log: Callable[[str], None]) -> list[Finding]:
+    def find(setup: Setup, publication: Publication, target: Target, log: Callable[[str], None]) -> list[Finding]:
         nonlocal decoded
         decoded = f"{publication.digest} at {target.address()} by datasets {version('datasets')}"
-        known = decoded == _decoded_before(context) and not config.again
-        log(f"The first row of each config {'was decoded before' if known else 'is decoded'}")
-        return loads(target, publication, decode=not known)
+        decode = config.again or decoded != _last_decoded(context)
+        log(f"The first row of each config {'is decoded' if decode else 'was decoded before'}")
+        return loads(target, publication, decode=decode)
 
-    result = _of_published(context, _setup(settings, dataset), loads.__name__, look)
+    result = _check_published(context, _setup(settings, dataset), loads.__name__, find)
     return result.with_metadata({**result.metadata, _DECODED: decoded}) if result.passed else result
 
 
-def _decoded_before(context: dg.AssetCheckExecutionContext) -> str | None:
-    """The revision whose first row `loads` decoded, according to its last evaluation that passed."""
-    check = dg.AssetCheckKey(dg.AssetKey(_PUBLISHED), loads.__name__)
-    for record in context.instance.event_log_storage.get_asset_check_execution_history(check, _EVALUATIONS_ASKED):
+def _last_decoded(context: dg.AssetCheckExecutionContext) -> str | None:
+    """Return the revision that the last evaluation of `loads` that passed had decoded."""
+    check = dg.AssetCheckKey(dg.AssetKey(_PUBLISHED_ASSET), loads.__name__)
+    for record in context.instance.event_log_storage.get_asset_check_execution_history(check, _MAX_EVALUATIONS):
         evaluation = record.evaluation
         if isinstance(evaluation, dg.AssetCheckEvaluation) and evaluation.passed and _DECODED in evaluation.metadata:
             return str(evaluation.metadata[_DECODED].value)
     return None
 
 
-def _of_published(
+def _check_published(
     context: dg.AssetCheckExecutionContext,
     setup: Setup,
     name: str,
-    look: Callable[[Setup, Publication, Target, Callable[[str], None]], list[Finding]],
+    find: Callable[[Setup, Publication, Target, Callable[[str], None]], list[Finding]],
 ) -> dg.AssetCheckResult:
-    """What `look` finds in what is published. The last that it says is what it looked at."""
-    said = [""]
+    """Return the result of a check of the published dataset.
 
-    def log(words: str) -> None:
-        said.append(words)
-        context.log.info(words)
+    Args:
+        find: Returns the findings. If there are none, the last message that it logs becomes the check's description.
+    """
+    messages = [""]
 
-    def judged() -> Judgement:
+    def log(message: str) -> None:
+        messages.append(message)
+        context.log.info(message)
+
+    def evaluate() -> Judgement:
         publication = recorded_publication(setup.dataset, setup.folder, setup.repo)
-        return Judgement(stopping=tuple(look(setup, publication, setup.target().pinned(), log)))
+        return Judgement(stopping=tuple(find(setup, publication, setup.target().pinned(), log)))
 
-    result = _result(context, setup, name, judged)
-    if conclusion := _conclusion(context, result.passed):
-        context.log.info(conclusion)
-    return result if not result.passed else result._replace(description=said[-1])
+    result = _result(context, setup, name, evaluate)
+    if count := _count_passed(context, result.passed):
+        context.log.info(count)
+    return result if not result.passed else result._replace(description=messages[-1])
 
 
-def _conclusion(context: dg.AssetCheckExecutionContext, passed: bool) -> str | None:
-    """How many checks of what is published have passed in this run, once this is the last of them; else None."""
+def _count_passed(context: dg.AssetCheckExecutionContext, passed: bool) -> str | None:
+    """Return how many checks of the published dataset passed in this run; None unless this is the last of them."""
     planned, ended = (
         [
             data
             for entry in context.instance.all_logs(context.run.run_id, of_type=kind)
-            if entry.dagster_event and (data := entry.dagster_event.event_specific_data).asset_key.path == [_PUBLISHED]
+            if entry.dagster_event
+            and (data := entry.dagster_event.event_specific_data).asset_key.path == [_PUBLISHED_ASSET]
         ]
         for kind in (
             dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED,
@@ -206,29 +227,29 @@ def _result(
     context: dg.AssetCheckExecutionContext,
     setup: Setup,
     name: str,
-    look: Callable[[], Judgement],
+    evaluate: Callable[[], Judgement],
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
 ) -> dg.AssetCheckResult:
-    """What `look` finds, in the UI and in the log; an input that cannot be read fails the check."""
+    """Return the result for the judgement of `evaluate`, and log it. An input that cannot be read fails the check."""
     try:
-        judgement = look()
+        judgement = evaluate()
     except Refusal as refusal:
         judgement = Judgement(stopping=tuple(refusal.findings) or (Finding(refusal.headline, "see the log"),))
-    how = how_to_waive(setup.dataset.release, judgement.stopping, setup.folder.waivers)
+    waiving = how_to_waive(setup.dataset.release, judgement.stopping, setup.folder.waivers)
     if judgement.stopping and severity is dg.AssetCheckSeverity.ERROR:
         context.log.error(f"{name} failed: {counted(len(judgement.stopping), 'problem')}")
     elif judgement.stopping:
-        context.log.info(f"Notes, which stop nothing: {len(judgement.stopping)}. The check lists them in the UI")
+        context.log.info(f"Notes, which stop nothing: {len(judgement.stopping)}. The UI lists them with the check")
     return dg.AssetCheckResult(
         passed=not judgement.stopping,
         severity=severity,
-        description=_described(judgement, severity),
-        metadata=of_judgement(judgement, how),
+        description=_description(judgement, severity),
+        metadata=of_judgement(judgement, waiving),
     )
 
 
-def _described(judgement: Judgement, severity: dg.AssetCheckSeverity) -> str | None:
-    """What stops, line by line; else what was looked at, and of notes only their number, for the table has them all."""
+def _description(judgement: Judgement, severity: dg.AssetCheckSeverity) -> str | None:
+    """Return one line for each problem; without problems, what was looked at and the number of notes."""
     if judgement.stopping and severity is dg.AssetCheckSeverity.ERROR:
         return "\n".join(summarize(judgement.stopping, render=render))
     looked_at = f"Looked at: {judgement.looked_at}" if judgement.looked_at else ""
@@ -237,7 +258,7 @@ def _described(judgement: Judgement, severity: dg.AssetCheckSeverity) -> str | N
 
 
 def checks_of(release: Release) -> Sequence[dg.AssetChecksDefinition]:
-    """All checks of the graph of `release`."""
+    """Return all checks of the graph of `release`."""
     return [
         *(property_check(prop, release) for prop in properties_of(release)),
         *(notes_check(asset, release) for asset in dict.fromkeys(prop.asset for prop in properties_of(release))),

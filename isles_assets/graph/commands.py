@@ -1,4 +1,4 @@
-"""The commands that messages tell people to run: mends as what is typed in a terminal after `. .venv/bin/activate`."""
+"""Mends as commands that people run in a terminal after `. .venv/bin/activate`."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ BUILD = "dagster job execute -j build"
 
 
 def render(mend: Mend) -> str:
-    """`mend` as people can follow it: the words, or the command that does it, quoted for a shell."""
+    """Return the command for `mend`, quoted for a shell, or its text if there is no command."""
     if isinstance(mend, InOrder):
         return "; then ".join(map(render, mend.steps))
     if not isinstance(mend, Materialize):
@@ -22,6 +22,6 @@ def render(mend: Mend) -> str:
     return shlex.join(("dagster", "asset", "materialize", _SELECT, ",".join(mend.assets), *partition))
 
 
-def also_for(told: str, asset: str, others: Sequence[str]) -> str:
-    """The mend that is `told` for `asset`, with commands that materialize `others`, too."""
-    return re.sub(rf"(?<={_SELECT} ){re.escape(asset)}(?= |;|$)", ",".join((asset, *others)), told)
+def select_also(text: str, asset: str, others: Sequence[str]) -> str:
+    """Return `text` with commands that materialize `others` together with `asset`, wherever it has one for `asset`."""
+    return re.sub(rf"(?<={_SELECT} ){re.escape(asset)}(?= |;|$)", ",".join((asset, *others)), text)

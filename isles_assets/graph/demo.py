@@ -1,7 +1,7 @@
-"""`make demo`: the job `build` on the synthetic sample, said so at once, and at its end where to look next.
+"""`make demo`: it runs the job `build` on the synthetic sample, then says where to look next.
 
-The run is that of `dagster job execute -j build -c demo.yaml`, which puts it on the sample and the local target,
-whatever the environment and .env say.
+It runs `dagster job execute -j build -c demo.yaml`. That file chooses the sample and the local target, whatever the
+environment and .env contain.
 """
 
 import subprocess
@@ -16,27 +16,29 @@ from isles_assets.graph.environment import with_variables
 from isles_assets.lib.progress import readable_time
 
 _CONFIG = Path("demo.yaml")
-_BEFORE = """\
-The whole graph runs on a synthetic sample of the release, which is made first. That takes a minute or two,
-and neither patient data nor an account.
+_INTRODUCTION = """\
+This makes a synthetic sample of the release and runs the whole graph on it. It takes a minute or two, and needs
+neither patient data nor an account.
 """
 
 
 def run_demo(data: Path) -> int:
-    """Run the demo in the checkout that is the working directory, with the data folder `data`; its exit code."""
+    """Run the demo in the checkout that is the working directory, with the data folder `data`. Return the exit code."""
     start = time.monotonic()
-    _log(_BEFORE)
+    _print(_INTRODUCTION)
     if code := _run("dagster", "job", "execute", "-j", "build", "-c", str(_CONFIG)):
-        _log("\nThe demo did not end well: see above.")
+        _print("\nThe demo failed: see above.")
         return code
     settings = yaml.safe_load(_CONFIG.read_text())["resources"]["settings"]["config"]
     published = data / "hub" / settings["hub_repo"]
-    _log(f"\nIt worked, in {readable_time(time.monotonic() - start)}. As `load_dataset` sees what was published:")
+    _print(
+        f"\nIt worked, in {readable_time(time.monotonic() - start)}. The published dataset, as `load_dataset` reads it:"
+    )
     if code := _run("isles_assets.cli", "summary", "--short", str(published)):
         return code
-    _log("\nWhere to look next:")
-    for what, where in _next(data, published):
-        _log(f"  {what:<12} {where}")
+    _print("\nWhere to look next:")
+    for name, place in _next(data, published):
+        _print(f"  {name:<12} {place}")
     return 0
 
 
@@ -51,12 +53,12 @@ def _next(data: Path, published: Path) -> Iterator[tuple[str, str]]:
     if report.exists():
         yield "report", str(report)
     yield "card", str(published / "README.md")
-    yield "dataset", f"{published}, a folder to load like a repo of the Hub"
-    yield "real data", "docs/operating.md; `make reset-demo` takes the sample away"
+    yield "dataset", f"{published}, a folder that `load_dataset` loads like a repo of the Hub"
+    yield "real data", "docs/operating.md; `make reset-demo` removes the sample"
 
 
-def _log(words: str) -> None:
-    sys.stdout.write(f"{words}\n")
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
 

@@ -1,7 +1,7 @@
-"""What the loggers of a terminal have in common: one handler a run, which ends with what was refused.
+"""The common part of loggers for a terminal: one handler per run, which shows all failures at the end.
 
-Dagster makes a logger for the steps of a run and one for the run around them. Both are given the same handler, so that
-it can know all of the run.
+Dagster makes a logger for the steps of a run and another for the run itself. Both get the same handler, so it sees
+every record of the run.
 """
 
 import logging
@@ -9,28 +9,32 @@ import sys
 from abc import abstractmethod
 from weakref import WeakValueDictionary
 
-from isles_assets.graph.ending import Ending
+from isles_assets.graph.run_end import FailureSummary
 from isles_assets.lib.secrets import without_secrets
 
 
 class RunHandler(logging.Handler):
-    """Shows the records of one run on stderr, each as `show` does, and at the end all that was refused."""
+    """Shows the records of one run on stderr as they come, and all failures at the end."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._ending = Ending()
+        self._failures = FailureSummary()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self.show(record, self._ending.take(record))
-            if block := self._ending.block(record):
+            self.show(record, self._failures.add(record))
+            if block := self._failures.block(record):
                 self.write(f"\n{block}\n\n")
         except Exception:
             self.handleError(record)
 
     @abstractmethod
-    def show(self, record: logging.LogRecord, instead: str | None) -> None:
-        """Show what there is to show of `record`, or what `instead` says; that is empty for what is told at the end."""
+    def show(self, record: logging.LogRecord, replacement: str | None) -> None:
+        """Show `record`.
+
+        Args:
+            replacement: The text to show instead of the record's message; empty to show nothing, None for the message.
+        """
 
     def write(self, text: str) -> None:
         """Write `text`, without secrets."""
@@ -39,18 +43,18 @@ class RunHandler(logging.Handler):
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """What `record` says, with the trace of an exception that was logged."""
-    said = str(getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage()))
+    """Return the message of `record`, with the trace of its exception if it has one."""
+    message = str(getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage()))
     trace = [logging.Formatter().formatException(record.exc_info)] if record.exc_info else []
-    return "\n".join([said, *trace])
+    return "\n".join([message, *trace])
 
 
 _handlers: WeakValueDictionary[tuple[type[RunHandler], str | None], RunHandler] = WeakValueDictionary()
-"""By what they show and the run's id, while a logger of that run is there."""
+"""Handlers by type and run id. They live as long as a logger of their run."""
 
 
-def logger_of_run(run: str | None, name: str, handler: RunHandler) -> logging.Logger:
-    """A logger of the run with the id `run`, by the `handler` or the one of its kind that the run has already."""
+def logger_of_run(run_id: str | None, name: str, handler: RunHandler) -> logging.Logger:
+    """Return a logger of the run. It uses the run's handler of that type if there is one, else `handler`."""
     logger = logging.Logger(name, logging.DEBUG)
-    logger.addHandler(_handlers.setdefault((type(handler), run), handler))
+    logger.addHandler(_handlers.setdefault((type(handler), run_id), handler))
     return logger

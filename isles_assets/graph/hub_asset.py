@@ -1,4 +1,4 @@
-"""The asset `hub_dataset`: what is published of all products of all subjects."""
+"""The asset `hub_dataset`: the published dataset, made of all products of all subjects."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from isles_assets.graph import reporting
 from isles_assets.graph.assets import subject_manifest
 from isles_assets.graph.automation import when_complete
 from isles_assets.graph.report_asset import PRIORITY
-from isles_assets.graph.reporting import RETRIES, faults_not_retried, refusals_reported
+from isles_assets.graph.reporting import RETRIES, fail_faults_at_once, refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
 from isles_assets.hub.rehearsal import rehearse
 from isles_assets.lib.findings import summarize
@@ -27,31 +27,32 @@ class PublishConfig(dg.Config):
 
     dry_run: bool = Field(
         False,
-        description="Do all but the publishing, and say what that would change at the target: in the log, and as an "
-        "observation among the asset's events, with the card.",
+        description="Do everything except publish. The log, and an observation among the asset's events, then show the "
+        "changes that publishing would make at the target; the observation also shows the card.",
     )
     private: bool = Field(
-        False, description="Make the repo private if it has to be made, and refuse a public one: a rehearsal."
+        False, description="Make a new repo private, and refuse to publish to a public one. For rehearsals."
     )
     take_over: str = Field(
         "",
-        description="The commit at which `main` holds somebody else's files, in full: publish in their place. That "
-        "commit is tagged first, and job rollback can return to it.",
+        description="The full id of the commit at which `main` holds somebody else's files: replace these. That commit "
+        "is tagged first, so job rollback can return to it.",
     )
-    allow_synthetic: bool = Field(False, description="Publish a synthetic sample to the Hub, marked as such.")
+    allow_synthetic: bool = Field(False, description="Allow a synthetic sample on the Hub. It is marked as synthetic.")
 
 
 def hub_asset(of: Dataset) -> dg.AssetsDefinition:
-    """The asset that publishes the products of the dataset `of`."""
-    everything = [dg.AssetDep(product.asset, partition_mapping=dg.AllPartitionMapping()) for product in of.products]
+    """Return the asset that publishes the products of the dataset `of`."""
+    all_partitions = dg.AllPartitionMapping()
+    product_deps = [dg.AssetDep(product.asset, partition_mapping=all_partitions) for product in of.products]
 
     @dg.asset(
-        deps=[subject_manifest, *everything],
+        deps=[subject_manifest, *product_deps],
         output_required=False,
-        retry_policy=dg.RetryPolicy(max_retries=RETRIES, delay=30, backoff=dg.Backoff.EXPONENTIAL),  # of what may pass
+        retry_policy=dg.RetryPolicy(max_retries=RETRIES, delay=30, backoff=dg.Backoff.EXPONENTIAL),
         automation_condition=when_complete(of.release),
         pool="publishing",
-        op_tags={"dagster/priority": str(PRIORITY - 1)},  # a person finds the report beside what is published
+        op_tags={"dagster/priority": str(PRIORITY - 1)},  # the report is made before
         kinds={"huggingface"},
         code_version=f"{card.CODE_VERSION}.{fingerprint([product.version for product in of.products])}",
     )
@@ -60,14 +61,14 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult]:
         """The published dataset: the shards and previews of all {subjects} subjects and the card, all or nothing.
 
-        Refuses by itself, before the target is touched, if a blocking property does not hold or a shard or preview is
-        missing or stale, because checks stop what is downstream in their own run only. A dry run (`dry_run: true` in
-        the run config) materializes nothing: what publishing would change is then told in the log and among this
-        asset's events.
+        This asset refuses to publish, before it changes the target, if a blocking property does not hold or a shard or
+        preview is missing or stale. (Failed checks stop later assets in their own run only.) A dry run
+        (`dry_run: true` in the run config) materializes nothing. The log and this asset's events then show what
+        publishing would change.
 
-        Everything from the start: job `build`, in one run, which is quicker than **Materialize all**.
+        To make everything, run job `build`: it takes one run and is quicker than **Materialize all**.
         """
-        with refusals_reported(), faults_not_retried():
+        with refusals_reported(), fail_faults_at_once():
             setup = settings.setup(dataset)
             target = setup.target(private=config.private, take_over=config.take_over, log=context.log.info)
             publication = publication_of(dataset, setup.tree, setup.folder, setup.repo)
@@ -82,12 +83,14 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
                 context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
                 if rehearsal.others:
                     context.log.warning("\n  ".join(["In the way of publishing:", *summarize(rehearsal.others)]))
-                would = [f"{name}: {what}" for name, what in rehearsal.rows()]
-                context.log.info("\n  ".join(["Dry run complete. Dataset built but not pushed. Publishing:", *would]))
+                lines = [f"{name}: {change}" for name, change in rehearsal.rows()]
+                context.log.info("\n  ".join(["Dry run complete. Dataset built but not pushed. Publishing:", *lines]))
                 return
             published = target.publish(publication)
             for product in dataset.products:
-                for sidecar in publication.made[product.name].values():  # a local target has given their files links
+                for sidecar in publication.made[
+                    product.name
+                ].values():  # a local target linked the files, so their ctime is new
                     update_noted_status(product, setup.folder, sidecar)
         context.log.info(f"{'Published' if published.changed else 'Nothing has changed:'} {published.url}")
         metadata |= reporting.of_published(published, target.location)

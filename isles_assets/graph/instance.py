@@ -1,7 +1,7 @@
-"""Makes Dagster's instance, as `make setup` does by `python -m isles_assets.graph.instance`.
+"""Make Dagster's instance. `make setup` runs `python -m isles_assets.graph.instance`.
 
-Dagster makes the tables of a new instance when it is first opened, and does not expect others to do the same at that
-moment: commands that are started at once can leave two revisions in a database, which none can open after that.
+Dagster makes the tables of an instance when a command first opens it. Two commands that do so at the same time can
+write two revisions to a database, which no command can open afterwards.
 """
 
 import os
@@ -13,7 +13,7 @@ from isles_assets.graph.environment import with_variables
 
 
 def make_instance() -> None:
-    """Open the instance that commands in this folder use, by `DAGSTER_HOME` or its `dagster.yaml`."""
+    """Open the instance that commands in this folder use: that of `DAGSTER_HOME`, or of the folder's `dagster.yaml`."""
     os.environ.update(with_variables(Path.cwd()))
     with get_instance_for_cli():
         pass

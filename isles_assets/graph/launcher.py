@@ -1,4 +1,4 @@
-"""Launching runs as Dagster does by default, and telling run monitoring which of them nobody executes any more."""
+"""A launcher that works like Dagster's default one, and also tells run monitoring which runs no process executes."""
 
 import json
 import socket
@@ -9,14 +9,15 @@ import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
 
-_SECONDS = 10
+_TIMEOUT = 10
+"""Seconds."""
 
 
 class MonitoredRunLauncher(dg.DefaultRunLauncher):
-    """Dagster's default launcher, with which a run that ended with its computer does not stay started.
+    """Dagster's default launcher, but runs that ended with their computer do not stay in state "started".
 
-    A run is a child of a code server, whose address is in the run's tags. The server fails a run whose process ends;
-    a run whose server has ended, too, is failed by run monitoring, which asks here.
+    A code server starts the process of a run; the run's tags have the server's address. If the process ends, the server
+    marks the run as failed. If the server has ended, too, run monitoring does so, after it asks this launcher.
     """
 
     @property
@@ -24,22 +25,22 @@ class MonitoredRunLauncher(dg.DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether `run` is lost: nobody listens at its server's address. A run of the command line has no server."""
+        """Return whether `run` is lost: no server listens at its address. Runs of the command line have no server."""
         server = json.loads(run.tags.get(GRPC_INFO_TAG, "null"))
-        if server and _nobody_listens(server):
+        if server and _has_ended(server):
             return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "the code server that executed it has ended")
         return CheckRunHealthResult(WorkerStatus.RUNNING)
 
 
-def _nobody_listens(server: Mapping[str, Any]) -> bool:
-    """Whether that is certain: a server may be too busy to answer, or out of reach for a while."""
+def _has_ended(server: Mapping[str, Any]) -> bool:
+    """Return whether the server has certainly ended. A busy or unreachable server may still run."""
     try:
         if "socket" in server:
             with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(_SECONDS)
+                connection.settimeout(_TIMEOUT)
                 connection.connect(server["socket"])
         else:
-            socket.create_connection((server["host"], server["port"]), _SECONDS).close()
+            socket.create_connection((server["host"], server["port"]), _TIMEOUT).close()
     except OSError as error:
         return isinstance(error, ConnectionRefusedError | FileNotFoundError)
     return False

@@ -1,8 +1,8 @@
-"""One run over many partitions in which each succeeds or fails for itself.
+"""One run over many partitions, each of which succeeds or fails separately.
 
-Dagster records a multi-partition step as a whole: all keys, or none if it raises. Here the keys that succeeded
-are recorded one by one when something failed or the run was cut short, and the step then fails naming the rest,
-so that exactly those show as failed and a backfill of failed partitions runs only them.
+Dagster records all partitions of a step, or none if the step fails. So if a partition fails or the run is interrupted,
+this module records each partition that succeeded, and then lets the step fail with the names of the others. Only these
+show as failed, and a backfill of failed partitions runs only them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +25,8 @@ from isles_assets.tables.manifest import ManifestRow
 Rows = Sequence[ManifestRow]
 
 _DATA_VERSION = "dagster/data_version"
+_MAX_TEXTS = 10
+"""Number of failed partitions whose errors the step's failure shows."""
 
 
 def materialize_each(
@@ -32,18 +34,26 @@ def materialize_each(
     rows: Rows,
     *,
     build: Callable[[Rows], Iterable[Outcome]],
-    complete: Callable[[Rows], Mapping[str, Sidecar]],
+    find_finished: Callable[[Rows], Mapping[str, Sidecar]],
     describe: Callable[[ManifestRow, Sidecar], DisplayValues],
     damaged: Callable[[str], Sequence[Finding]],
     stopping: Callable[[Sidecar], Sequence[Finding]],
     how_to_waive: Callable[[Sequence[Finding]], str],
 ) -> None:
-    """Materialize each partition of this run with what `build` makes of its row, or fail naming each that failed.
+    """Materialize each partition of this run.
 
-    `complete` tells which of some rows are done: an interrupted run may have finished some that it did not report.
-    `describe` is what the UI shows of a partition. `damaged` tells why nothing may be made of a subject: then it fails,
-    and what was made of it before stays. `stopping` tells what stops the publication of one that was made: then it
-    fails all the same, stays as it is, and is not made again once its findings are waived.
+    Args:
+        build: Makes the product of each row.
+        find_finished: Returns the sidecars of those rows whose product is up to date. An interrupted run asks it about
+            rows without an outcome, because a process may have finished them.
+        describe: Returns the metadata that the UI shows for a partition.
+        damaged: Returns the findings that forbid making anything of a subject. Its partition then fails, and an earlier
+            product stays.
+        stopping: Returns the findings that forbid publishing a finished product. Its partition then fails, but the
+            product stays, and need not be made again when the findings are waived.
+        how_to_waive: Returns the text that tells how to waive findings.
+    Raises:
+        Failure: A partition failed.
     """
     by_subject = {row.subject: row for row in rows}
     outcomes = _Outcomes(context, how_to_waive)
@@ -53,8 +63,8 @@ def materialize_each(
             headline = f"{sidecar.subject} is made, and cannot be published as it is."
             outcomes.fail(sidecar.subject, Refusal(headline, findings))
             return
-        shown = {**describe(by_subject[sidecar.subject], sidecar), "written": written}
-        outcomes.succeed(sidecar.subject, metadata(shown), sidecar.data_version)
+        values = {**describe(by_subject[sidecar.subject], sidecar), "written": written}
+        outcomes.succeed(sidecar.subject, metadata(values), sidecar.data_version)
 
     for key in set(context.partition_keys) - set(by_subject):
         outcomes.fail(key, Refusal(f"{key} is not in the manifest; see the checks of subject_manifest."))
@@ -70,13 +80,13 @@ def materialize_each(
                 else:
                     finish(outcome.result, written=outcome.written)
         finally:
-            unheard = [row for row in rows if row.subject not in {*outcomes.succeeded, *outcomes.failed}]
-            for sidecar in complete(unheard).values():
+            without_outcome = [row for row in rows if row.subject not in {*outcomes.succeeded, *outcomes.failed}]
+            for sidecar in find_finished(without_outcome).values():
                 finish(sidecar, written=True)
 
 
 class _Outcomes:
-    """The outcomes so far of the partitions of one step."""
+    """The outcomes of the partitions of one step."""
 
     def __init__(self, context: dg.AssetExecutionContext, how_to_waive: Callable[[Sequence[Finding]], str]):
         self._context = context
@@ -85,86 +95,91 @@ class _Outcomes:
         self.succeeded: dict[str, tuple[Metadata, str]] = {}
         self.failed: dict[str, Exception] = {}
 
-    def succeed(self, key: str, shown: Metadata, data_version: str) -> None:
-        """`key` is materialized, with metadata that is `shown` and a data version of its own."""
-        self.succeeded[key] = shown, data_version
-        self._context.add_asset_metadata(shown, partition_key=key)
+    def succeed(self, key: str, metadata: Metadata, data_version: str) -> None:
+        """Note that partition `key` succeeded."""
+        self.succeeded[key] = metadata, data_version
+        self._context.add_asset_metadata(metadata, partition_key=key)
 
     def fail(self, key: str, error: Exception) -> None:
-        """`key` is not materialized, because of `error`; the others go on."""
+        """Note and log that partition `key` failed."""
         error = of_machine(error) or error
         self.failed[key] = error
         expected = isinstance(error, Refusal | WorkerDiedError)
-        self._context.log.error(f"{key} failed: {_brief(error)}", exc_info=None if expected else error)
+        self._context.log.error(f"{key} failed: {_first_problem(error)}", exc_info=None if expected else error)
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
-        """Raise `dagster.Failure` at the end if any partition failed.
+        """Record each partition that succeeded, also if the work inside is interrupted.
 
-        Then, and where the work stops before, a materialization of each that succeeded is stored: Dagster does that
-        only if the step succeeds.
+        Dagster records them itself only if the step succeeds.
+
+        Raises:
+            Failure: A partition failed.
         """
         try:
             yield
             if self.failed:
                 raise self._failure()
         except BaseException:
-            for key, (shown, data_version) in self.succeeded.items():
+            for key, (metadata, data_version) in self.succeeded.items():
                 versions = {_DATA_VERSION: data_version, "dagster/data_version_is_user_provided": "true"}
                 materialization = dg.AssetMaterialization(
-                    self._context.asset_key, partition=key, metadata=shown, tags=self._provenance | versions
+                    self._context.asset_key, partition=key, metadata=metadata, tags=self._provenance | versions
                 )
                 self._context.log_event(materialization)
             raise
 
     def _failure(self) -> dg.Failure:
         failed = sorted(self.failed)
-        words = [(key, _words(self.failed[key])) for key in failed[:10]]
+        texts = [(key, _text(self.failed[key])) for key in failed[:_MAX_TEXTS]]
         findings = [finding for key in failed for finding in self._findings(key)]
-        how = self._how_to_waive(findings)
+        waiving = self._how_to_waive(findings)
         total, others = len(self._context.partition_keys), len(self.succeeded)
-        done = others and f"The other {counted(others, 'is', 'are')} done. "
+        done = f"The other {counted(others, 'is', 'are')} done. " if others else ""
         mend = (
             "it and materialize the failed partition"
             if len(failed) == 1
             else "these and materialize the failed partitions"
         )
         return dg.Failure(
-            f"{len(failed)} of {counted(total, 'subject')} failed: {name_some(failed)}. {done or ''}Mend {mend}.\n"
-            + "\n".join([*(text if key in text else f"{key}: {text}" for key, text in words), *([how] if how else [])]),
-            metadata=of_judgement(Judgement(stopping=tuple(findings)), how),
+            f"{len(failed)} of {counted(total, 'subject')} failed: {name_some(failed)}. {done}Mend {mend}.\n"
+            + "\n".join(
+                [*(text if key in text else f"{key}: {text}" for key, text in texts), *([waiving] if waiving else [])]
+            ),
+            metadata=of_judgement(Judgement(stopping=tuple(findings)), waiving),
             allow_retries=False,
         )
 
     def _findings(self, key: str) -> tuple[Finding, ...]:
-        """What is wrong with `key`, which failed."""
+        """Return the findings on partition `key`, which failed."""
         error = self.failed[key]
         if isinstance(error, Refusal) and error.findings:
             return error.findings
         mend = Materialize((self._context.asset_key.to_user_string(),), key)
-        return (Finding(_words(error), mend, subject=key),)
+        return (Finding(_text(error), mend, subject=key),)
 
 
-def what_stopped(instance: dg.DagsterInstance, asset: str) -> dict[str, str]:
-    """What was found at the last attempt to make each partition of `asset` that failed, by its key."""
+def problems_of_failed(instance: dg.DagsterInstance, asset: str) -> dict[str, str]:
+    """Return the first problem of each partition of `asset` whose last attempt failed, by partition key."""
     attempts = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations
-    last = {key: run for key, (run, _) in attempts(dg.AssetKey(asset)).items()}
-    found: dict[str, str] = {}
-    for run in set(last.values()):
-        for record in instance.all_logs(run, of_type=dg.DagsterEventType.STEP_FAILURE):
+    last_run = {key: run_id for key, (run_id, _) in attempts(dg.AssetKey(asset)).items()}
+    problems: dict[str, str] = {}
+    for run_id in set(last_run.values()):
+        for record in instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
             event = record.dagster_event
             if event and event.step_key == asset and (failure := event.step_failure_data.user_failure_data):
                 for finding in findings_in(failure.metadata):
-                    if last.get(finding["subject"]) == run:
-                        where = finding["path"].rpartition("/")[2]
-                        found.setdefault(finding["subject"], f"{where}{where and ' '}{finding['problem']}")
-    return found
+                    if last_run.get(finding["subject"]) == run_id:
+                        name = finding["path"].rpartition("/")[2]
+                        problems.setdefault(finding["subject"], f"{name}{name and ' '}{finding['problem']}")
+    return problems
 
 
 def _provenance(context: dg.AssetExecutionContext) -> dict[str, str]:
-    """The tags that Dagster gives its own materializations, by which it knows later whether they are stale.
+    """Return the tags by which Dagster decides later whether a materialization is stale.
 
-    https://docs.dagster.io/guides/build/assets/asset-versioning-and-caching; they are not written for `log_event`.
+    Dagster adds them to its own materializations, but not to those of `log_event`:
+    https://docs.dagster.io/guides/build/assets/asset-versioning-and-caching.
     """
     key = context.asset_key
     tags = {"dagster/code_version": context.assets_def.code_versions_by_key[key] or context.run_id}
@@ -177,17 +192,17 @@ def _provenance(context: dg.AssetExecutionContext) -> dict[str, str]:
     return tags
 
 
-def _brief(error: Exception) -> str:
-    """What is wrong, for now: the failure of the step tells all, and how to mend it."""
+def _first_problem(error: Exception) -> str:
+    """Return the first problem and the number of others. The step's failure shows them all, with mends."""
     if not isinstance(error, Refusal):
-        return _words(error)
+        return _text(error)
     if not error.findings:
         return error.headline
     first, *others = error.findings
     return f"{first.without_mend()}{f', and {len(others)} more' if others else ''}"
 
 
-def _words(error: Exception) -> str:
+def _text(error: Exception) -> str:
     if isinstance(error, Refusal):
         return error.text(render)
     return str(error) if isinstance(error, WorkerDiedError) else f"{type(error).__name__}: {error}"

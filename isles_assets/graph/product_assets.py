@@ -1,4 +1,4 @@
-"""The assets of each subject: one a product, a partition a subject. What a product is stands in `products`."""
+"""The assets of each subject: one asset per product of `products`, one partition per subject."""
 
 import inspect
 import warnings
@@ -24,33 +24,33 @@ from isles_assets.tables.manifest import read_manifest
 
 
 class BuildConfig(dg.Config):
-    """How to build what is published as it is made."""
+    """How to build a product whose files are published unchanged."""
 
     decode: bool = Field(
         default=True,
-        description="Decode every volume on its way: gzip CRC and length, header, grid, voxels. Switched off for a "
-        "quick run, shards are packed unlooked at, and the check `volumes_decoded` says so.",
+        description="Decode and check every volume while it is packed: gzip CRC and length, header, grid, voxels. "
+        "`False` makes shards faster, without these checks; the check `volumes_decoded` then says so.",
     )
     free_disk: bool = Field(
         default=False,
-        description=f"For a disk that cannot hold all shards: stage each {STAGE_SIZE} subjects on the Hub, where "
-        "no reader of `main` sees them, and remove them here. Needs hub_target huggingface.",
+        description=f"For a disk that cannot hold all shards: after every {STAGE_SIZE} subjects, upload their shards "
+        "to the Hub, outside `main`, and delete them here. Needs hub_target huggingface.",
     )
     private: bool = Field(
-        default=False, description="With free_disk: make the repo private if it has to be made; refuse a public one."
+        default=False, description="With free_disk: make a new repo private, and refuse a public one."
     )
-    take_over: str = Field(default="", description="With free_disk: as of hub_dataset.")
-    allow_synthetic: bool = Field(default=False, description="With free_disk: stage a synthetic sample.")
+    take_over: str = Field(default="", description="With free_disk: the same as take_over of hub_dataset.")
+    allow_synthetic: bool = Field(default=False, description="With free_disk: allow a synthetic sample on the Hub.")
 
 
-_ALL_AT_ONCE = """All of it in one run: job `build`, which is quicker than **Materialize all**. This page is for some
-subjects, such as those that failed."""
+_ALL_AT_ONCE = """To make everything, run job `build`: it takes one run and is quicker than **Materialize all**. This
+page is for some subjects, such as those that failed."""
 
 
 def product_asset(
     product: Product, partitions: dg.PartitionsDefinition, backfill_policy: dg.BackfillPolicy
 ) -> dg.AssetsDefinition:
-    """The asset whose partitions are what `product` makes of each subject."""
+    """Return the asset of `product`, with one partition per subject."""
     with warnings.catch_warnings(action="ignore", category=dg.BetaWarning):  # for backfill_policy
         asset = dg.asset(
             name=product.asset,
@@ -90,12 +90,12 @@ def _build(
         manifest = read_manifest(setup.folder)
         rows = [manifest[key] for key in context.partition_keys if key in manifest]
         judge = SubjectJudge(Evidence(setup.tree, setup.folder))
-        how = partial(how_to_waive, dataset.release, path=setup.folder.waivers)
+        waiving = partial(how_to_waive, dataset.release, path=setup.folder.waivers)
         stage = None
         if config.free_disk:
             keep_sample_from_hub(setup.repo, rows, allowed=config.allow_synthetic)
             if findings := judge.of_no_subject:
-                raise Refusal("Nothing was staged.", findings, how(findings))
+                raise Refusal("Nothing was staged.", findings, waiving(findings))
             stage = setup.stage(
                 product,
                 judge.stopping_at_hub,
@@ -103,15 +103,15 @@ def _build(
                 take_over=config.take_over,
                 log=context.log.info,
             )
-    schemas = {each.name: annotated_schema(each) for each in product.configs}
+    schemas = {config.name: annotated_schema(config) for config in product.configs}
     build = Build(setup.tree, setup.folder, schemas, decode=config.decode or not product.may_skip_decoding)
     materialize_each(
         context,
         rows,
         build=partial(build_subjects, product, build, workers=setup.workers, log=context.log.info, stage=stage),
-        complete=partial(up_to_date, product, setup.folder, tree=setup.tree, decode=build.decode),
+        find_finished=partial(up_to_date, product, setup.folder, tree=setup.tree, decode=build.decode),
         describe=partial(product.describe, setup.folder),
         damaged=judge.damaged_workbooks,
         stopping=judge.stopping if product.published_as_built else lambda sidecar: [],
-        how_to_waive=how,
+        how_to_waive=waiving,
     )

@@ -1,4 +1,4 @@
-"""How values and findings look in Dagster: metadata and failures. What is shown is chosen here and by the products."""
+"""Values and findings as Dagster shows them: metadata and failures. Products choose the values of their partitions."""
 
 import base64
 import mimetypes
@@ -37,26 +37,30 @@ from isles_assets.tables.manifest import ManifestRow
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
 Metadata = dict[str, Any]
-"""By name; numbers, text, paths, lists and dicts as they are, which Dagster shows by their type."""
+"""Values by name. Dagster shows numbers, texts, paths, lists and dicts according to their type."""
 
 RETRIES = 2
-"""How often a step is tried again, after its first try, for what may pass."""
+"""Number of further attempts of a step that failed for a reason that may pass."""
 
 _VOLUME = "volume"
-"""The type of a column that holds what is known of a volume, for people: its own takes a third of a page."""
+"""The type shown for columns of volumes. Their real type, a struct, would take a third of a page."""
 
 _MOST_IN_UI = 200
 _PREVIEW_ROWS = 10
 _WIDTH = 32
-"""Characters of a text in code that fit beside the rest of a page that is 1,280 pixels wide."""
+"""Characters of a string in shown code that fit on a page 1,280 pixels wide."""
 
 
 @contextmanager
 def refusals_reported() -> Iterator[None]:
-    """Let a `Refusal` fail the step with its words, and its findings as a table, and no retry unless it may pass.
+    """Turn a `Refusal` into a failure of the step, with its text and a table of its findings.
 
-    So, too, does what the machine cannot do, such as to write on a disk that is full. Dagster stores what is raised,
-    with all that it was raised from: no secret of an address is in that.
+    Errors of the machine, such as a full disk, become failures too. Dagster stores exceptions with their causes, so
+    secrets in addresses are removed from these.
+
+    Raises:
+        Failure: The block refused. Dagster retries the step only if the reason may pass.
+        RetryRequested: The server named a time to wait before the next attempt.
     """
     try:
         yield
@@ -67,33 +71,40 @@ def refusals_reported() -> Iterator[None]:
         raise _failure(refusal) from refusal
     except Exception as error:
         remove_secrets(error)
-        if refused := of_machine(error):
-            raise _failure(refused) from error
+        if of_machine_error := of_machine(error):
+            raise _failure(of_machine_error) from error
         raise
 
 
 def _failure(refusal: Refusal) -> dg.Failure:
-    words, findings = refusal.text(render), of_findings(refusal.findings)
-    return dg.Failure(words, metadata=findings, allow_retries=isinstance(refusal, TransientRefusal))
+    return dg.Failure(
+        refusal.text(render),
+        metadata=of_findings(refusal.findings),
+        allow_retries=isinstance(refusal, TransientRefusal),
+    )
 
 
 _FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError)
-"""What Python raises for a mistake in the code; none of them passes by itself."""
+"""Exceptions that Python raises for mistakes in the code. Another attempt would raise them again."""
 
 
 @contextmanager
-def faults_not_retried() -> Iterator[None]:
-    """Let a fault of the program fail the step at once: to run it again would only repeat it."""
+def fail_faults_at_once() -> Iterator[None]:
+    """Let a fault of the program fail the step without retries.
+
+    Raises:
+        Failure: The block raised one of `_FAULTS`.
+    """
     try:
         yield
     except _FAULTS as fault:
-        words = f"{type(fault).__name__}: {fault}. This is a fault of isles-assets. Please report it: {issues_url()}"
-        raise dg.Failure(words, allow_retries=False) from fault
+        text = f"{type(fault).__name__}: {fault}. This is a fault of isles-assets. Please report it: {issues_url()}"
+        raise dg.Failure(text, allow_retries=False) from fault
 
 
-def metadata(shown: DisplayValues) -> Metadata:
-    """What a product shows, as Dagster's UI does."""
-    return {name: _metadata_value(value) for name, value in shown.items()}
+def metadata(values: DisplayValues) -> Metadata:
+    """Return `values` as metadata."""
+    return {name: _metadata_value(value) for name, value in values.items()}
 
 
 def _metadata_value(value: Any) -> Any:
@@ -103,32 +114,32 @@ def _metadata_value(value: Any) -> Any:
         case Link():
             return dg.MetadataValue.url(value)
         case str():
-            return str(value)  # of an enum, too
+            return str(value)  # also if it is an enum
         case _:
             return value
 
 
-def of_settings(in_force: DisplayValues) -> Metadata:
-    """What is `in_force`, under one name: not to be taken for what a run has shown of itself."""
-    return {"in force": _table(("what", "is"), [(name, str(value)) for name, value in in_force.items()])}
+def of_settings(effective: DisplayValues) -> Metadata:
+    """Return one table with the effective settings. One name keeps them apart from the metadata of runs."""
+    return {"in force": _table(("what", "is"), [(name, str(value)) for name, value in effective.items()])}
 
 
 def of_fact_meanings(meanings: Mapping[str, str]) -> Metadata:
-    """What the facts of a product mean, once and not in the history of each subject."""
+    """Return a table with the meaning of each fact of a product."""
     return {"meaning of facts": _table(("fact", "meaning"), list(meanings.items()))} if meanings else {}
 
 
 def of_findings(findings: Sequence[Finding]) -> Metadata:
-    """Number of offenders, and a table of all findings, at most `_MOST_IN_UI` lines."""
+    """Return the number of findings and a table of the first `_MOST_IN_UI`."""
     return of_judgement(Judgement(stopping=tuple(findings)))
 
 
 def of_judgement(judgement: Judgement, how_to_waive: str = "") -> Metadata:
-    """What was looked at; how many findings stop, are waived, and are notes; a table of 200 of them; how to waive."""
-    told: Metadata = {"looked at": judgement.looked_at} if judgement.looked_at else {}
+    """Return what was looked at, the number of findings by level, a table of the first, and how to waive them."""
+    looked_at: Metadata = {"looked at": judgement.looked_at} if judgement.looked_at else {}
     levelled = judgement.levelled
     if not levelled:
-        return told
+        return looked_at
     columns = ("subject", "path", "problem", "mend", "level")
     rows = [
         (finding.subject, finding.path, finding.problem, waived or render(finding.mend), level)
@@ -136,20 +147,19 @@ def of_judgement(judgement: Judgement, how_to_waive: str = "") -> Metadata:
     ]
     table = dg.MetadataValue.table([dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows])
     counts = {"offenders": judgement.stopping, "waived": judgement.waived, "notes": judgement.notes}
-    shown: Metadata = {name: len(some) for name, some in counts.items() if some or name == "offenders"}
-    if how_to_waive:
-        shown["how to waive"] = how_to_waive
-    return {**told, **shown, "findings": table}
+    numbers: Metadata = {name: len(some) for name, some in counts.items() if some or name == "offenders"}
+    waiving: Metadata = {"how to waive": how_to_waive} if how_to_waive else {}
+    return {**looked_at, **numbers, **waiving, "findings": table}
 
 
 def findings_in(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The rows of the table of findings in what is shown of a check or failure."""
+    """Return the rows of the table of findings in the metadata of a check or failure."""
     table = metadata.get("findings")
     return [record.data for record in table.records] if isinstance(table, dg.TableMetadataValue) else []
 
 
 def of_archive(folder: DataFolder, how: str) -> Metadata:
-    """Which archive it is, where, and how it came there."""
+    """Return metadata of the archive. `how` tells how the file got there."""
     record = folder.release.record
     return {
         **display_size(record.size),
@@ -162,23 +172,23 @@ def of_archive(folder: DataFolder, how: str) -> Metadata:
 
 
 def of_newer_version(newest: PublishedRecord) -> Metadata:
-    """What Zenodo has that is newer than what is pinned."""
+    """Return metadata of a version on Zenodo that is newer than the pinned one."""
     url = dg.MetadataValue.url(newest.url)
     return {"newer version": newest.version, "record": newest.record, "date": newest.date, "url": url}
 
 
 def of_archive_listing(folder: DataFolder, listing: Listing, table: pa.Table) -> Metadata:
-    """What the archive holds, and whose word that is; or why it is not known."""
-    shown = {
+    """Return metadata of the listing, with its origin, or with the reason why there is none."""
+    common = {
         **_of_table(folder, folder.listing, table, table.select(["path", "size", "crc32"])),
         "files": len(listing.members),
         "release": dg.MetadataValue.url(folder.release.record.url),
     }
     if listing.why_not:
-        return {**shown, "not compared": listing.why_not}
+        return {**common, "not compared": listing.why_not}
     methods = sorted({member.method for member in listing.members.values() if member.method})
     return {
-        **shown,
+        **common,
         **display_size(sum(member.size for member in listing.members.values())),
         "origin": listing.origin,
         "methods": methods,
@@ -188,7 +198,7 @@ def of_archive_listing(folder: DataFolder, listing: Listing, table: pa.Table) ->
 
 
 def of_raw_tree(setup: Setup, inventory: Inventory, table: pa.Table, compared: str) -> Metadata:
-    """Counts and bytes of the tree, and where it lies; `compared` says whether it was, and with what."""
+    """Return metadata of the tree. `compared` tells what was compared with the archive's listing."""
     release = setup.dataset.release
     return {
         **_of_table(setup.folder, setup.folder.raw_tree, table, table.select(["path", "size"])),
@@ -203,7 +213,7 @@ def of_raw_tree(setup: Setup, inventory: Inventory, table: pa.Table, compared: s
 
 
 def of_clinical_table(folder: DataFolder, rows: Sequence[ClinicalRow], table: pa.Table, compared: str) -> Metadata:
-    """The table, what is missing in it, and the workbooks that hold a row more than once; `compared` as of the tree."""
+    """Return metadata of the table. `compared` tells what was compared with the archive's listing."""
     missing = {name: table.column(name).null_count for name in table.column_names}
     preview = table.select([SUBJECT_COLUMN, *folder.release.first_look])
     return {
@@ -216,7 +226,7 @@ def of_clinical_table(folder: DataFolder, rows: Sequence[ClinicalRow], table: pa
 
 
 def of_subject_manifest(folder: DataFolder, rows: Sequence[ManifestRow], table: pa.Table) -> Metadata:
-    """The table, counts and bytes of the volumes, and what cannot be read."""
+    """Return metadata of the manifest."""
     volumes = [entry for row in rows for entry in row.volumes.values() if entry]
     reference = folder.release.reference.column
     column = table.schema.field(reference)
@@ -236,7 +246,7 @@ def of_subject_manifest(folder: DataFolder, rows: Sequence[ManifestRow], table: 
 
 
 def of_report(folder: DataFolder, report: Report) -> Metadata:
-    """Where the report lies, and what it says in short."""
+    """Return metadata of the report: its file and its numbers."""
     return {
         **display_size(folder.report.stat().st_size),
         **of_report_file(folder),
@@ -251,12 +261,12 @@ def of_report(folder: DataFolder, report: Report) -> Metadata:
 
 
 def of_report_file(folder: DataFolder) -> Metadata:
-    """Where the report lies, if it has been made."""
+    """Return the path of the report, if there is one."""
     return {"report": folder.report} if folder.report.exists() else {}
 
 
 def of_publication(publication: Publication) -> Metadata:
-    """What is, or would be, published."""
+    """Return metadata of a publication."""
     pictures = [f"![{path}]({address})" for path, address in _pictures(publication, small=True).items()]
     configs = [(name, contents.rows, contents.files, contents.size) for name, contents in publication.contents.items()]
     return {
@@ -265,19 +275,21 @@ def of_publication(publication: Publication) -> Metadata:
         "subjects": len(publication.subjects),
         "files": len(publication.files),
         "configs": dg.MetadataValue.md(markdown_table(("config", "rows", "files", "bytes"), configs)),
-        "digest": dg.MetadataValue.md(f"`{publication.digest[:32]}`  \n`{publication.digest[32:]}`"),  # one is too long
+        "digest": dg.MetadataValue.md(
+            f"`{publication.digest[:32]}`  \n`{publication.digest[32:]}`"
+        ),  # one line is too long
         "synthetic": publication.synthetic,
         **({"picture": dg.MetadataValue.md("\n\n".join(pictures))} if pictures else {}),
     }
 
 
 def of_rehearsal(rehearsal: Rehearsal) -> Metadata:
-    """What publishing would change, and the card that it would publish."""
+    """Return the changes that publishing would make, and the card that it would publish."""
     publication, changes = rehearsal.publication, rehearsal.changes
     card = text_of_card(publication)
     for path, picture in _pictures(publication).items():
         card = card.replace(f"]({path})", f"]({picture})")
-    shown: Metadata = {
+    metadata: Metadata = {
         "would happen": _table(("what", "would be"), rehearsal.rows()),
         "target": rehearsal.page,
         "bytes to send": rehearsal.to_send,
@@ -286,14 +298,14 @@ def of_rehearsal(rehearsal: Rehearsal) -> Metadata:
     }
     if changes is not None:
         kinds = {"added": changes.added, "changed": changes.changed, "deleted": changes.removed}
-        shown |= {f"files {kind}": len(files) for kind, files in kinds.items()}
+        metadata |= {f"files {kind}": len(files) for kind, files in kinds.items()}
     if rehearsal.others:
-        shown["in the way"] = "\n".join(finding.problem for finding in rehearsal.others)
-    return shown
+        metadata["in the way"] = "\n".join(finding.problem for finding in rehearsal.others)
+    return metadata
 
 
 def _pictures(publication: Publication, *, small: bool = False) -> dict[str, str]:
-    """The pictures beside the card, by their paths, as addresses that hold them; `small` ones for the history."""
+    """Return the card's pictures as data URLs, by path. `small` ones are for the history."""
     addresses = {}
     for file in publication.files:
         kind = mimetypes.guess_type(file.path)[0] or ""
@@ -304,49 +316,49 @@ def _pictures(publication: Publication, *, small: bool = False) -> dict[str, str
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> dg.MarkdownMetadataValue:
-    """A table of texts as they are."""
+    """Return a Markdown table of texts, which are escaped."""
     return dg.MetadataValue.md(markdown_table(header, [[escaped(cell) for cell in row] for row in rows]))
 
 
 def of_published(published: Published, location: str) -> Metadata:
-    """Where it is published, how to load it, and what changed since the revision before."""
+    """Return metadata of a published revision: its address, how to load it, and its changes."""
     parts = [location[start : start + _WIDTH] for start in range(0, len(location), _WIDTH)]
-    where = "\n".join(f'    "{part}"' for part in parts)  # texts side by side are one
-    load = f'load_dataset(\n{where},\n    split="train",\n    streaming=True,\n)'
-    shown: Metadata = {
+    repo = "\n".join(f'    "{part}"' for part in parts)  # Python joins strings side by side
+    load = f'load_dataset(\n{repo},\n    split="train",\n    streaming=True,\n)'
+    metadata: Metadata = {
         "url": dg.MetadataValue.url(published.url) if published.url.startswith("http") else Path(published.url),
         "revision": published.revision,
         "changed": published.changed,
         "load": dg.MetadataValue.md(f"```python\n{load}\n```"),
     }
     if published.tag:
-        shown["tag"] = published.tag
+        metadata["tag"] = published.tag
     if published.backup_tag:
-        shown["taken over"] = published.backup_tag
+        metadata["taken over"] = published.backup_tag
     if published.changes is not None:
         rows = [(kind, len(names), escaped(name_some(names))) for kind, names in published.changes.by_kind().items()]
-        shown["changes"] = dg.MetadataValue.md(markdown_table(("subjects and files", "number", "which"), rows))
-        shown["bytes new or changed"] = sum(file.size for file in published.changes.files)
-        shown["bytes already there"] = sum(file.size for file in published.changes.unchanged)
-    return shown
+        metadata["changes"] = dg.MetadataValue.md(markdown_table(("subjects and files", "number", "which"), rows))
+        metadata["bytes new or changed"] = sum(file.size for file in published.changes.files)
+        metadata["bytes already there"] = sum(file.size for file in published.changes.unchanged)
+    return metadata
 
 
 def _breakable(name: str) -> str:
-    """`name` with places to break a line at, so that a table of many columns fits on a page."""
+    """Return `name` with places for line breaks, so that a table of many columns fits on a page."""
     return name.replace("_", "_\u200b")
 
 
-def _described(variable: Variable) -> str:
-    """What a clinical variable is, in which unit, and whether it is known only afterwards."""
+def _description(variable: Variable) -> str:
+    """Return the description of a clinical variable with its unit, and whether it is an outcome."""
     unit = "min" if variable.kind is Kind.MINUTES else variable.unit
     outcome = "**Outcome**, known only afterwards. " if variable.known is Known.OUTCOME else ""
     return f"{outcome}{variable.description}{f' [{unit}]' if unit else ''}"
 
 
 def _of_table(folder: DataFolder, path: Path, table: pa.Table, preview: pa.Table) -> Metadata:
-    """Row count, column schema, the file, and the first rows of `preview`."""
+    """Return row count and schema of `table`, its file, and the first rows of `preview`."""
     descriptions = {volume.column: volume.description for volume in folder.release.volumes}
-    descriptions |= {variable.column: _described(variable) for variable in folder.release.variables}
+    descriptions |= {variable.column: _description(variable) for variable in folder.release.variables}
     columns = [
         dg.TableColumn(
             field.name,

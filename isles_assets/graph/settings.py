@@ -1,7 +1,7 @@
-"""Settings: environment variables, each declared once here, by topic. The Launchpad can override those of a run.
+"""Settings: environment variables, each declared once here. The Launchpad can override those of a run.
 
-A new setting is a field of `Settings`, or of `DefinitionSettings` if Dagster needs it while definitions are built.
-`.env.example` and the tables of the docs follow: `make reference`. What a setting leads to is in `setup`.
+Add a setting as a field of `Settings`, or of `DefinitionSettings` if Dagster needs it while definitions are built. Then
+run `make reference`, which updates `.env.example` and the tables in the docs. `setup` has what follows from a setting.
 """
 
 import os
@@ -28,31 +28,29 @@ from isles_assets.source.zenodo import ENDPOINT
 from isles_assets.tables.folder import DataFolder
 
 DatasetParam = dg.ResourceParam[Dataset]
-"""The dataset whose graph it is, a resource beside the settings."""
+"""The dataset that the graph makes, as a resource."""
 
 _WHOLE_NUMBER = "set it to a whole number from 1, or unset it"
 
 
 class Topic(StrEnum):
-    """What a setting is about."""
+    """The topic of a setting."""
 
     ORIGIN = "where the release comes from"
-    PLACES = "where things lie"
-    TARGET = "where they go"
-    RUNS = "how runs are made"
-    NOTICES = "who is told"
+    PLACES = "where data is stored"
+    TARGET = "where the dataset is published"
+    RUNS = "how runs work"
+    NOTICES = "who is notified"
 
 
 @dataclass(frozen=True)
 class Variable:
-    """The environment variable of a setting: its `default`, in words if it is none, and an `example`.
-
-    `{repo}` in a default is the release's own.
-    """
+    """The environment variable of a setting."""
 
     name: str
     topic: Topic
     default: str
+    """The default value, or a description of it. `{repo}` stands for the release's own repo."""
     meaning: str
     example: str = ""
 
@@ -65,10 +63,10 @@ def _setting(
 
 
 class Settings(dg.ConfigurableResource):
-    """Where the release lies, where everything is put, and where it is published.
+    """Where the release comes from, where everything is stored, and where it is published.
 
-    A field that is not given comes from its environment variable, and from the variable's default where that is
-    unset. (Were the variables given as `EnvVar`, Dagster would forget all of them once the Launchpad gives one field.)
+    A field that is None has the value of its environment variable, or if that is unset, the variable's default.
+    (With `EnvVar`, Dagster would lose the values of all variables when the Launchpad sets one field.)
     """
 
     raw_root: str | None = _setting(
@@ -77,8 +75,8 @@ class Settings(dg.ConfigurableResource):
     )  # fmt: skip
     source: Source | None = _setting(
         "ISLES_SOURCE", Topic.ORIGIN,
-        "where the release comes from while `ISLES_RAW_ROOT` is unset. `sample`: a synthetic one is made. `zenodo`: it "
-        "is downloaded and extracted, 99 GB",
+        "where the release comes from if `ISLES_RAW_ROOT` is unset. `sample`: a synthetic sample is made. `zenodo`: "
+        "the release, 99 GB, is downloaded and extracted",
         default=Source.sample,
     )  # fmt: skip
     zenodo_endpoint: str | None = _setting(
@@ -86,32 +84,32 @@ class Settings(dg.ConfigurableResource):
     )
     listing: ListingQuestion | None = _setting(
         "ISLES_LISTING", Topic.ORIGIN,
-        f"whether Zenodo may be asked what is in the archive, at most {readable_bytes(MOST_READ)}, to compare the tree "
-        "with that: `on` or `off`. Of a synthetic tree it is never asked",
+        f"`on` or `off`: whether the archive's listing, at most {readable_bytes(MOST_READ)}, may be read from Zenodo, "
+        "to compare the tree with it. It is not read for a synthetic tree",
         default=ListingQuestion.on,
     )  # fmt: skip
     data_dir: str | None = _setting(
-        "ISLES_DATA_DIR", Topic.PLACES, "where downloads, tables, shards and the local hub go", default="data"
+        "ISLES_DATA_DIR", Topic.PLACES, "the folder for downloads, tables, shards and the local hub", default="data"
     )
     waivers: str | None = _setting(
-        "ISLES_WAIVERS", Topic.PLACES, "the file of waivers: what is published although it is odd, and why",
+        "ISLES_WAIVERS", Topic.PLACES, "the file of waivers: the findings that you accept, with reasons",
         default="`waivers.yaml` in `ISLES_DATA_DIR`", example="/path/to/waivers.yaml",
     )  # fmt: skip
     hub_target: HubTarget | None = _setting(
         "ISLES_HUB_TARGET", Topic.TARGET,
-        "`local`: a folder laid out exactly as the Hub repo. `huggingface`: the Hub at `HF_ENDPOINT`",
+        "`local`: a folder with the same files as the Hub repo. `huggingface`: the Hub at `HF_ENDPOINT`",
         default=HubTarget.local,
     )  # fmt: skip
-    hub_repo: str | None = _setting("ISLES_HUB_REPO", Topic.TARGET, "dataset repo, owner/name", default="{repo}")
+    hub_repo: str | None = _setting("ISLES_HUB_REPO", Topic.TARGET, "the dataset repo, owner/name", default="{repo}")
     workers: int | None = _setting(
         "ISLES_WORKERS", Topic.RUNS, "processes that build shards inside one run", default="number of cores", ge=1
     )
 
     def _refuse_unusable(self) -> None:
-        """Raise `Refusal` naming every setting that cannot be used.
+        """Raise a `Refusal` with a finding for each unusable setting.
 
-        Each step begins with it. (Were it said as the resource is made, `dagster job execute` would make it again when
-        the run is over, and end in a trace.)
+        Each step calls this. (A resource that raised it would make `dagster job execute` end in a trace, because that
+        command initializes resources again after the run.)
         """
         mends = {}
         if self._value("source") not in list(Source) and not self._value("raw_root", ""):
@@ -123,12 +121,16 @@ class Settings(dg.ConfigurableResource):
         if not _is_whole_number(self._value("workers", "1")):
             mends["workers"] = _WHOLE_NUMBER
         if mends:
-            named = _variables()
-            findings = [Finding(f"is {self._value(name)!r}", mend, named[name].name) for name, mend in mends.items()]
+            by_field = _variables()
+            findings = [Finding(f"is {self._value(name)!r}", mend, by_field[name].name) for name, mend in mends.items()]
             raise Refusal("The settings cannot be used.", findings)
 
     def setup(self, dataset: Dataset) -> Setup:
-        """What the settings lead to for `dataset`. Raises `Refusal` for what cannot be used."""
+        """Return the places and options of a run that follow from the settings.
+
+        Raises:
+            Refusal: A setting cannot be used.
+        """
         self._refuse_unusable()
         waivers = self._value("waivers", "")
         folder = DataFolder(
@@ -147,64 +149,71 @@ class Settings(dg.ConfigurableResource):
             workers=int(self._value("workers", str(available_cores()))),
         )
 
-    def in_force(self, dataset: Dataset) -> DisplayValues:
-        """What holds where the Launchpad gives nothing else, for people; or why no run could start."""
+    def effective(self, dataset: Dataset) -> DisplayValues:
+        """Return the settings that apply unless the Launchpad overrides them, or the reason why a run would fail."""
         try:
-            return self.setup(dataset).in_force
+            return self.setup(dataset).effective
         except Refusal as refusal:
             return {"settings": refusal.text()}
 
-    def explained(self, dataset: Dataset) -> "Settings":
-        """The same settings, whose page in the UI says what they are by now: Dagster shows but the fields, as given."""
-        named = {name: named for name, named in _variables().items() if name in type(self).model_fields}
-        rows = [(escaped(name), escaped(str(value))) for name, value in self.in_force(dataset).items()]
+    def documented(self, dataset: Dataset) -> "Settings":
+        """Return the same settings with a docstring that shows the effective ones.
+
+        Their page in the UI shows the docstring, and otherwise only the fields, which are None if they are not set.
+        """
+        by_field = {name: variable for name, variable in _variables().items() if name in type(self).model_fields}
+        rows = [(escaped(name), escaped(str(value))) for name, value in self.effective(dataset).items()]
         fields = [
             (name, f"`{variable.name}`", variable.default.format(repo=dataset.release.repo))
-            for name, variable in named.items()
+            for name, variable in by_field.items()
         ]
-        words = f"""{(Settings.__doc__ or "").strip().splitlines()[0]}
+        docstring = f"""{(Settings.__doc__ or "").strip().splitlines()[0]}
 
-In force, as the environment and `.env` were when this code location was loaded:
+In force, according to the environment and `.env` when this code location was loaded:
 
 {markdown_table(("what", "is"), rows)}
 
-`null` means that nothing is given here. The value is then that of the variable, and where that is unset its default:
+A field that is `null` has the value of its variable, or if that is unset, the variable's default:
 
 {markdown_table(("field", "variable", "default"), fields)}
 """
-        described = type(Settings.__name__, (type(self),), {"__doc__": words, "__module__": __name__})
-        explained: Settings = described(**{name: getattr(self, name) for name in named})
-        return explained
+        documented_class = type(Settings.__name__, (type(self),), {"__doc__": docstring, "__module__": __name__})
+        documented: Settings = documented_class(**{name: getattr(self, name) for name in by_field})
+        return documented
 
     def _value(self, field: str, default: str | None = None) -> str:
-        """The field's value or the variable's, or `default`, which is that of the variable unless it is in words."""
-        given, variable = getattr(self, field), _variables()[field]
-        value = os.environ.get(variable.name, "") if given is None else str(given)
+        """Return the value of a field, else of its variable, else `default`, else the variable's default."""
+        field_value, variable = getattr(self, field), _variables()[field]
+        value = os.environ.get(variable.name, "") if field_value is None else str(field_value)
         return value or (variable.default if default is None else default)
 
 
-class UnusableVariable(click.ClickException, ValueError):  # noqa: N818 - it is no accident but an answer
-    """A variable that definitions are built with cannot be used. Dagster's commands say that in these words alone."""
+class UnusableVariable(click.ClickException, ValueError):  # noqa: N818 - an answer, not an error of the program
+    """A variable that definitions depend on cannot be used. Dagster's commands show the message without a trace."""
 
 
 class DefinitionSettings(pydantic.BaseModel):
-    """What Dagster needs to know while definitions are built: it is read then, and nowhere else."""
+    """The settings that Dagster needs while definitions are built."""
 
     partitions_per_run: int | None = _setting(
         "ISLES_PARTITIONS_PER_RUN", Topic.RUNS,
-        "partitions of `subject_shard` in one run of a backfill, for several machines (docs/cluster.md); unset: all of "
-        "them",
+        "number of partitions of `subject_shard` in one run of a backfill, for several machines (docs/cluster.md). "
+        "Unset: all",
         ge=1,
     )  # fmt: skip
     webhook_url: str | None = _setting(
         "ISLES_WEBHOOK_URL", Topic.NOTICES,
-        "an incoming webhook (Slack, Mattermost) to which the daemon posts runs and checks that failed; never logged "
+        "an incoming webhook (Slack, Mattermost) to which the daemon posts failed runs and checks. It is never logged "
         "or stored",
     )  # fmt: skip
 
     @classmethod
     def from_environment(cls) -> "DefinitionSettings":
-        """Raises `UnusableVariable` naming a variable that cannot be used."""
+        """Return the settings in the environment.
+
+        Raises:
+            UnusableVariable: A value is invalid.
+        """
         names = {field: _variables()[field].name for field in cls.model_fields}
         values = {field: os.environ.get(name) or None for field, name in names.items()}
         number = values["partitions_per_run"]
@@ -214,18 +223,18 @@ class DefinitionSettings(pydantic.BaseModel):
 
     @property
     def backfill_policy(self) -> dg.BackfillPolicy:
-        """All partitions of a backfill in one run, or some of them in each of several."""
+        """The policy for one run per backfill, or for several runs of some partitions each."""
         number = self.partitions_per_run
         return dg.BackfillPolicy.multi_run(number) if number else dg.BackfillPolicy.single_run()
 
 
 def variables() -> Sequence[Variable]:
-    """All variables, in the order of their topics."""
+    """Return all variables, in the order of their topics."""
     return sorted(_variables().values(), key=lambda variable: list(Topic).index(variable.topic))
 
 
 def _variables() -> Mapping[str, Variable]:
-    """By the names of their fields."""
+    """Return the variable of each field that has one, by the field's name."""
     fields: Mapping[str, Any] = {**Settings.model_fields, **DefinitionSettings.model_fields}
     return {name: Variable(**field.json_schema_extra) for name, field in fields.items() if field.json_schema_extra}
 

@@ -1,4 +1,4 @@
-"""What the settings lead to: places, origin and target of a run, in the terms of the other rooms. No Dagster here."""
+"""The setup of a run, which follows from its settings: places, origin and target. It does not use Dagster."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -25,14 +25,14 @@ _LOG = logging.getLogger(__name__)
 
 
 class Source(StrEnum):
-    """Where the release comes from, if no tree is given. Dagster's run config takes the members' names."""
+    """Where the release comes from if no tree is given. Run configs contain the names of the members."""
 
     sample = "sample"
     zenodo = "zenodo"
 
 
 class ListingQuestion(StrEnum):
-    """Whether Zenodo may be asked for the archive's listing."""
+    """Whether the archive's listing may be read from Zenodo."""
 
     on = "on"
     off = "off"
@@ -40,16 +40,14 @@ class ListingQuestion(StrEnum):
 
 @dataclass(frozen=True)
 class Setup:
-    """Where a run finds and puts what, for `dataset`.
-
-    `tree` is the root of the release's tree, or of the sample's. `origin` is where it comes from, for people: one of
-    `Source`, or the variable in which it was given.
-    """
+    """The places and options of a run."""
 
     dataset: Dataset
     folder: DataFolder
     tree: Path
+    """Root of the release's tree, or of the sample's."""
     origin: str
+    """Where the tree comes from, for people: a member of `Source`, or the variable with its path."""
     zenodo_endpoint: str
     listing: ListingQuestion
     hub_target: HubTarget
@@ -58,7 +56,7 @@ class Setup:
 
     @property
     def uses_sample(self) -> bool:
-        """Whether the synthetic sample stands in for the release."""
+        """Whether the run uses the synthetic sample instead of the release."""
         return self.origin == Source.sample
 
     @property
@@ -68,13 +66,17 @@ class Setup:
 
     @property
     def places(self) -> Places:
-        """Where the release is downloaded and extracted to, and what is made of it."""
-        made = next(product for product in self.dataset.products if product.published_as_built)
-        return Places(self.folder.archive, self.folder.tree, made.root(self.folder))
+        """The paths of archive, tree and shards, for the download and extraction."""
+        shards = next(product for product in self.dataset.products if product.published_as_built)
+        return Places(self.folder.archive, self.folder.tree, shards.root(self.folder))
 
     @property
-    def in_force(self) -> DisplayValues:
-        """What a run would take and where it would put it, for people. Raises `Refusal` for a repo that cannot be."""
+    def effective(self) -> DisplayValues:
+        """The inputs and outputs of a run, for people.
+
+        Raises:
+            Refusal: No repo can have the name.
+        """
         return {
             "source": self._source,
             "tree": self.tree,
@@ -87,25 +89,33 @@ class Setup:
 
     @property
     def _source(self) -> str:
-        """Where the release comes from, and what that is."""
+        """Where the release comes from, with an explanation."""
         version, zenodo = self.dataset.release.version, without_secrets(self.zenodo_endpoint)
-        meant = {
+        explanations = {
             str(Source.sample): "a SYNTHETIC sample that is made here, no data of patients",
             str(Source.zenodo): f"the release, {version}, downloaded from {zenodo}",
         }
-        return f"{self.origin}: {meant.get(self.origin, 'a tree that was given')}"
+        return f"{self.origin}: {explanations.get(self.origin, 'a tree that was given')}"
 
     def zenodo(self, log: Callable[[str], None] = _LOG.info) -> Zenodo:
-        """Where the release is downloaded from. Raises `Refusal` for an endpoint that is no address."""
+        """Return the client for downloads of the release.
+
+        Raises:
+            Refusal: The endpoint is no address.
+        """
         return Zenodo(self.zenodo_endpoint, log=log)
 
     @property
     def publishes_to_hub(self) -> bool:
-        """Whether what is published can be seen by others."""
+        """Whether other people can see the target."""
         return TARGETS[self.hub_target].is_public
 
     def target(self, *, private: bool = False, take_over: str = "", log: Callable[[str], None] = _LOG.info) -> Target:
-        """Where `hub_dataset` publishes, as a `Destination` says it. Raises `Refusal` for a repo that cannot be."""
+        """Return the target that `hub_dataset` publishes to. For the arguments see `Destination`.
+
+        Raises:
+            Refusal: No repo can have the name.
+        """
         return TARGETS[self.hub_target].at(Destination(self.dataset, self.folder, self.repo, private, log, take_over))
 
     def stage(
@@ -117,13 +127,16 @@ class Setup:
         take_over: str,
         log: Callable[[str], None],
     ) -> Stage:
-        """What hands finished files of `product` to the target and frees their disk, unless something is `stopping` it.
+        """Return the function that moves finished files of `product` from this disk to the target.
 
-        Raises `Refusal` where the target cannot take them.
+        Args:
+            stopping: Returns the findings that forbid publishing a product. Its file then stays.
+        Raises:
+            Refusal: The target cannot take files.
         """
         staging = self.target(private=private, take_over=take_over, log=log).staging
         if staging is None:
-            problem = f"needs a Hub to put the {product.plural} on"
+            problem = f"needs a Hub to upload the {product.plural} to"
             mend = f"set ISLES_HUB_TARGET={HubTarget.huggingface}"
             raise Refusal.of(f"No {product.name} was made.", problem, mend, path="free_disk")
         staging.prepare_staging()

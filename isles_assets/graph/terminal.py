@@ -1,8 +1,8 @@
-"""What a terminal shows of a run: the time, the step and what it says, and one block at the end for what was refused.
+"""The default logger of runs in a terminal: time, step and message per line, and one block of failures at the end.
 
-Dagster's own logger repeats each error with its trace twice, and names run and process in each line. A location can
-give loggers, but Dagster takes only those that the run config names, and `asset materialize` has no default run
-config. So the logger of a run that names none is replaced here: docs/decisions/0001-logger-of-a-terminal.md.
+Dagster's own logger shows each error and its trace twice, and run and process in each line. A code location can define
+loggers, but Dagster uses only those that the run config names, and `asset materialize` has no default run config. So
+this module replaces Dagster's default logger: docs/decisions/0001-logger-of-a-terminal.md.
 """
 
 import logging
@@ -16,36 +16,38 @@ from isles_assets.graph.handler import RunHandler, logger_of_run, message_of
 
 
 class _Terminal(RunHandler):
-    """Shows each record from a level on in one line, and more where it has more."""
+    """Shows each record of a level or above."""
 
     def __init__(self, level: str) -> None:
         super().__init__()
-        self._shown_from = logging.getLevelNamesMapping()[level]
+        self._min_level = logging.getLevelNamesMapping()[level]
 
-    def show(self, record: logging.LogRecord, instead: str | None) -> None:
-        if instead or (instead is None and record.levelno >= self._shown_from):
-            self.write(f"{self._line(record, instead)}\n")
+    def show(self, record: logging.LogRecord, replacement: str | None) -> None:
+        if replacement or (replacement is None and record.levelno >= self._min_level):
+            self.write(f"{self._line(record, replacement)}\n")
 
-    def _line(self, record: logging.LogRecord, instead: str | None) -> str:
-        """Time, level if it matters, step and words."""
-        known = getattr(record, "dagster_meta", {})
+    def _line(self, record: logging.LogRecord, replacement: str | None) -> str:
+        """Return time, level if it is a warning or worse, step and message."""
+        meta = getattr(record, "dagster_meta", {})
         level = f"{record.levelname} " if record.levelno >= logging.WARNING else ""
-        source = known.get("step_key") or known.get("job_name")
-        return f"{time.strftime('%H:%M:%S')} {level}{source or record.name}: {instead or message_of(record)}"
+        source = meta.get("step_key") or meta.get("job_name")
+        return f"{time.strftime('%H:%M:%S')} {level}{source or record.name}: {replacement or message_of(record)}"
 
 
-@dg.logger(config_schema={"name": str, "log_level": str}, description="Short lines, and one block for what failed.")
+@dg.logger(
+    config_schema={"name": str, "log_level": str}, description="Short lines, and one block of failures at the end."
+)
 def terminal(context: dg.InitLoggerContext) -> logging.Logger:
-    """A logger of a run."""
+    """Return the logger of a run."""
     config = context.logger_config
     return logger_of_run(context.run_id, config["name"], _Terminal(config["log_level"]))
 
 
 def use_terminal() -> None:
-    """Let every run whose config names no logger use `terminal`."""
+    """Make `terminal` the logger of every run whose config names none."""
     vars(context_creation_job)["default_system_loggers"] = _loggers
 
 
 def _loggers(instance: dg.DagsterInstance | None) -> Sequence[tuple[dg.LoggerDefinition, Mapping[str, object]]]:
-    """What Dagster takes by default, with our logger in the place of its own."""
+    """Return Dagster's default loggers and their configs, with `terminal` in place of the console logger."""
     return [(terminal, config) for _, config in dg.default_system_loggers(instance)]

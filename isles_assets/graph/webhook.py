@@ -1,6 +1,6 @@
-"""A message to where people look, such as a chat: one POST of `{"text": ...}`, as Slack and Mattermost take it.
+"""Messages to a chat: one POST of `{"text": ...}` to an incoming webhook, as of Slack or Mattermost.
 
-The address is a secret, for whoever has it can post. It is read where it is used, and in no message of ours.
+The address is a secret, because whoever has it can post. No message and no record contains it.
 """
 
 import os
@@ -19,28 +19,28 @@ _ATTEMPTS = urllib3.Retry(
 
 
 def address() -> str:
-    """Where messages go; empty if nowhere."""
+    """Return the address of the webhook; empty if it is unset."""
     return os.environ.get(VARIABLE, "")
 
 
 def post(text: str) -> None:
     """Send `text` to the address in `ISLES_WEBHOOK_URL`.
 
-    Raises `Refusal`, which names the host alone, where it is not set or did not take the message.
+    Raises:
+        Refusal: The address is unset or invalid, or the server did not take the message. Names only the host.
     """
-    to = urlsplit(address())
-    if to.scheme not in ("http", "https") or not to.hostname:
+    host = urlsplit(address()).hostname
+    if urlsplit(address()).scheme not in ("http", "https") or not host:
         problem = "is not the address of a web server" if address() else "is not set"
         raise _refusal(problem, "set it to the address of an incoming webhook")
     try:
         status = _send(text)
     except requests.RequestException as error:
-        # The error, and all that it was raised from, names the address.
-        problem = f"cannot be reached at {to.hostname}: {type(error).__name__}"
-        raise _refusal(problem, "see whether it is up") from None
+        problem = f"cannot be reached at {host}: {type(error).__name__}"
+        raise _refusal(problem, "check that the server is up") from None  # the error and its causes name the address
     if not 200 <= status < 300:
-        mend = "make a new webhook there, if this one has ended"
-        raise _refusal(f"did not take it: {to.hostname} answered {status}", mend)
+        mend = "make a new webhook there if this one no longer exists"
+        raise _refusal(f"did not take it: {host} answered {status}", mend)
 
 
 def _refusal(problem: str, mend: str) -> Refusal:
@@ -48,7 +48,7 @@ def _refusal(problem: str, mend: str) -> Refusal:
 
 
 def _send(text: str) -> int:
-    """The status that the server answers with."""
+    """Return the status of the server's answer."""
     with requests.Session() as session:
         for scheme in ("http://", "https://"):
             session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=_ATTEMPTS))
