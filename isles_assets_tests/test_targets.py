@@ -121,7 +121,7 @@ def test_it_says_that_it_keeps_history_and_so_is_rolled_back(toy_built_copy, she
 def test_it_says_that_it_cannot_stage_and_so_frees_nothing(toy_built_copy, shelf):
     config = {"ops": {"subject_shard": {"config": {"free_disk": True, "allow_synthetic": True}}}}
     result = toy_built_copy.materialize("subject_shard", partitions=TOY.subjects, run_config=config)
-    assert "free_disk: needs a Hub to put the shards on" in failure(result, "subject_shard")
+    assert "free_disk: needs a Hub to upload the shards to" in failure(result, "subject_shard")
     assert toy_built_copy.instance.get_latest_materialization_event(dg.AssetKey("subject_shard"))
 
 
