@@ -26,7 +26,7 @@ from isles_assets.publication import waivers
 from isles_assets.publication.properties import properties_of
 from isles_assets.publication.waivers import read_waivers
 from isles_assets.release.isles24 import ISLES24
-from isles_assets.report.rendering import LARGEST as LARGEST_REPORT
+from isles_assets.report.rendering import MAX_PAGE_BYTES
 from isles_assets.source.download import MOST_STARTS
 from isles_assets.source.listing import BRIEF, MOST_READ
 from isles_assets.source.partial import NOTED_EVERY
@@ -141,7 +141,7 @@ FIGURES = {
         "reads {workbooks} workbooks",
         "reads {headers} headers",
         "`n of {subjects} subjects",
-        f"+ {LARGEST_REPORT / 1e6:.1f} MB at most",
+        f"+ {MAX_PAGE_BYTES / 1e6:.1f} MB at most",
         f"sent, {in_words(huggingface._GROUP_FILES)} at a time",
         f"More than {in_words(waivers._NAMED_ONE_BY_ONE)} findings of one kind get one waiver",
         "folders of the {subjects} subjects",

@@ -21,9 +21,10 @@ from isles_assets.products.preview.pictures import SIZE
 from isles_assets.publication.evidence import Evidence
 from isles_assets.release.release import Release
 from isles_assets.report.charts import HEIGHT, WIDTH, bars, ticks
-from isles_assets.report.collecting import NOTHING_STOPPED, NotMade, Standing, Stopped, collect
-from isles_assets.report.pictures import data_addresses
-from isles_assets.report.rendering import LARGEST, render_page
+from isles_assets.report.collecting import NO_FAILURES, Failures, collect
+from isles_assets.report.pictures import data_urls
+from isles_assets.report.rendering import MAX_PAGE_BYTES, render_page
+from isles_assets.report.report import MissingProduct, Report, Status, SubjectReport
 from isles_assets.report.statistics import histogram, outliers, quartiles_of, rare
 from isles_assets.tables.clinical import read_clinical_findings
 from isles_assets.tables.storage import read_table, write_table
@@ -36,17 +37,17 @@ EVIL = "holds '<img src=x onerror=alert(1)></script><script>alert(2)</script>\u2
 FIRST, SECOND, THIRD = TOY.subjects[:3]
 
 
-def collected(project: Project, release: Release | None = None, stopped: Stopped = NOTHING_STOPPED):
-    """The report on a project as its asset makes it."""
+def collected(project: Project, release: Release | None = None, failures: Failures = NO_FAILURES) -> Report:
+    """Return the report on a project as its asset makes it."""
     release = release or project.release
     folder = replace(project.folder, release=release)
     evidence = Evidence(project.setup.tree, folder)
-    return collect(Dataset.of(release), evidence, project.setup.repo, stopped=stopped, render=render)
+    return collect(Dataset.of(release), evidence, project.setup.repo, failures=failures, render=render)
 
 
-def subject_in(report, subject):
-    (found,) = (each for each in report.subjects if each.subject == subject)
-    return found
+def subject_in(report: Report, name: str) -> SubjectReport:
+    (subject,) = (subject for subject in report.subjects if subject.subject == name)
+    return subject
 
 
 def add_clinical_finding(project: Project, **finding: str) -> None:
@@ -80,10 +81,10 @@ class Page(HTMLParser):
 def test_a_sound_release_has_nothing_that_stops(toy_built):
     report = collected(toy_built)
     assert report.may_be_published
-    assert report.made == [("shards", len(TOY.subjects))]
-    assert (report.stopping, report.not_made) == (0, 0)
+    assert report.product_counts == [("shards", len(TOY.subjects))]
+    assert (report.stopping, report.missing_products) == (0, 0)
     assert sorted(each.subject for each in report.subjects) == list(TOY.subjects)
-    assert not report.standing(Standing.STOPS, Standing.MISSING)
+    assert not report.with_status(Status.STOPS, Status.MISSING)
     assert report.synthetic
 
 
@@ -102,8 +103,8 @@ def test_measures_follow_from_the_release_and_are_those_of_manifest_and_shards(t
         assert subject.values["perfusion_frames"] == row.entry("perfusion").frames
         assert subject.missing_values == sum(value is None for value in row.clinical.values())
     (ages,) = (each for each in report.distributions if each.measure.key == "age")
-    assert sum(bar.count for bar in ages.bins) == ages.known
-    assert ages.known + ages.missing == len(TOY.subjects)
+    assert sum(bar.count for bar in ages.bins) == ages.present
+    assert ages.present + ages.missing == len(TOY.subjects)
 
 
 def test_what_stops_stands_first_then_what_is_missing(toy_built_copy):
@@ -111,20 +112,22 @@ def test_what_stops_stands_first_then_what_is_missing(toy_built_copy):
     add_clinical_finding(
         toy_built_copy, subject=SECOND, path="x.xlsx", code="cell-unreadable", problem=EVIL, mend="look", found="c"
     )
-    report = collected(toy_built_copy, stopped={(SHARD.asset, THIRD): "x.nii.gz is cut short"})
+    report = collected(toy_built_copy, failures={(SHARD.asset, THIRD): "x.nii.gz is cut short"})
     assert [each.subject for each in report.subjects[:2]] == [SECOND, THIRD]
-    assert [each.standing for each in report.subjects[:2]] == [Standing.STOPS, Standing.MISSING]
+    assert [each.status for each in report.subjects[:2]] == [Status.STOPS, Status.MISSING]
     mend = f"dagster asset materialize --select subject_shard --partition {THIRD}"
-    assert subject_in(report, THIRD).not_made == [NotMade("has no shard yet", mend, "x.nii.gz is cut short")]
+    assert subject_in(report, THIRD).missing_products == [
+        MissingProduct("has no shard yet", mend, "x.nii.gz is cut short")
+    ]
     page = render_page(report)
     assert "has no shard yet: x.nii.gz is cut short" in page and f"<small>{mend}</small>" in page
     assert subject_in(report, THIRD).values["tumour_mask_ml"] is None
     assert subject_in(report, THIRD).values["t1_least_mm"] > 0
-    assert not report.may_be_published and (report.stopping, report.not_made) == (1, 1)
+    assert not report.may_be_published and (report.stopping, report.missing_products) == (1, 1)
     assert f"subject: {SECOND}" in report.how_to_waive
 
 
-def test_waivers_are_told_with_their_reason_and_what_they_cover(toy_built_copy):
+def test_waivers_are_listed_with_reason_and_number_of_findings(toy_built_copy):
     add_clinical_finding(
         toy_built_copy, subject=SECOND, path="x.xlsx", code="cell-unreadable", problem="odd", mend="look", found="c1"
     )
@@ -137,15 +140,15 @@ def test_waivers_are_told_with_their_reason_and_what_they_cover(toy_built_copy):
         ("seen", 1, False),
         ("in vain", 0, False),
     ]
-    assert [(told.level, told.reason) for told in subject_in(report, SECOND).told] == [("waived", "seen")]
-    assert any("covers nothing" in told.problem for told in report.told)
+    assert [(finding.level, finding.reason) for finding in subject_in(report, SECOND).findings] == [("waived", "seen")]
+    assert any("covers nothing" in finding.problem for finding in report.findings)
     assert report.may_be_published
 
 
-def test_a_subject_that_is_in_no_table_is_told_as_missing(toy_built_copy):
+def test_a_subject_that_is_in_no_table_is_listed_as_missing(toy_built_copy):
     more = replace(TOY, subjects=(*TOY.subjects, "sub-a99"))
     subject = subject_in(collected(toy_built_copy, release=more), "sub-a99")
-    assert subject.not_made == [NotMade("is not in the manifest", "see the checks of subject_manifest")]
+    assert subject.missing_products == [MissingProduct("is not in the manifest", "see the checks of subject_manifest")]
     assert set(subject.values.values()) == {None}
     assert dict(subject.grids)["t1"] == "is missing"
     assert render_page(collected(toy_built_copy, release=more))
@@ -157,11 +160,11 @@ def test_without_a_manifest_there_is_no_report(toy_built_copy):
         collected(toy_built_copy)
 
 
-def test_a_finding_without_a_subject_is_told_with_that_of_its_path(toy_built_copy):
+def test_a_finding_without_a_subject_is_listed_with_the_subject_of_its_path(toy_built_copy):
     add_clinical_finding(
         toy_built_copy, path=f"rawdata/{THIRD}/odd.nii", code="cell-unreadable", problem="odd", mend="look", found="c"
     )
-    assert [told.problem for told in subject_in(collected(toy_built_copy), THIRD).told] == ["odd"]
+    assert [finding.problem for finding in subject_in(collected(toy_built_copy), THIRD).findings] == ["odd"]
 
 
 def test_missing_values_are_counted_by_variable_and_centre(small_built):
@@ -229,31 +232,31 @@ def noise(number: int) -> bytes:
 
 @pytest.mark.parametrize("number", [6, pytest.param(len(ISLES24.subjects), marks=pytest.mark.long)])
 def test_pictures_of_noise_fit_into_the_page_at_release_scale(small_built, number):
-    """As many subjects as the release has, with as many findings as are told, and pictures that compress worst.
+    """As many subjects as the release has, with as many findings as are listed, and pictures that compress worst.
 
     Or fewer, and as large a part of the room.
     """
-    largest = LARGEST * number // len(ISLES24.subjects)
+    largest = MAX_PAGE_BYTES * number // len(ISLES24.subjects)
     report, picture = collected(small_built), noise(1)
-    one = max(report.subjects, key=lambda each: len(each.told))
-    told = list(one.told) or [subject.told[0] for subject in report.subjects if subject.told]
+    one = max(report.subjects, key=lambda each: len(each.findings))
+    findings = list(one.findings) or [subject.findings[0] for subject in report.subjects if subject.findings]
     many = [
-        replace(one, subject=subject, picture=picture, told=[told[0]] * 30, more_told=5)
+        replace(one, subject=subject, picture=picture, findings=[findings[0]] * 30, more_findings=5)
         for subject in ISLES24.subjects[:number]
     ]
     html = render_page(replace(report, subjects=many), workers=2, largest=largest)
-    assert largest * 0.5 < len(html.encode()) <= largest and LARGEST < 15_000_000
+    assert largest * 0.5 < len(html.encode()) <= largest and MAX_PAGE_BYTES < 15_000_000
     sizes = {Image.open(io.BytesIO(base64.b64decode(a["src"].partition(",")[2]))).size for a in Page(html).all("img")}
     assert all(width >= 480 for width, _ in sizes), sizes
 
 
 def test_pictures_that_fit_are_left_as_they_are():
     pictures = {"a": noise(1), "b": b"small"}
-    whole = data_addresses(pictures, 1_000_000)
+    whole = data_urls(pictures, 1_000_000)
     assert base64.b64decode(whole["a"].partition(",")[2]) == pictures["a"]
-    smaller = data_addresses(pictures, 60_000)
+    smaller = data_urls(pictures, 60_000)
     assert smaller["b"] == whole["b"] and len(smaller["a"]) <= 30_000
-    assert data_addresses({}, 0) == {}
+    assert data_urls({}, 0) == {}
 
 
 def test_outliers_are_far_from_the_middle_half():

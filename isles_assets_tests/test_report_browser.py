@@ -7,8 +7,9 @@ import pytest
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication.evidence import Evidence
 from isles_assets.release.isles24 import subject_id
-from isles_assets.report.collecting import Standing, collect
+from isles_assets.report.collecting import collect
 from isles_assets.report.rendering import render_page
+from isles_assets.report.report import Status
 from isles_assets_tests.browser import WHY_NOT, browsing
 from isles_assets_tests.isles24 import SMALL
 from isles_assets_tests.project import Project
@@ -22,13 +23,15 @@ SHOWN = "[...document.querySelectorAll('.card:not([hidden])')].map((card) => car
 
 @pytest.fixture(scope="module")
 def report(small_built: Project):
-    """The report of six subjects of which one is stopped by a finding whose text is HTML."""
+    """The report on six subjects; one of them has a finding that stops publication and whose text is HTML."""
     evidence = Evidence(small_built.setup.tree, small_built.folder)
-    found = collect(Dataset.of(SMALL), evidence, SMALL.repo)
-    told = found.subjects[0].told[:1] or next(each.told for each in found.subjects if each.told)[:1]
-    told = [replace(told[0], level="waivable", problem=EVIL)]
-    subjects = [replace(s, told=told, standing=Standing.STOPS) if s.subject == BAD else s for s in found.subjects]
-    return replace(found, subjects=sorted(subjects, key=lambda each: each.subject != BAD))
+    collected = collect(Dataset.of(SMALL), evidence, SMALL.repo)
+    finding = next(finding for subject in collected.subjects for finding in subject.findings)
+    findings = [replace(finding, level="waivable", problem=EVIL)]
+    subjects = [
+        replace(s, findings=findings, status=Status.STOPS) if s.subject == BAD else s for s in collected.subjects
+    ]
+    return replace(collected, subjects=sorted(subjects, key=lambda each: each.subject != BAD))
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def test_subjects_are_sorted_by_what_is_chosen_and_unknown_values_stand_last(bro
         assert browser.run(f"return {SHOWN}") == expected, measure
 
 
-def test_subjects_are_filtered_by_standing_group_words_and_range(browser, report):
+def test_subjects_are_filtered_by_status_group_words_and_range(browser, report):
     choose(browser, "show", "stops")
     assert browser.run(f"return {SHOWN}") == [BAD]
     assert browser.run("return document.getElementById('count').value") == f"1 of {len(SMALL.subjects)} subjects"
@@ -134,7 +137,7 @@ def test_a_subject_is_zoomed_and_the_next_one_reached_by_keyboard_alone(browser)
     assert focused(browser) == second
     browser.press("Left", "Enter")
     assert title(browser) == first
-    assert EVIL in browser.run("return document.getElementById('beside').textContent")
+    assert EVIL in browser.run("return document.getElementById('side').textContent")
     width = "document.querySelector('#picture img').clientWidth"
     fitted = browser.run(f"return {width}")
     browser.press("+", "+")
@@ -154,7 +157,7 @@ def test_a_subject_is_zoomed_and_the_next_one_reached_by_keyboard_alone(browser)
 def test_only_the_subjects_that_are_shown_are_gone_through_in_the_zoom(browser):
     choose(browser, "show", "stops")
     browser.click(".card:not([hidden]) .open")
-    assert browser.run("return document.getElementById('place').textContent") == "1 of 1"
+    assert browser.run("return document.getElementById('position').textContent") == "1 of 1"
     assert browser.run("return document.getElementById('next').disabled")
     browser.click("#close")
     assert title(browser) == ""

@@ -50,7 +50,7 @@ def report_asset(of: Dataset) -> dg.AssetsDefinition:
             evidence = Evidence(setup.tree, setup.folder)
             problems = {(product.asset, key): problem for product in dataset.products
                         for key, problem in problems_of_failed(context.instance, product.asset).items()}  # fmt: skip
-            report = collect(dataset, evidence, setup.repo, stopped=problems, render=render, workers=setup.workers)
+            report = collect(dataset, evidence, setup.repo, failures=problems, render=render, workers=setup.workers)
             with atomic_write(setup.folder.report) as temporary:
                 temporary.write_text(render_page(report, workers=setup.workers), encoding="utf-8")
         context.log.info(f"The report: {setup.folder.report}")

@@ -29,7 +29,7 @@ from isles_assets.reading.nifti import SYNTHETIC_MARK
 from isles_assets.reading.tree import Inventory
 from isles_assets.reading.workbooks import ClinicalRow
 from isles_assets.release.clinical import Kind, Known, Variable
-from isles_assets.report.collecting import Report
+from isles_assets.report.report import Report
 from isles_assets.source.zenodo import PublishedRecord
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.listing import Listing
@@ -252,7 +252,7 @@ def of_report(folder: DataFolder, report: Report) -> Metadata:
         **of_report_file(folder),
         "subjects": len(report.subjects),
         "findings that stop publication": report.stopping,
-        "missing or stale": report.not_made,
+        "missing or stale": report.missing_products,
         "waived": report.waived,
         "notes": report.notes,
         "subjects unlike the others": sum(bool(subject.unusual) for subject in report.subjects),

@@ -1,5 +1,6 @@
 """The quality report: one page on which a person looks at a release and decides whether to publish it.
 
-Add what is shown to `collecting`, how it looks to the template, style sheet and script beside it. Statistics are in
-`statistics`, pictures in `pictures`. What is found and judged comes from `publication`; nothing is decided here.
+To show something new, add it to the values in `report`, fill it in `collecting`, and place it in `page.html.j2`; looks
+and behaviour are in `page.css` and `page.js`. Statistics are in `statistics`, the charts' geometry in `charts`,
+pictures in `pictures`. Findings and judgements come from `publication`; nothing is decided here.
 """

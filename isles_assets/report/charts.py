@@ -1,20 +1,20 @@
-"""The geometry of the charts: where bars and ticks stand, in the units of the drawing. The template draws them."""
+"""The geometry of the charts: where bars and ticks stand, in units of the drawing. The template draws them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isles_assets.report.statistics import Bin, shown
+from isles_assets.report.statistics import Bin, format_number
 
 WIDTH, HEIGHT = 320, 96
-"""Of the area in which bars stand."""
+"""Of the area of the bars."""
 
-_LEAST_BAR = 2.0
-"""Height of a bar of one subject, which must be seen beside one of a hundred."""
+_MIN_BAR_HEIGHT = 2.0
+"""Keeps a bar of one subject visible beside one of a hundred."""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of a histogram, and the bin that it stands for."""
+    """A bar of a histogram, and its bin."""
 
     x: float
     y: float
@@ -36,29 +36,34 @@ class Tick:
 
 
 def bars(bins: Sequence[Bin]) -> list[Bar]:
-    """A bar for each of `bins`, side by side over the whole width, the highest as high as the area."""
-    most, width = max((each.count for each in bins), default=0), WIDTH / max(1, len(bins))
-    found = []
-    for number, each in enumerate(bins):
-        height = max(_LEAST_BAR, HEIGHT * each.count / most) if each.count else 0.0
-        found.append(Bar(round(number * width, 2), round(HEIGHT - height, 2), round(width, 2), round(height, 2), each))
-    return found
+    """Return one bar for each bin, side by side over the whole width. The highest is as high as the area."""
+    greatest, width = max((bin_.count for bin_ in bins), default=0), WIDTH / max(1, len(bins))
+    drawn = []
+    for index, bin_ in enumerate(bins):
+        height = max(_MIN_BAR_HEIGHT, HEIGHT * bin_.count / greatest) if bin_.count else 0.0
+        drawn.append(Bar(round(index * width, 2), round(HEIGHT - height, 2), round(width, 2), round(height, 2), bin_))
+    return drawn
 
 
 def ticks(bins: Sequence[Bin]) -> list[Tick]:
-    """The ends of the range of `bins`; where each is a whole number, the first and the last."""
+    """Return the ends of the bins' range. If each bin is a whole number, these are the first and the last."""
     if not bins:
         return []
-    whole = _is_whole(bins[0])
-    first, last = (bins[0].start + 0.5, bins[-1].end - 0.5) if whole else (bins[0].start, bins[-1].end)
-    return [Tick(WIDTH / 2, shown(first))] if first == last else [Tick(0, shown(first)), Tick(WIDTH, shown(last))]
+    first, last = bins[0].start, bins[-1].end
+    if _is_whole_number(bins[0]):
+        first, last = first + 0.5, last - 0.5
+    if first == last:
+        return [Tick(WIDTH / 2, format_number(first))]
+    return [Tick(0, format_number(first)), Tick(WIDTH, format_number(last))]
 
 
-def _is_whole(each: Bin) -> bool:
-    return each.end - each.start == 1 and each.start % 1 == 0.5
+def _is_whole_number(bin_: Bin) -> bool:
+    return bin_.end - bin_.start == 1 and bin_.start % 1 == 0.5
 
 
-def _range(each: Bin) -> str:
-    if _is_whole(each):
-        return shown(each.start + 0.5)
-    return shown(each.start) if each.start == each.end else f"{shown(each.start)} to {shown(each.end)}"
+def _range(bin_: Bin) -> str:
+    if _is_whole_number(bin_):
+        return format_number(bin_.start + 0.5)
+    if bin_.start == bin_.end:
+        return format_number(bin_.start)
+    return f"{format_number(bin_.start)} to {format_number(bin_.end)}"

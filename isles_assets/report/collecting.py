@@ -1,9 +1,8 @@
-"""From tables, sidecars and findings to what the report says, as values. No volume is read."""
+"""How the values of the page are collected from tables, sidecars and findings. No volume is read."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
@@ -19,175 +18,33 @@ from isles_assets.release.clinical import Kind, Known, Variable
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Content, Grid, Volume
 from isles_assets.release.waivers import Waiver
-from isles_assets.report.statistics import Bin, Outlier, Quartiles, histogram, outliers, quartiles_of, rare, shown
+from isles_assets.report.report import (
+    Distribution,
+    FindingLine,
+    Measure,
+    MissingProduct,
+    MissingValues,
+    Report,
+    Status,
+    SubjectReport,
+    WaiverLine,
+)
+from isles_assets.report.statistics import Outlier, format_number, histogram, outliers, quartiles_of, rare
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import ManifestRow
 
-_DIGITS = 5
-"""Of a measure: what a header or a table rounds does not make subjects differ."""
-
-_MOST_TOLD = 30
-"""Findings of one subject, or of none, that are told one by one."""
+Failures = Mapping[tuple[str, str], str]
+"""Why the last attempt to make a product failed, by asset and subject."""
+NO_FAILURES: Failures = MappingProxyType({})
 
 NOTHING = "\N{EN DASH}"
-"""What stands in the place of a value that is not known."""
+"""Stands for a value that is missing."""
 
+_DIGITS = 5
+"""Significant digits of a measure: rounding in a header or table must not make subjects differ."""
 
-class Standing(StrEnum):
-    """How a subject stands, the first that applies."""
-
-    STOPS = "stops"
-    """Something of it stops publication."""
-
-    MISSING = "missing"
-    """A product of it is missing or stale."""
-
-    UNUSUAL = "unusual"
-    WAIVED = "waived"
-    NOTED = "noted"
-    FINE = "fine"
-
-
-@dataclass(frozen=True)
-class Told:
-    """A finding for people: its level or `waived`, where it is, what, what to do, and for a waiver its reason."""
-
-    level: str
-    where: str
-    problem: str
-    mend: str
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class NotMade:
-    """A product that a subject has not, for people: why, what stopped it if that is known, and what to do."""
-
-    reason: str
-    mend: str
-    stopped_by: str = ""
-
-
-Stopped = Mapping[tuple[str, str], str]
-"""What stopped the last attempt to make something, by asset and subject."""
-NOTHING_STOPPED: Stopped = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A number that each subject may have, to sort by and to draw: `key` for code, `label` and `unit` for people.
-
-    `of_grid`: it is part of what is said of a subject's grids.
-    """
-
-    key: str
-    label: str
-    unit: str = ""
-    of_grid: bool = False
-
-    @property
-    def title(self) -> str:
-        return f"{self.label} ({self.unit})" if self.unit else self.label
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """All values of a measure: `bins` to draw, quartiles, how many subjects have none, and how many are unusual."""
-
-    measure: Measure
-    bins: Sequence[Bin]
-    quartiles: Quartiles | None
-    known: int
-    missing: int
-    unusual: int
-
-
-@dataclass(frozen=True)
-class MissingValues:
-    """Of one clinical variable: how many subjects of each group have no value, and of how many."""
-
-    column: str
-    description: str
-    outcome: bool
-    counts: Sequence[tuple[int, int]]
-
-
-@dataclass(frozen=True)
-class WaiverLine:
-    """A waiver in force, whose it is, and how many findings it covers."""
-
-    waiver: Waiver
-    of_release: bool
-    covers: int
-
-
-@dataclass(frozen=True)
-class SubjectReport:
-    """What is shown of one subject. `values` are those of the measures by key, `facts` name, value and meaning.
-
-    `grids` are those that the measures are of, and `first_look` what else is shown of the clinical values.
-    `unusual` says by measure what is unlike the other subjects. `picture` is a JPEG file, or None.
-    """
-
-    subject: str
-    standing: Standing
-    group: str
-    synthetic: bool
-    values: Mapping[str, float | None]
-    first_look: Sequence[tuple[str, str]]
-    grids: Sequence[tuple[str, str]]
-    facts: Sequence[tuple[str, str, str]]
-    clinical: Sequence[tuple[str, str, str]]
-    missing_values: int
-    not_made: Sequence[NotMade]
-    unusual: Sequence[tuple[str, Outlier]]
-    told: Sequence[Told]
-    more_told: int
-    picture: bytes | None
-
-    @property
-    def rank(self) -> float:
-        """The larger, the sooner a person should look: what stops first, then what is missing, unusual, waived."""
-        standings = list(Standing)
-        score = max((outlier.score for _, outlier in self.unusual), default=0.0)
-        return (len(standings) - standings.index(self.standing)) * 1000 + min(score, 900.0)
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that the page says, but how. `subjects` stand in the order in which to look at them.
-
-    `groups` are what missing values are told by: all subjects, then those of each centre.
-    """
-
-    release: Release
-    synthetic: bool
-    repo: str
-    tree: str
-    compared: str
-    subjects: Sequence[SubjectReport]
-    made: Sequence[tuple[str, int]]
-    stopping: int
-    waived: int
-    notes: int
-    not_made: int
-    told: Sequence[Told]
-    more_told: int
-    how_to_waive: str
-    waivers: Sequence[WaiverLine]
-    measures: Sequence[Measure]
-    distributions: Sequence[Distribution]
-    groups: Sequence[tuple[str, int]]
-    missing_values: Sequence[MissingValues]
-
-    @property
-    def may_be_published(self) -> bool:
-        """Whether nothing stops it, as far as tables and products say; the tree is looked at when it is published."""
-        return not (self.stopping or self.not_made)
-
-    def standing(self, *standings: Standing) -> list[SubjectReport]:
-        """The subjects that stand so."""
-        return [subject for subject in self.subjects if subject.standing in standings]
+_MAX_FINDINGS = 30
+"""Number of findings listed for one subject, and for none."""
 
 
 def collect(
@@ -195,118 +52,129 @@ def collect(
     evidence: Evidence,
     repo: str,
     *,
-    stopped: Stopped = NOTHING_STOPPED,
+    failures: Failures = NO_FAILURES,
     render: Render = str,
     workers: int = 1,
 ) -> Report:
-    """The report on what is there of `dataset`, whatever is missing or red; `render` says what to do in words.
+    """Return the report on what there is of `dataset`, even if products are missing or checks are red.
 
-    `stopped` is what is known of why a product was not made.
-
-    Raises `Refusal` if the manifest or the clinical table is missing, or a file of waivers cannot be understood.
+    Args:
+        render: Words what to do.
+    Raises:
+        Refusal: The manifest or the clinical table is missing, or a file of waivers cannot be understood.
     """
     release, folder = dataset.release, evidence.folder
-    known = _known_of(dataset, folder, evidence.manifest, workers, stopped, render)
+    subjects = _subject_data(dataset, folder, evidence.manifest, workers, failures, render)
     judgement = judge_all(evidence)
-    told = _told_by_subject(release, judgement, render)
+    findings = _findings_by_subject(release, judgement, render)
     measures = dict(_measures(release))
-    values = {m.key: {s: number for s, each in known.items() if (number := read(each)) is not None}
+    values = {m.key: {name: number for name, subject in subjects.items() if (number := read(subject)) is not None}
               for m, read in measures.items()}  # fmt: skip
-    unusual = _unusual(release, known, measures, values)
-    subjects = [
-        _subject(dataset, folder, each, told.get(subject, []), unusual[subject], values)
-        for subject, each in known.items()
+    unusual = _unusual(release, subjects, measures, values)
+    reports = [
+        _subject_report(dataset, folder, subject, findings.get(name, []), unusual[name], values)
+        for name, subject in subjects.items()
     ]
-    found, most = told.get("", []), _MOST_TOLD
+    general = findings.get("", [])
     return Report(
         release=release,
-        synthetic=any(subject.synthetic for subject in subjects),
+        synthetic=any(report.synthetic for report in reports),
         repo=repo,
         tree=str(evidence.root),
         compared=evidence.listing.compared("files by name and size"),
-        subjects=sorted(subjects, key=lambda each: (-each.rank, each.subject)),
-        made=[(p.plural, sum(p.name in each.sidecars for each in known.values())) for p in dataset.products],
+        subjects=sorted(reports, key=lambda report: (-report.rank, report.subject)),
+        product_counts=[
+            (product.plural, sum(product.name in subject.sidecars for subject in subjects.values()))
+            for product in dataset.products
+        ],
         stopping=len(judgement.stopping),
         waived=len(judgement.waived),
         notes=len(judgement.notes),
-        not_made=sum(len(each.not_made) for each in known.values()),
-        told=found[:most],
-        more_told=max(0, len(found) - most),
+        missing_products=sum(len(subject.missing_products) for subject in subjects.values()),
+        findings=general[:_MAX_FINDINGS],
+        more_findings=max(0, len(general) - _MAX_FINDINGS),
         how_to_waive=how_to_waive(release, judgement.stopping, folder.waivers),
         waivers=_waiver_lines(release, evidence.waivers, judgement),
         measures=list(measures),
         distributions=[
-            _distribution(m, values[m.key], len(known), sum(m.title in dict(of) for of in unusual.values()))
-            for m in measures
+            _distribution(
+                measure,
+                values[measure.key],
+                len(subjects),
+                sum(measure.title in dict(of_subject) for of_subject in unusual.values()),
+            )
+            for measure in measures
         ],
-        groups=_groups(release, known.values()),
-        missing_values=_missing_values(release, known.values()),
+        groups=_groups(release, subjects.values()),
+        missing_values=_missing_values(release, subjects.values()),
     )
 
 
 @dataclass(frozen=True)
-class _Known:
-    """What is known of one subject: its row of the manifest, its products by name, and why others are not there."""
+class _Subject:
+    """What tables and sidecars hold of one subject."""
 
-    subject: str
+    name: str
     row: ManifestRow | None
     sidecars: Mapping[str, Sidecar]
-    not_made: Sequence[NotMade]
+    """By product."""
+    missing_products: Sequence[MissingProduct]
 
     def voxels(self, column: str) -> Voxels | None:
-        """What decoding a volume showed, whichever product it was decoded for."""
+        """Return what decoding a volume showed, for whichever product; None if it was not decoded."""
         sources = (sidecar.sources.get(column) for sidecar in self.sidecars.values())
         return next((source.voxels for source in sources if source and source.voxels), None)
 
     def clinical(self, column: str) -> Any:
+        """Return a clinical value; None if it is missing."""
         return self.row.clinical.get(column) if self.row else None
 
     def group(self, release: Release) -> str:
-        """The centre; empty where there is none."""
+        """Return the centre; empty if there is none."""
         value = self.clinical(release.centre) if release.centre else None
         return "" if value is None else str(value)
 
 
-def _known_of(
+def _subject_data(
     dataset: Dataset,
     folder: DataFolder,
     manifest: Mapping[str, ManifestRow],
     workers: int,
-    stopped: Stopped,
+    failures: Failures,
     render: Render,
-) -> dict[str, _Known]:
-    rows = [manifest[subject] for subject in dataset.release.subjects if subject in manifest]
+) -> dict[str, _Subject]:
+    rows = [manifest[name] for name in dataset.release.subjects if name in manifest]
     states = {product.name: states_of(product, folder, rows, workers=workers) for product in dataset.products}
-    known = {}
-    for subject in dataset.release.subjects:
-        of = {name: each[subject] for name, each in states.items() if subject in each}
-        sidecars = {name: state.sidecar for name, state in of.items() if state.sidecar}
-        not_made = [
-            NotMade(
-                visible(of[product.name].reason),
-                render(Materialize((product.asset,), subject)),
-                visible(stopped.get((product.asset, subject), "")),
+    subjects = {}
+    for name in dataset.release.subjects:
+        own = {product: of_subject[name] for product, of_subject in states.items() if name in of_subject}
+        sidecars = {product: state.sidecar for product, state in own.items() if state.sidecar}
+        missing = [
+            MissingProduct(
+                visible(own[product.name].reason),
+                render(Materialize((product.asset,), name)),
+                visible(failures.get((product.asset, name), "")),
             )
             for product in dataset.products
-            if product.name in of and product.name not in sidecars
+            if product.name in own and product.name not in sidecars
         ]
-        if not of:
-            not_made = [NotMade("is not in the manifest", "see the checks of subject_manifest")]
-        known[subject] = _Known(subject, manifest.get(subject), sidecars, not_made)
-    return known
+        if not own:
+            missing = [MissingProduct("is not in the manifest", "see the checks of subject_manifest")]
+        subjects[name] = _Subject(name, manifest.get(name), sidecars, missing)
+    return subjects
 
 
-Read = Callable[[_Known], float | None]
+_ReadValue = Callable[[_Subject], float | None]
 
 
-def _measures(release: Release) -> Iterator[tuple[Measure, Read]]:
-    """What is compared over all subjects: volumes of masks, grids, series, and the first clinical variables."""
+def _measures(release: Release) -> Iterator[tuple[Measure, _ReadValue]]:
+    """Yield the measures: volumes of masks, grids, series, and the clinical variables of a first look."""
     for volume in release.volumes:
         if volume.content is Content.MASK:
             yield Measure(f"{volume.column}_ml", volume.column, "mL"), _ml(volume)
     for volume in _with_grids(release):
-        for name, word, choose in (("least", "least", min), ("most", "greatest", max)):
-            measure = Measure(f"{volume.column}_{name}_mm", f"{volume.column}: {word} spacing", "mm", of_grid=True)
+        for suffix, word, choose in (("least", "least", min), ("most", "greatest", max)):
+            measure = Measure(f"{volume.column}_{suffix}_mm", f"{volume.column}: {word} spacing", "mm", of_grid=True)
             yield measure, _spacing(volume, choose)
         if volume is not release.reference:
             yield Measure(f"{volume.column}_frames", f"{volume.column}: frames", of_grid=True), _frames(volume)
@@ -317,38 +185,38 @@ def _measures(release: Release) -> Iterator[tuple[Measure, Read]]:
 
 
 def _with_grids(release: Release) -> list[Volume]:
-    """The volumes whose grids are compared: the reference, and the series as they were acquired."""
+    """Return the volumes whose grids are compared: the reference, and the series as they were acquired."""
     series = [v for v in release.volumes if v.content is Content.CT_SERIES and v.grid is Grid.NATIVE]
     return [release.reference, *series]
 
 
-def _ml(volume: Volume) -> Read:
-    def read(known: _Known) -> float | None:
-        voxels = known.voxels(volume.column)
+def _ml(volume: Volume) -> _ReadValue:
+    def read(subject: _Subject) -> float | None:
+        voxels = subject.voxels(volume.column)
         return None if voxels is None or voxels.marked_ml is None else _rounded(voxels.marked_ml)
 
     return read
 
 
-def _spacing(volume: Volume, choose: Callable[[Iterable[float]], float]) -> Read:
-    def read(known: _Known) -> float | None:
-        entry = known.row.volumes[volume.column] if known.row else None
+def _spacing(volume: Volume, choose: Callable[[Iterable[float]], float]) -> _ReadValue:
+    def read(subject: _Subject) -> float | None:
+        entry = subject.row.volumes[volume.column] if subject.row else None
         return _rounded(choose(entry.spacing)) if entry and entry.spacing and not entry.transform else None
 
     return read
 
 
-def _frames(volume: Volume) -> Read:
-    def read(known: _Known) -> float | None:
-        entry = known.row.volumes[volume.column] if known.row else None
+def _frames(volume: Volume) -> _ReadValue:
+    def read(subject: _Subject) -> float | None:
+        entry = subject.row.volumes[volume.column] if subject.row else None
         return entry.frames if entry else None
 
     return read
 
 
-def _value(variable: Variable) -> Read:
-    def read(known: _Known) -> float | None:
-        value = known.clinical(variable.column)
+def _value(variable: Variable) -> _ReadValue:
+    def read(subject: _Subject) -> float | None:
+        value = subject.clinical(variable.column)
         return None if value is None else _rounded(value)
 
     return read
@@ -359,127 +227,128 @@ def _rounded(value: float) -> float:
 
 
 def _unit(variable: Variable) -> str:
-    """The unit; none of a duration, whose column is named for it."""
+    """Return the unit; empty for a duration, because its column names it."""
     return "" if variable.kind is Kind.MINUTES else variable.unit or ""
 
 
 def _unusual(
     release: Release,
-    known: Mapping[str, _Known],
+    subjects: Mapping[str, _Subject],
     measures: Iterable[Measure],
     values: Mapping[str, Mapping[str, float]],
 ) -> dict[str, list[tuple[str, Outlier]]]:
-    """What is unlike the other subjects, by subject: the measure or mask, and how."""
-    found: dict[str, list[tuple[str, Outlier]]] = {subject: [] for subject in known}
+    """Return how each subject is unlike the others: the measure, or the mask that is empty, and the outlier."""
+    unusual: dict[str, list[tuple[str, Outlier]]] = {name: [] for name in subjects}
     for measure in measures:
-        for subject, outlier in outliers(values[measure.key]).items():
-            found[subject].append((measure.title, outlier))
+        for name, outlier in outliers(values[measure.key]).items():
+            unusual[name].append((measure.title, outlier))
     for volume in release.volumes:
         if volume.content in (Content.MASK, Content.LABELS):
-            seen = {subject: voxels for subject, each in known.items() if (voxels := each.voxels(volume.column))}
-            empty = [subject for subject, voxels in seen.items() if voxels.empty]
-            for subject, outlier in rare(empty, len(seen)).items():
-                found[subject].append((f"{volume.column} is empty", outlier))
-    return found
+            decoded = {name: voxels for name, subject in subjects.items() if (voxels := subject.voxels(volume.column))}
+            empty = [name for name, voxels in decoded.items() if voxels.empty]
+            for name, outlier in rare(empty, len(decoded)).items():
+                unusual[name].append((f"{volume.column} is empty", outlier))
+    return unusual
 
 
-def _subject(
+def _subject_report(
     dataset: Dataset,
     folder: DataFolder,
-    known: _Known,
-    told: Sequence[Told],
+    subject: _Subject,
+    findings: Sequence[FindingLine],
     unusual: Sequence[tuple[str, Outlier]],
     values: Mapping[str, Mapping[str, float]],
 ) -> SubjectReport:
     release = dataset.release
-    levels = {each.level for each in told}
-    standing = next(
-        standing
-        for standing, applies in (
-            (Standing.STOPS, levels & {"fatal", "waivable"}),
-            (Standing.MISSING, known.not_made),
-            (Standing.UNUSUAL, unusual),
-            (Standing.WAIVED, "waived" in levels),
-            (Standing.NOTED, levels),
-            (Standing.FINE, True),
-        )
-        if applies
-    )
     return SubjectReport(
-        subject=known.subject,
-        standing=standing,
-        group=known.group(release),
-        synthetic=any(sidecar.synthetic for sidecar in known.sidecars.values())
-        or (known.row is not None and known.row.synthetic),
-        values={key: of.get(known.subject) for key, of in values.items()},
+        subject=subject.name,
+        status=_status(subject, findings, unusual),
+        group=subject.group(release),
+        synthetic=any(sidecar.synthetic for sidecar in subject.sidecars.values())
+        or (subject.row is not None and subject.row.synthetic),
+        values={key: by_subject.get(subject.name) for key, by_subject in values.items()},
         first_look=[
-            (v.column, _words(known.clinical(v.column)))
+            (v.column, _format_value(subject.clinical(v.column)))
             for v in release.variables
             if v.column in release.first_look and v.column not in values
         ],
-        grids=[(volume.column, _grid(volume, known)) for volume in _with_grids(release)],
-        facts=[*_volume_facts(release, known), *_product_facts(dataset, known)],
-        clinical=[(v.column, _with_unit(v, known.clinical(v.column)), _meaning(v)) for v in release.variables],
-        missing_values=sum(known.clinical(variable.column) is None for variable in release.variables),
-        not_made=known.not_made,
-        unusual=sorted(unusual, key=lambda each: -each[1].score),
-        told=told[:_MOST_TOLD],
-        more_told=max(0, len(told) - _MOST_TOLD),
-        picture=_picture(dataset, folder, known),
+        grids=[(volume.column, _grid(volume, subject)) for volume in _with_grids(release)],
+        facts=[*_volume_facts(release, subject), *_product_facts(dataset, subject)],
+        clinical=[(v.column, _with_unit(v, subject.clinical(v.column)), _meaning(v)) for v in release.variables],
+        missing_values=sum(subject.clinical(variable.column) is None for variable in release.variables),
+        missing_products=subject.missing_products,
+        unusual=sorted(unusual, key=lambda named: -named[1].score),
+        findings=findings[:_MAX_FINDINGS],
+        more_findings=max(0, len(findings) - _MAX_FINDINGS),
+        picture=_picture(dataset, folder, subject),
     )
 
 
-def _volume_facts(release: Release, known: _Known) -> Iterator[tuple[str, str, str]]:
-    """The grids of the volumes that have one of their own, from the manifest."""
+def _status(subject: _Subject, findings: Sequence[FindingLine], unusual: Sequence[tuple[str, Outlier]]) -> Status:
+    levels = {finding.level for finding in findings}
+    if levels & {"fatal", "waivable"}:
+        return Status.STOPS
+    if subject.missing_products:
+        return Status.MISSING
+    if unusual:
+        return Status.UNUSUAL
+    if "waived" in levels:
+        return Status.WAIVED
+    return Status.NOTED if levels else Status.FINE
+
+
+def _volume_facts(release: Release, subject: _Subject) -> Iterator[tuple[str, str, str]]:
+    """Yield column, grid and meaning of the reference and of the volumes with a grid of their own."""
     for volume in release.volumes:
         if volume is release.reference or volume.grid is Grid.NATIVE:
-            entry = known.row.volumes[volume.column] if known.row else None
+            entry = subject.row.volumes[volume.column] if subject.row else None
             of_type = f", {entry.dtype}" if entry and entry.dtype else ""
-            yield volume.column, f"{_grid(volume, known)}{of_type}", volume.description
+            yield volume.column, f"{_grid(volume, subject)}{of_type}", volume.description
 
 
-def _grid(volume: Volume, known: _Known) -> str:
-    """Shape and spacing of a volume, for people."""
-    entry = known.row.volumes[volume.column] if known.row else None
+def _grid(volume: Volume, subject: _Subject) -> str:
+    """Return shape and spacing of a volume, for people."""
+    entry = subject.row.volumes[volume.column] if subject.row else None
     if entry is None or not entry.shape:
         return "is missing" if entry is None else "cannot be read"
-    spacing = f"{_by(entry.spacing)} mm" if entry.spacing and not entry.transform else "spacing unknown"
+    spacing = f"{_format_sizes(entry.spacing)} mm" if entry.spacing and not entry.transform else "spacing unknown"
     frames = f", {entry.frames} frames" if entry.frames and volume.dimensions > len(entry.shape[:3]) else ""
-    return f"{_by(entry.shape[:3])}{frames}, {spacing}"
+    return f"{_format_sizes(entry.shape[:3])}{frames}, {spacing}"
 
 
-def _product_facts(dataset: Dataset, known: _Known) -> Iterator[tuple[str, str, str]]:
+def _product_facts(dataset: Dataset, subject: _Subject) -> Iterator[tuple[str, str, str]]:
+    """Yield name, value and meaning of the facts in the subject's sidecars."""
     for product in dataset.products:
-        if sidecar := known.sidecars.get(product.name):
+        if sidecar := subject.sidecars.get(product.name):
             meanings = product.fact_descriptions
-            yield from ((name, _words(value), meanings.get(name, "")) for name, value in sidecar.facts.items())
+            yield from ((name, _format_value(value), meanings.get(name, "")) for name, value in sidecar.facts.items())
 
 
-def _picture(dataset: Dataset, folder: DataFolder, known: _Known) -> bytes | None:
-    """The first page of pictures that a product has of the subject."""
+def _picture(dataset: Dataset, folder: DataFolder, subject: _Subject) -> bytes | None:
+    """Return the montage of the first product that has one of the subject."""
     for product in dataset.products:
-        if sidecar := known.sidecars.get(product.name):
+        if sidecar := subject.sidecars.get(product.name):
             try:
-                if page := product.montage(folder, sidecar):
-                    return page
-            except Refusal:  # it was replaced or removed since its state was asked: as if it had not been there
+                if montage := product.montage(folder, sidecar):
+                    return montage
+            except Refusal:  # the product was replaced or removed after its state was read: it counts as missing
                 continue
     return None
 
 
-def _told_by_subject(release: Release, judgement: Judgement, render: Render) -> dict[str, list[Told]]:
-    """Every finding for people, the worst first, by subject; under no name those of no subject of the release."""
-    told: dict[str, list[Told]] = {}
+def _findings_by_subject(release: Release, judgement: Judgement, render: Render) -> dict[str, list[FindingLine]]:
+    """Return all findings, the worst first, by subject; those of no subject of the release under the empty name."""
+    findings: dict[str, list[FindingLine]] = {}
     for finding, level, reason in judgement.levelled:
         subject = finding.subject or release.subject_of(finding.path)
         subject = subject if subject in release.subjects else ""
-        told.setdefault(subject, []).append(_told(finding, level, reason, render))
-    return told
+        findings.setdefault(subject, []).append(_finding_line(finding, level, reason, render))
+    return findings
 
 
-def _told(finding: Finding, level: str, reason: str, render: Render) -> Told:
+def _finding_line(finding: Finding, level: str, reason: str, render: Render) -> FindingLine:
     where = finding.path or finding.subject
-    return Told(level, visible(where), visible(finding.problem), visible(render(finding.mend)), visible(reason))
+    return FindingLine(level, visible(where), visible(finding.problem), visible(render(finding.mend)), visible(reason))
 
 
 def _waiver_lines(release: Release, waivers: Iterable[Waiver], judgement: Judgement) -> list[WaiverLine]:
@@ -494,30 +363,31 @@ def _distribution(measure: Measure, values: Mapping[str, float], subjects: int, 
     )
 
 
-def _groups(release: Release, known: Iterable[_Known]) -> list[tuple[str, int]]:
-    """Each group of subjects and how many it has: all, and those of each centre if the release says it."""
-    counts = Counter(each.group(release) for each in known)
-    named = [(f"{release.centre} {name}" if name else f"no {release.centre}", counts[name]) for name in _order(counts)]
-    return [("all", counts.total()), *(named if release.centre else [])]
+def _groups(release: Release, subjects: Iterable[_Subject]) -> list[tuple[str, int]]:
+    """Return name and size of each group: all subjects, and those of each centre if the release names centres."""
+    counts = Counter(subject.group(release) for subject in subjects)
+    centres = [
+        (f"{release.centre} {name}" if name else f"no {release.centre}", counts[name]) for name in _order(counts)
+    ]
+    return [("all", counts.total()), *(centres if release.centre else [])]
 
 
 def _order(groups: Iterable[str]) -> list[str]:
-    """Groups as they are shown: by name, then those of which none is known."""
+    """Return the names sorted, the empty one last."""
     return sorted(groups, key=lambda name: (not name, name))
 
 
-def _missing_values(release: Release, known: Iterable[_Known]) -> list[MissingValues]:
-    groups: dict[str, list[_Known]] = {}
-    for each in known:
-        groups.setdefault(each.group(release), []).append(each)
-    of_each = [groups[name] for name in _order(groups)] if release.centre else []
-    columns = [[each for of in groups.values() for each in of], *of_each]
+def _missing_values(release: Release, subjects: Iterable[_Subject]) -> list[MissingValues]:
+    groups: dict[str, list[_Subject]] = {}
+    for subject in subjects:
+        groups.setdefault(subject.group(release), []).append(subject)
+    centres = [groups[name] for name in _order(groups)] if release.centre else []
+    columns = [[subject for group in groups.values() for subject in group], *centres]
     return [
         MissingValues(
             variable.column,
             _meaning(variable),
-            variable.known is Known.OUTCOME,
-            [(sum(each.clinical(variable.column) is None for each in of), len(of)) for of in columns],
+            [(sum(subject.clinical(variable.column) is None for subject in group), len(group)) for group in columns],
         )
         for variable in release.variables
     ]
@@ -529,23 +399,23 @@ def _meaning(variable: Variable) -> str:
 
 def _with_unit(variable: Variable, value: Any) -> str:
     unit = _unit(variable)
-    return f"{_words(value)} {unit}" if value is not None and unit else _words(value)
+    return f"{_format_value(value)} {unit}" if value is not None and unit else _format_value(value)
 
 
-def _words(value: Any) -> str:
-    """A value of a table or sidecar, for people."""
+def _format_value(value: Any) -> str:
+    """Return a value of a table or sidecar as text for people."""
     match value:
         case None:
             return NOTHING
         case bool():
             return "yes" if value else "no"
         case int() | float():
-            return shown(value)
+            return format_number(value)
         case list() | tuple():
-            return ", ".join(map(_words, value)) or "none"
+            return ", ".join(map(_format_value, value)) or "none"
         case _:
             return visible(str(value))
 
 
-def _by(numbers: Iterable[float]) -> str:
+def _format_sizes(numbers: Iterable[float]) -> str:
     return " \N{MULTIPLICATION SIGN} ".join(f"{number:.3g}" for number in numbers)

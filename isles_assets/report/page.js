@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, filtering and zooming. All that is shown is in the page; this only orders, hides and enlarges it.
+// Sorts, filters and enlarges the subjects, all of which are in the page already.
 const byId = (id) => document.getElementById(id);
 const container = byId("cards");
 const cards = [...container.children];
@@ -7,7 +7,7 @@ const values = new Map(cards.map((card) => [card, JSON.parse(card.dataset.values
 const controls = { find: byId("find"), show: byId("show"), group: byId("group"), sort: byId("sort") };
 const limits = { from: byId("from"), to: byId("to") };
 const direction = byId("direction");
-const LARGEST_FIRST = new Set(["rank", "missing", "told"]);
+const LARGEST_FIRST = new Set(["rank", "missing", "findings"]);
 let visible = cards;
 
 const isMeasure = () => controls.sort.selectedOptions[0].dataset.measure === "1";
@@ -18,7 +18,7 @@ function valueOf(card, key) {
   return Number(card.dataset[key]);
 }
 
-function isShown(card) {
+function matches(card) {
   const words = controls.find.value.trim().toLowerCase();
   if (words && !card.textContent.toLowerCase().includes(words)) return false;
   if (controls.show.value && !card.dataset.has.split(" ").includes(controls.show.value)) return false;
@@ -33,7 +33,7 @@ function compare(one, other) {
   const key = controls.sort.value;
   const [a, b] = [valueOf(one, key), valueOf(other, key)];
   if (a === b) return one.id < other.id ? -1 : 1;
-  if (a === null || b === null) return a === null ? 1 : -1; // unknown ones last, in either direction
+  if (a === null || b === null) return a === null ? 1 : -1; // missing values last, in either direction
   const reversed = (direction.getAttribute("aria-pressed") === "true") !== LARGEST_FIRST.has(key);
   return (a < b ? -1 : 1) * (reversed ? -1 : 1);
 }
@@ -41,7 +41,7 @@ function compare(one, other) {
 function update() {
   for (const input of Object.values(limits)) input.disabled = !isMeasure();
   cards.sort(compare);
-  visible = cards.filter(isShown);
+  visible = cards.filter(matches);
   for (const card of cards) card.hidden = true;
   for (const card of visible) card.hidden = false;
   container.replaceChildren(...cards);
@@ -66,7 +66,7 @@ byId("controls").addEventListener("reset", () => {
   setTimeout(update); // after the fields have been reset
 });
 
-// A bar of a histogram shows its subjects.
+// A click on a bar of a histogram shows its subjects.
 for (const bin of document.querySelectorAll(".bin")) {
   bin.addEventListener("click", () => {
     byId("controls").reset();
@@ -81,8 +81,8 @@ for (const bin of document.querySelectorAll(".bin")) {
   });
 }
 
-// A link to a subject that a filter hides shows it.
-function toTarget() {
+// A link to a subject shows it, even if a filter hides it.
+function showLinked() {
   const card = cards.find((each) => `#${each.id}` === decodeURIComponent(location.hash));
   if (!card) return;
   if (card.hidden) {
@@ -91,9 +91,9 @@ function toTarget() {
   }
   card.querySelector(".open").focus({ preventScroll: true });
 }
-addEventListener("hashchange", toTarget);
+addEventListener("hashchange", showLinked);
 
-// From subject to subject by the arrow keys.
+// Arrow keys move from subject to subject.
 container.addEventListener("keydown", (event) => {
   const card = event.target.closest(".card");
   const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
@@ -103,46 +103,45 @@ container.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 addEventListener("keydown", (event) => {
-  const types = event.target.closest?.("input, select, textarea");
-  if (event.key !== "/" || types || zoom.open) return;
+  const inField = event.target.closest?.("input, select, textarea");
+  if (event.key !== "/" || inField || zoom.open) return;
   controls.find.focus();
   event.preventDefault();
 });
 
-// The zoom: one subject as large as the window, or larger; the others by arrow keys.
+// The dialog: one subject, fitted to the window or enlarged. Arrow keys show the others.
 const zoom = byId("zoom");
 const STEP = 1.4;
 let current = null;
-let size = 0; // times the picture's own pixels; 0: as large as the window
+let scale = 0; // of the picture's own pixels; 0: fitted to the window
 
 function fit() {
   const image = byId("picture").querySelector("img");
-  byId("picture").classList.toggle("fits", size === 0);
-  if (image) image.style.width = size ? `${image.naturalWidth * size}px` : "";
+  byId("picture").classList.toggle("fits", scale === 0);
+  if (image) image.style.width = scale ? `${image.naturalWidth * scale}px` : "";
 }
 
-function resize(times) {
+function resize(factor) {
   const image = byId("picture").querySelector("img");
   if (!image) return;
   const fitted = Math.min(image.clientWidth / image.naturalWidth, image.clientHeight / image.naturalHeight);
-  const now = size || fitted;
-  size = Math.min(8, Math.max(0.25, now * times));
+  scale = Math.min(8, Math.max(0.25, (scale || fitted) * factor));
   fit();
 }
 
 function open(card) {
   current = card;
   byId("zoom-title").textContent = card.id;
-  byId("place").textContent = `${visible.indexOf(card) + 1} of ${visible.length}`;
+  byId("position").textContent = `${visible.indexOf(card) + 1} of ${visible.length}`;
   const picture = card.querySelector(".open").firstElementChild.cloneNode(true);
-  const said = card.querySelector(".said").cloneNode(true);
-  said.querySelector("h3").replaceChildren(...[...said.querySelectorAll("h3 .tag")]);
+  const details = card.querySelector(".details").cloneNode(true);
+  details.querySelector("h3").replaceChildren(...[...details.querySelectorAll("h3 .tag")]);
   byId("picture").replaceChildren(picture);
-  byId("beside").replaceChildren(said);
-  byId("beside").scrollTop = 0;
+  byId("side").replaceChildren(details);
+  byId("side").scrollTop = 0;
   byId("previous").disabled = visible.indexOf(card) <= 0;
   byId("next").disabled = visible.indexOf(card) >= visible.length - 1;
-  size = 0;
+  scale = 0;
   fit();
   if (!zoom.open) zoom.showModal();
   byId("picture").focus();
@@ -166,26 +165,26 @@ zoom.addEventListener("click", (event) => {
   if (event.target === zoom) zoom.close();
 });
 zoom.addEventListener("keydown", (event) => {
-  const scrolls = size !== 0 && byId("picture").contains(document.activeElement);
+  const scrolls = scale !== 0 && byId("picture").contains(document.activeElement);
   const actions = {
     ArrowLeft: () => go(-1),
     ArrowRight: () => go(1),
     "+": () => resize(STEP),
     "=": () => resize(STEP),
     "-": () => resize(1 / STEP),
-    0: () => { size = 0; fit(); },
+    0: () => { scale = 0; fit(); },
   };
   if (!actions[event.key] || event.ctrlKey || event.metaKey) return;
-  if (scrolls && event.key.startsWith("Arrow")) return; // an enlarged picture is moved by them
+  if (scrolls && event.key.startsWith("Arrow")) return; // arrow keys scroll an enlarged picture
   actions[event.key]();
   event.preventDefault();
 });
-byId("picture").addEventListener("click", () => (size ? ((size = 0), fit()) : resize(2)));
+byId("picture").addEventListener("click", () => (scale ? ((scale = 0), fit()) : resize(2)));
 byId("previous").addEventListener("click", () => go(-1));
 byId("next").addEventListener("click", () => go(1));
 byId("smaller").addEventListener("click", () => resize(1 / STEP));
 byId("larger").addEventListener("click", () => resize(STEP));
-byId("fit").addEventListener("click", () => { size = 0; fit(); });
+byId("fit").addEventListener("click", () => { scale = 0; fit(); });
 byId("close").addEventListener("click", () => zoom.close());
 
 const written = new Date(document.lastModified);
@@ -193,4 +192,4 @@ if (location.protocol === "file:" && !Number.isNaN(written.valueOf())) {
   byId("when").textContent = `, ${written.toLocaleString()}`;
 }
 update();
-toTarget();
+showLinked();

@@ -1,7 +1,7 @@
-"""The report as one HTML page that needs nothing else: pictures, style and script are in it, and it asks no network.
+"""The report as one HTML page that holds its pictures, style and script, and uses no network.
 
-Its text is in `page.html.j2`. All that comes from outside is escaped, and the page's own policy lets no other script
-or style run, and nothing be fetched.
+Its text is in `page.html.j2`. Text from files is escaped. The page's content security policy allows no other script or
+style, and no requests.
 """
 
 import base64
@@ -13,28 +13,34 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import isles_assets
 from isles_assets.report import charts
-from isles_assets.report.collecting import NOTHING, Report, Standing
-from isles_assets.report.pictures import data_addresses
-from isles_assets.report.statistics import shown
+from isles_assets.report.collecting import NOTHING
+from isles_assets.report.pictures import data_urls
+from isles_assets.report.report import Report, Status
+from isles_assets.report.statistics import format_number
 
-LARGEST = 14_500_000
-"""Bytes of a page: pictures get what text leaves of it."""
+MAX_PAGE_BYTES = 14_500_000
+"""Pictures get what the text leaves of it."""
 
-_MEANINGS: Mapping[Standing, str] = {
-    Standing.STOPS: "stops publication",
-    Standing.MISSING: "missing or stale",
-    Standing.UNUSUAL: "unlike the others",
-    Standing.WAIVED: "waived",
-    Standing.NOTED: "noted",
-    Standing.FINE: "nothing to note",
+_STATUS_LABELS: Mapping[Status, str] = {
+    Status.STOPS: "stops publication",
+    Status.MISSING: "missing or stale",
+    Status.UNUSUAL: "unlike the others",
+    Status.WAIVED: "waived",
+    Status.NOTED: "noted",
+    Status.FINE: "nothing to note",
 }
 
 
-def render_page(report: Report, *, workers: int = 1, largest: int = LARGEST) -> str:
-    """The page, of at most `largest` bytes if its text is. The same report gives the same page."""
-    room = largest - len(_page(report, {}).encode())
-    pictures = {each.subject: each.picture for each in report.subjects if each.picture}
-    return _page(report, data_addresses(pictures, max(0, room), workers=workers))
+def render_page(report: Report, *, workers: int = 1, max_bytes: int = MAX_PAGE_BYTES) -> str:
+    """Return the page. The same report gives the same page.
+
+    Args:
+        workers: Number of threads that make pictures smaller.
+        max_bytes: Size that pictures are fitted to. The text alone may exceed it.
+    """
+    room = max_bytes - len(_page(report, {}).encode())
+    pictures = {subject.subject: subject.picture for subject in report.subjects if subject.picture}
+    return _page(report, data_urls(pictures, max(0, room), workers=workers))
 
 
 def _page(report: Report, pictures: Mapping[str, str]) -> str:
@@ -53,14 +59,14 @@ def _page(report: Report, pictures: Mapping[str, str]) -> str:
         pictures=pictures,
         style=style,
         script=script,
-        policy=f"default-src 'none'; img-src data:; style-src {_allowed(style)}; script-src {_allowed(script)}",
-        standings=_MEANINGS,
+        policy=f"default-src 'none'; img-src data:; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}",
+        status_labels=_STATUS_LABELS,
         nothing=NOTHING,
         charts=charts,
-        shown=shown,
+        format_number=format_number,
     )
 
 
-def _allowed(code: str) -> str:
-    """What names inline `code` in a content security policy."""
+def _csp_hash(code: str) -> str:
+    """Return the source expression that allows inline `code` in a content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""What many subjects' values show together: quartiles, which values are far out, and bins to draw. Numbers only."""
+"""Statistics of many subjects' values: quartiles, outliers, and bins of histograms. Numbers only."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from statistics import quantiles
 
 FAR_OUT = 3.0
-"""A value farther from the middle half than this many times its width is far out (Tukey)."""
+"""A value is far out if it is more than this many interquartile ranges away from the middle half (Tukey)."""
 
 RARE = 0.05
-"""Share of the subjects up to which a value that differs from that of most is rare."""
+"""Largest share of the subjects whose deviation from the common value counts as rare."""
 
-_ENOUGH = 8
-"""Values without which nothing can be called unusual."""
+_MIN_VALUES = 8
+"""With fewer values, none is called unusual."""
 
-_MOST_BINS = 24
+_MAX_BINS = 24
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Quartiles:
 
 @dataclass(frozen=True)
 class Bin:
-    """So many values from `start` up to `end`, which the last bin includes: `least` to `greatest`."""
+    """The values from `start` up to `end`. Only the last bin includes its end."""
 
     start: float
     end: float
@@ -51,14 +51,15 @@ class Bin:
 
 @dataclass(frozen=True)
 class Outlier:
-    """A value that is unlike the others: how far out, in widths of their middle half, and `why` in words."""
+    """What makes a value unlike the others."""
 
     score: float
+    """Distance from the middle half, in interquartile ranges; `FAR_OUT` for a rare value."""
     why: str
 
 
 def quartiles_of(values: Sequence[float]) -> Quartiles | None:
-    """The quartiles of `values`, interpolated; None of fewer than two values."""
+    """Return the interpolated quartiles; None for fewer than two values."""
     if len(values) < 2:
         return None
     low, median, high = quantiles(values, n=4, method="inclusive")
@@ -66,51 +67,61 @@ def quartiles_of(values: Sequence[float]) -> Quartiles | None:
 
 
 def outliers(values: Mapping[str, float]) -> dict[str, Outlier]:
-    """Those of `values`, by subject, that are far out or, where most subjects have one value, rarely another."""
+    """Return the subjects whose values are outliers.
+
+    A value is an outlier if it is far out or, where the middle half of the subjects has one value, if it is rare.
+
+    Args:
+        values: Value of each subject.
+    """
     quartiles = quartiles_of(list(values.values()))
-    if quartiles is None or len(values) < _ENOUGH:
+    if quartiles is None or len(values) < _MIN_VALUES:
         return {}
-    width, found = quartiles.high - quartiles.low, dict[str, Outlier]()
+    interquartile_range = quartiles.high - quartiles.low
     counts = Counter(values.values())
+    unusual = {}
     for subject, value in values.items():
-        if width > 0:
-            score = max(quartiles.low - value, value - quartiles.high) / width
+        if interquartile_range > 0:
+            score = max(quartiles.low - value, value - quartiles.high) / interquartile_range
             if score > FAR_OUT:
                 where = "below" if value < quartiles.low else "above"
-                middle = f"{shown(quartiles.low)} to {shown(quartiles.high)}"
-                found[subject] = Outlier(score, f"far {where} the middle half of the subjects, {middle}")
+                middle = f"{format_number(quartiles.low)} to {format_number(quartiles.high)}"
+                unusual[subject] = Outlier(score, f"far {where} the middle half of the subjects, {middle}")
         elif value != quartiles.median and counts[value] <= RARE * len(values):
-            found[subject] = Outlier(FAR_OUT, f"most subjects have {shown(quartiles.median)}")
-    return found
+            unusual[subject] = Outlier(FAR_OUT, f"most subjects have {format_number(quartiles.median)}")
+    return unusual
 
 
-def rare(subjects: Sequence[str], number: int) -> dict[str, Outlier]:
-    """An outlier for each of `subjects` if these are few among `number` of them; none if they are not."""
-    if number < _ENOUGH or len(subjects) > RARE * number:
+def rare(subjects: Sequence[str], total: int) -> dict[str, Outlier]:
+    """Return each of `subjects` as an outlier if they are few among `total` subjects; nothing otherwise."""
+    if total < _MIN_VALUES or len(subjects) > RARE * total:
         return {}
-    why = f"as in {len(subjects)} of {number} subjects"
+    why = f"as in {len(subjects)} of {total} subjects"
     return {subject: Outlier(FAR_OUT, why) for subject in subjects}
 
 
 def histogram(values: Sequence[float]) -> list[Bin]:
-    """Bins of one width over all `values`: one for each whole number if there are few, else about a root of them."""
+    """Return bins of equal width over all values.
+
+    A small range of whole numbers gets one bin for each. Otherwise the number of bins follows the root of the number
+    of values.
+    """
     if not values:
         return []
     least, greatest = min(values), max(values)
-    if all(value == int(value) for value in values) and greatest - least < _MOST_BINS:
-        first, last = int(least), int(greatest)
-        edges = [number - 0.5 for number in range(first, last + 2)]
+    if all(value == int(value) for value in values) and greatest - least < _MAX_BINS:
+        edges = [number - 0.5 for number in range(int(least), int(greatest) + 2)]
     elif least == greatest:
         edges = [least, least]
     else:
-        number = max(4, min(_MOST_BINS, round(2 * len(values) ** 0.5)))
+        number = max(4, min(_MAX_BINS, round(2 * len(values) ** 0.5)))
         edges = [least + (greatest - least) * index / number for index in range(number)] + [greatest]
-    held: list[list[float]] = [[] for _ in edges[1:]]
+    binned: list[list[float]] = [[] for _ in edges[1:]]
     for value in values:
-        held[max(index for index, edge in enumerate(edges[:-1]) if value >= edge)].append(value)
-    return [Bin(start, end, of) for start, end, of in zip(edges[:-1], edges[1:], held, strict=True)]
+        binned[max(index for index, edge in enumerate(edges[:-1]) if value >= edge)].append(value)
+    return [Bin(start, end, inside) for start, end, inside in zip(edges[:-1], edges[1:], binned, strict=True)]
 
 
-def shown(value: float) -> str:
-    """A number with the digits that people read: whole ones as they are, others with four."""
+def format_number(value: float) -> str:
+    """Return a number for people: whole and large ones without decimals, others with four significant digits."""
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 10_000 else f"{value:.4g}"
