@@ -1,4 +1,4 @@
-"""How the commands `isles24 ...` end: in words and with an exit code."""
+"""How the commands `isles24 ...` end: with a message and an exit code."""
 
 import errno
 import logging
@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from isles_assets.cli import reset_demo, sample
+from isles_assets.cli.exit_codes import exit_code_of
 from isles_assets.cli.summary import summarize_dataset
-from isles_assets.cli.words import in_words
 from isles_assets.lib.findings import Refusal
 from isles_assets_tests.processes import free_port
 
@@ -44,7 +44,7 @@ def of_others(folder, published):
         (lambda folder, published: folder.mkdir(), "does not load: EmptyDatasetError: .* -> see that it is whole"),
         (only_card, "does not load: DataFilesNotFoundError: .* -> see that it is whole"),
         (damaged, "does not load: ArrowInvalid: .* -> see that it is whole"),
-        (of_others, "has no column subject_id in default -> name one"),
+        (of_others, "has no column subject_id in default -> name one that isles-assets published"),
     ],
     ids=["nothing", "a file", "an empty folder", "a card alone", "a damaged file", "another dataset"],
 )
@@ -55,7 +55,7 @@ def test_what_is_no_dataset_is_refused_by_summary(toy_built_folder, tmp_path, ma
 
 
 @pytest.mark.parametrize("command", ["summary", "restore"])
-def test_a_hub_that_cannot_be_reached_ends_a_command_in_words(tmp_path, command):
+def test_a_hub_that_cannot_be_reached_ends_a_command_with_a_message(tmp_path, command):
     arguments = ["toys/toy"] if command == "summary" else ["toys/toy", str(tmp_path / "tree")]
     ended = subprocess.run(
         [sys.executable, "-m", "isles_assets.cli", command, *arguments],
@@ -69,11 +69,19 @@ def test_a_hub_that_cannot_be_reached_ends_a_command_in_words(tmp_path, command)
 
 
 @pytest.mark.parametrize("main", [sample.main, reset_demo.main])
-def test_a_file_in_the_place_of_a_folder_is_said_in_words(tmp_path, caplog, main):
+def test_a_file_in_the_place_of_a_folder_is_refused_with_a_message(tmp_path, caplog, main):
     (tmp_path / "file").write_text("x")
     assert main([str(tmp_path / "file" / "data")]) == (main is sample.main)
     assert main([str(tmp_path / "file")]) == 1
     assert str(tmp_path / "file") in caplog.text and " -> " in caplog.text
+
+
+def test_a_sample_that_cannot_be_written_names_the_argument_to_change(tmp_path, caplog):
+    (tmp_path / "file").write_text("x")
+    root = tmp_path / "file" / "train"
+    assert sample.main([str(root)]) == 1
+    assert f"{root}: a file stands where a folder is needed -> set ROOT to a folder" in caplog.text
+    assert "ISLES_DATA_DIR" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -85,15 +93,15 @@ def test_a_file_in_the_place_of_a_folder_is_said_in_words(tmp_path, caplog, main
         (KeyboardInterrupt(), 130, "Stopped."),
     ],
 )
-def test_what_stops_a_command_is_told_and_gives_its_exit_code(caplog, error, code, words):
+def test_what_stops_a_command_is_logged_and_gives_its_exit_code(caplog, error, code, words):
     def work() -> int:
         raise error
 
     caplog.set_level(logging.ERROR)
-    assert in_words(work) == code and words in caplog.text
+    assert exit_code_of(work) == code and words in caplog.text
 
 
-def test_a_fault_of_a_command_is_no_refusal():
+def test_a_fault_of_the_program_is_raised():
     with pytest.raises(ZeroDivisionError):
-        in_words(lambda: 1 // 0)
-    assert in_words(lambda: 0) == 0
+        exit_code_of(lambda: 1 // 0)
+    assert exit_code_of(lambda: 0) == 0

@@ -411,7 +411,7 @@ def test_make_reset_demo_removes_the_sample_and_what_was_made_of_it(copy):
     assert code == 0, output
     assert not list((copy / "data").iterdir())
     assert (copy / ".dagster").exists()
-    assert make(copy, "reset-demo") == (0, "Nothing was there.\n")
+    assert make(copy, "reset-demo") == (0, "There was nothing to remove.\n")
 
 
 def test_make_reset_demo_refuses_where_anything_else_is(copy):

@@ -522,7 +522,7 @@ def test_a_clinical_table_that_is_there_is_kept_or_refused_or_replaced(published
     assert restore(published, "--clinical", path)[0] == 0
     content = path.read_bytes()
     assert content.count(b"\n") == 1 + len(SUBJECTS)
-    assert "6 clinical rows there already in" in restore(published, "--clinical", path)[1]
+    assert "6 clinical rows already in" in restore(published, "--clinical", path)[1]
     replace(path, b"mine")
     code, said = restore(published, "--clinical", path)
     assert (code, path.read_bytes()) == (1, b"mine")
@@ -805,7 +805,7 @@ def test_ctrl_c_stops_at_once_and_leaves_no_part_of_a_file(hub, tmp_path):
         fault.release()
         _, said = process.communicate(timeout=LONG)
     assert process.returncode == 130
-    assert said.splitlines()[-1] == "Stopped. What is complete stays; run the same again to go on."
+    assert said.splitlines()[-1] == "Stopped. Complete files stay; run the same command again to continue."
     assert len(there(tmp_path / "tree")) == 30
     assert not [path for path in files_in(tmp_path / "tree") if "/." in path]
 

@@ -1,7 +1,7 @@
-"""The command `isles24`: what people do in a terminal beside Dagster's own commands.
+"""The command `isles24`: what people do in a terminal besides Dagster's own commands.
 
-A subcommand is a module here with a function `main`, and its line in `COMMANDS`. It reads arguments and prints; the
-work is done in the other rooms.
+To add a subcommand, add a module with a function `main` here, and its line in `COMMANDS`. A subcommand reads arguments
+and prints; other rooms do the work.
 """
 
 import sys
@@ -11,20 +11,30 @@ from importlib import import_module
 from isles_assets.lib.secrets import keep_secrets_out_of_logs
 
 COMMANDS = {
-    "reset-demo": "remove the synthetic sample and all that was made of it",
+    "reset-demo": "remove the synthetic sample and everything made from it",
     "restore": "write a published dataset back as the release's own files",
     "sample": "write a synthetic tree in the layout of the release",
-    "summary": "say what a published dataset holds",
+    "summary": "print what a published dataset holds",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the subcommand that `arguments` (None: the command line's) begin with; its exit code, 2 without one."""
+    """Run the subcommand, and return its exit code; 2 if there is no such subcommand.
+
+    Args:
+        arguments: The subcommand's name and its arguments; None for those of the command line.
+    """
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name in COMMANDS:
         keep_secrets_out_of_logs()
         return int(import_module(f"isles_assets.cli.{name.replace('-', '_')}").main(rest))
-    usage = "\n".join(["usage: isles24 COMMAND ...", "", *(f"  {key:<11} {does}" for key, does in COMMANDS.items())])
-    asked = name in ("-h", "--help")
-    (sys.stdout if asked else sys.stderr).write(f"{usage}\n")
-    return 0 if asked else 2
+    usage = "\n".join(
+        [
+            "usage: isles24 COMMAND ...",
+            "",
+            *(f"  {command:<11} {description}" for command, description in COMMANDS.items()),
+        ]
+    )
+    help_requested = name in ("-h", "--help")
+    (sys.stdout if help_requested else sys.stderr).write(f"{usage}\n")
+    return 0 if help_requested else 2

@@ -1,4 +1,4 @@
-"""`python -m isles_assets.cli` is `isles24`, also where its script is not installed."""
+"""`python -m isles_assets.cli`: the command `isles24` where its script is not installed."""
 
 import sys
 

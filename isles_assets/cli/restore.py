@@ -1,4 +1,4 @@
-"""`isles24 restore DATASET TREE`: write a published dataset's volumes as the files of the release that they are."""
+"""`isles24 restore DATASET TREE`: write a published dataset's volumes back as the release's own files."""
 
 import argparse
 import difflib
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from isles_assets.cli.words import REFUSED, in_words
+from isles_assets.cli.exit_codes import REFUSED, exit_code_of
 from isles_assets.hub.reading import open_revision
 from isles_assets.hub.restoring.clinical import write_clinical
 from isles_assets.hub.restoring.shards import Selection, ShardIndex, index_shards
@@ -24,16 +24,16 @@ log = logging.getLogger("isles_assets.restore")
 
 
 def main(arguments: Sequence[str] | None = None, release: Release = RELEASE) -> int:
-    """Run the command; 0 if all that was asked for is there, 1 with the reasons on stderr if anything was refused."""
-    chosen = _arguments(arguments)
+    """Run the command, and return its exit code."""
+    options = _arguments(arguments)
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(message)s")
     logging.getLogger("isles_assets").setLevel(logging.INFO)
-    stopped = "Stopped. What is complete stays; run the same again to go on."
-    return in_words(lambda: _tell(_restore(release, chosen)), stopped)
+    interrupted = "Stopped. Complete files stay; run the same command again to continue."
+    return exit_code_of(lambda: _log_findings(_restore(release, options)), interrupted)
 
 
-def _tell(findings: Sequence[Finding]) -> int:
-    """Say what was refused, when all else is done; the exit code."""
+def _log_findings(findings: Sequence[Finding]) -> int:
+    """Log what was refused, and return the exit code."""
     if not findings:
         return 0
     log.error("%s", "\n  ".join([f"{counted(len(findings), 'problem')}:", *summarize(findings, most=len(findings))]))
@@ -44,65 +44,69 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="isles24 restore",
         description="Write the volumes of a published dataset as the release's own .nii.gz files, byte for byte, under "
-        "their own paths. Run again after a break: what is there is kept.",
+        "their own paths. After an interruption, run it again: complete files are kept.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="repo id on the Hub, or a folder laid out as the repo")
     parser.add_argument("tree", metavar="TREE", type=Path, nargs="?", help="folder for raw_data/ and derivatives/")
     parser.add_argument("--revision", metavar="NAME", help="branch, tag or commit on the Hub (main)")
-    parser.add_argument("--subject", nargs="+", action="extend", metavar="ID", help="only these (all)")
+    parser.add_argument("--subject", nargs="+", action="extend", metavar="ID", help="only these subjects (all)")
     parser.add_argument(
-        "--volume", nargs="+", action="extend", metavar="COLUMN", help="only these, such as ncct lesion_mask (all)"
+        "--volume",
+        nargs="+",
+        action="extend",
+        metavar="COLUMN",
+        help="only these volumes, such as ncct lesion_mask (all)",
     )
     parser.add_argument(
         "--clinical", type=Path, metavar="FILE",
-        help="write the clinical variables to this CSV file; a text that a spreadsheet program would calculate, as it "
-        "begins with = or the like, gets a ' before it",
+        help="write the clinical variables to this CSV file; a text that a spreadsheet program would take for a "
+        "formula, because it begins with = or the like, gets a ' before it",
     )  # fmt: skip
-    parser.add_argument("--overwrite", action="store_true", help="replace files of other content")
-    parser.add_argument("--workers", type=int, default=4, metavar="N", help="files at a time (4)")
-    chosen = parser.parse_args(arguments)
-    if chosen.workers < 1:
+    parser.add_argument("--overwrite", action="store_true", help="replace files with other content")
+    parser.add_argument("--workers", type=int, default=4, metavar="N", help="number of files read at the same time (4)")
+    options = parser.parse_args(arguments)
+    if options.workers < 1:
         parser.error("--workers must be at least 1")
-    if chosen.tree is None and chosen.clinical is None:
+    if options.tree is None and options.clinical is None:
         parser.error("name a TREE for the volumes, or a file for --clinical")
-    if chosen.tree is None and chosen.volume:
+    if options.tree is None and options.volume:
         parser.error("--volume needs a TREE")
-    return chosen
+    return options
 
 
-def _restore(release: Release, chosen: argparse.Namespace) -> list[Finding]:
-    """What was refused, when all else is done."""
-    unknown = [*_unknown(chosen.subject, release.subjects, "subject")]
-    unknown += _unknown(chosen.volume, release.by_column, "volume")
+def _restore(release: Release, options: argparse.Namespace) -> list[Finding]:
+    """Restore what can be restored, and return findings of the rest."""
+    unknown = [*_unknown(options.subject, release.subjects, "subject")]
+    unknown += _unknown(options.volume, release.by_column, "volume")
     if unknown:
         raise Refusal("Nothing was restored.", unknown)
-    columns = release.by_column if _ALL in (chosen.volume or [_ALL]) else chosen.volume
-    volumes = [volume for volume in release.volumes if chosen.tree and volume.column in columns]
-    selection = Selection(release, volumes, clinical=chosen.clinical is not None)
-    revision = open_revision(chosen.dataset, chosen.revision)
+    columns = release.by_column if _ALL in (options.volume or [_ALL]) else options.volume
+    volumes = [volume for volume in release.volumes if options.tree and volume.column in columns]
+    selection = Selection(release, volumes, clinical=options.clinical is not None)
+    revision = open_revision(options.dataset, options.revision)
     log.info("%s", revision.name)
-    index = index_shards(revision, selection, chosen.subject, chosen.workers, log.info)
-    log.info("%s", _described(release, index))
+    index = index_shards(revision, selection, options.subject, options.workers, log.info)
+    log.info("%s", _description(release, index))
     findings = list(index.findings)
-    if chosen.clinical:
-        findings += _write_clinical(release, chosen.clinical, index, overwrite=chosen.overwrite)
-    if chosen.tree:
+    if options.clinical:
+        findings += _write_clinical(release, options.clinical, index, overwrite=options.overwrite)
+    if options.tree:
         restored = restore_volumes(
-            index.volumes, chosen.tree, overwrite=chosen.overwrite, workers=chosen.workers, log=log.info
+            index.volumes, options.tree, overwrite=options.overwrite, workers=options.workers, log=log.info
         )
-        log.info("%s", _summary(restored, chosen.tree))
+        log.info("%s", _summary(restored, options.tree))
         findings += restored.findings
     return findings
 
 
-def _unknown(names: Sequence[str] | None, known: Collection[str], what: str) -> Iterator[Finding]:
+def _unknown(names: Sequence[str] | None, valid: Collection[str], kind: str) -> Iterator[Finding]:
     for name in names or ():
-        if name not in known and (name, what) != (_ALL, "volume"):
-            close = difflib.get_close_matches(name, known, n=3) or list(known)
-            yield Finding(f"is no {what} of the release", f"choose among {name_some(close, most=18)}", path=name)
+        if name not in valid and (name, kind) != (_ALL, "volume"):
+            close = difflib.get_close_matches(name, valid, n=3) or list(valid)
+            yield Finding(f"is no {kind} of the release", f"choose among {name_some(close, most=18)}", path=name)
 
 
-def _described(release: Release, index: ShardIndex) -> str:
+def _description(release: Release, index: ShardIndex) -> str:
     parts = [f"{len(index.subjects)} of the release's {counted(len(release.subjects), 'subject')}"]
     if volumes := index.volumes:
         parts.append(f"{counted(len(volumes), 'volume')}, {readable_bytes(sum(volume.size for volume in volumes))}")
@@ -111,7 +115,8 @@ def _described(release: Release, index: ShardIndex) -> str:
         sample = "SYNTHETIC SAMPLE: computed phantoms and invented clinical values"
         lines.append(f"{sample}, not the {release.label} release")
     if others := sorted({shard.footer.release for shard in index.shards} - {release.version}):
-        lines.append(f"It is of {', '.join(map(repr, others))}; this version of isles-assets knows {release.version}.")
+        versions = ", ".join(map(repr, others))
+        lines.append(f"It was made from {versions}; this version of isles-assets knows {release.version}.")
     return "\n".join(lines)
 
 
@@ -124,7 +129,7 @@ def _write_clinical(release: Release, path: Path, index: ShardIndex, *, overwrit
     except Refusal as refusal:
         return list(refusal.findings)
     rows = counted(len(index.clinical), "clinical row")
-    log.info("%s %s %s", rows, "written to" if written else "there already in", path)
+    log.info("%s %s %s", rows, "written to" if written else "already in", path)
     return []
 
 

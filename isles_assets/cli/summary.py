@@ -1,6 +1,6 @@
-"""What a published dataset holds, as its users see it: `isles24 summary [DATASET]`.
+"""`isles24 summary [DATASET]`: print what a published dataset holds, as its users see it.
 
-Loads each config with `load_dataset`, streaming, and prints subjects, columns and sizes and one decoded row.
+It streams each config with `load_dataset`, and prints subjects, columns, sizes and one decoded row.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from datasets import Image, Nifti, get_dataset_config_names
 
-from isles_assets.cli.words import in_words
+from isles_assets.cli.exit_codes import exit_code_of
 from isles_assets.hub.reading import open_revision
 from isles_assets.hub.streaming import first_row, loading_explained, rows_of, subject_rows
 from isles_assets.lib.findings import Refusal
@@ -20,11 +20,15 @@ from isles_assets.tables.storage import SUBJECT_COLUMN
 
 
 def summarize_dataset(location: str, *, short: bool = False) -> Iterator[str]:
-    """Lines on every config of the dataset at `location`, a Hub repo id or a folder; one a config if `short`.
+    """Yield lines on every config of a dataset.
 
-    Raises `Refusal` if there is no such dataset, or if it does not load.
+    Args:
+        location: Repo id on the Hub, or a folder.
+        short: Yield one line for each config, and decode no row.
+    Raises:
+        Refusal: There is no such dataset, or it does not load.
     """
-    open_revision(location)  # it says best what is not there, or may not be read
+    open_revision(location)  # its refusals say best what is missing, or may not be read
     with loading_explained(location):
         yield from _lines(location, short=short)
 
@@ -34,14 +38,14 @@ def _lines(location: str, *, short: bool) -> Iterator[str]:
         dataset = rows_of(location, name)
         if SUBJECT_COLUMN not in (dataset.features or ()):
             problem = f"has no column {SUBJECT_COLUMN} in {name}"
-            raise Refusal.of("This is another dataset.", problem, "name one that was published by this", path=location)
+            raise Refusal.of("This is another dataset.", problem, "name one that isles-assets published", path=location)
         volumes = [column for column, feature in dataset.features.items() if isinstance(feature, Nifti)]
         pictures = [column for column, feature in dataset.features.items() if isinstance(feature, Image)]
         others = [column for column in dataset.features if column not in (*volumes, *pictures)]
         subjects = [row[SUBJECT_COLUMN] for row in subject_rows(location, name)]
-        size = dataset.info.download_size  # known from a card
-        which = f", {subjects[0]} to {subjects[-1]}" if subjects else ""
-        yield f"{name}: {counted(len(subjects), 'subject')}{which}{'' if size is None else f'; {size:,} bytes'}"
+        size = dataset.info.download_size  # None if the card does not state it
+        span = f", {subjects[0]} to {subjects[-1]}" if subjects else ""
+        yield f"{name}: {counted(len(subjects), 'subject')}{span}{'' if size is None else f'; {size:,} bytes'}"
         if short or not subjects:
             continue
         if volumes:
@@ -66,13 +70,16 @@ def _print(location: str, *, short: bool) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the summary of the dataset that is named; 0, or 1 with the reason on stderr if it was refused."""
-    parser = argparse.ArgumentParser(prog="isles24 summary", description=__doc__.splitlines()[0])
-    parser.add_argument("dataset", nargs="?", default=RELEASE.repo, help="repo id or folder")
-    parser.add_argument("--short", action="store_true", help="one line a config, without decoding a row")
-    chosen = parser.parse_args(arguments)
-    code = in_words(lambda: _print(chosen.dataset, short=chosen.short))
+    """Run the command, and end the process with its exit code."""
+    parser = argparse.ArgumentParser(
+        prog="isles24 summary", description="Print what a published dataset holds, as its users see it."
+    )
+    parser.add_argument(
+        "dataset", nargs="?", default=RELEASE.repo, help=f"repo id on the Hub, or a folder ({RELEASE.repo})"
+    )
+    parser.add_argument("--short", action="store_true", help="print one line for each config, and decode no row")
+    options = parser.parse_args(arguments)
+    code = exit_code_of(lambda: _print(options.dataset, short=options.short))
     sys.stderr.flush()
-    os._exit(
-        code
-    )  # Arrow's threads may abort a process that ends without: https://github.com/apache/arrow/issues/45214
+    # At a normal end Arrow's threads may abort the process: https://github.com/apache/arrow/issues/45214
+    os._exit(code)

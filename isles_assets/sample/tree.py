@@ -16,7 +16,7 @@ from nibabel.nifti1 import Nifti1Image
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from isles_assets.lib.files import remove_leftovers, temporary_beside, write_errors_refused
+from isles_assets.lib.files import DATA_DIR, remove_leftovers, temporary_beside, write_errors_refused
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.workers import map_in_processes
 from isles_assets.reading.nifti import DigestingReader
@@ -68,6 +68,7 @@ def make_sample(
     release: Release,
     root: Path,
     *,
+    setting: str = DATA_DIR,
     release_scale: Collection[str] = (),
     lesions: Mapping[str, Path] = MappingProxyType({}),
     seed: int = 2024,
@@ -78,6 +79,7 @@ def make_sample(
     Equal arguments give equal bytes and modification times.
 
     Args:
+        setting: The setting or argument that `root` comes from; a refusal names it.
         release_scale: Subjects with grids, data types and compressed sizes like the release's, about 0.7 GB and a
             minute each. All others have about 0.3 MB.
         lesions: Mask files (`.nii.gz`) by subject. Their bytes become the lesion mask, their grid the NCCT's.
@@ -99,7 +101,7 @@ def make_sample(
     ]
     # The long ones come first, so that no worker starts one at the end.
     jobs.sort(key=lambda job: (not job.release_scale, job.lesion is None))
-    with write_errors_refused(root):
+    with write_errors_refused(root, setting):
         root.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(root.parent)
         try:
