@@ -6,14 +6,14 @@
         ...
         assert hub.ref_moves("lab/data") == [...]
 
-It serves datasets only. Large files travel by the LFS transfers `basic` and `multipart` or, if it is told to have Xet
-storage, by Xet's own protocol, both ways, with `hf_xet` 1.8. What the clients send and read was taken from
-huggingface_hub 2.4 and is noted where it is served, as file: function of that package. Wordings and statuses that no
-client depends on are the Hub's own where they are known.
+It serves datasets only. Large files travel by the LFS transfers `basic` and `multipart`. With `xet=True` they travel by
+Xet's protocol, up and down, as `hf_xet` 1.8 speaks it. The routes answer what the clients of huggingface_hub 2.4 read;
+their docstrings name the client's code as file: function. Messages and statuses that no client reads are the Hub's own
+where they are known.
 
-The modules: `store` is the state (repositories, commits, refs, large objects), `cas` that of Xet storage, `tokens` who
-may do what, `faults` what can go wrong, `http` requests and answers on the socket, `api` and `xet` the routes, `server`
-the whole.
+The modules: `store` holds repositories, commits, refs and large objects, `cas` the files of Xet storage, `tokens` the
+rights, `faults` the failures that a test can order, `http` requests and responses on the socket, `api` and `xet` the
+routes. `server` has the class that tests use.
 """
 
 from isles_assets_tests.hub_server.faults import (

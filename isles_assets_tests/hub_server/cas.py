@@ -1,8 +1,8 @@
-"""What Xet stores: files as lists of chunks, chunks in xorbs. The formats on the wire, and the state behind them.
+"""Xet storage: files as lists of chunks, chunks in xorbs. The formats on the wire, and the stored state.
 
-A client cuts a file into chunks of some 64 KB where the content says so, and packs the chunks that it has not met
-before into xorbs of up to 64 MB, which it uploads. It then uploads a shard: which chunks of which xorbs make up which
-file. A file is read by asking for the same list back, with addresses from which those ranges of the xorbs are fetched.
+A client cuts a file into chunks of about 64 KB at places that the content determines. It packs the chunks that are new
+to it into xorbs of up to 64 MB and uploads these. It then uploads a shard: the list of chunks and xorbs that make up
+each file. To read a file, a client requests this list, with addresses from which to fetch the ranges of the xorbs.
 
 The formats are those of Xet's protocol specification (huggingface.co/docs/xet: xorb, shard), as hf_xet 1.8 writes them.
 """
@@ -27,7 +27,7 @@ ENTRY = struct.Struct("<32s4I")
 LAST = b"\xff" * 32
 WITH_VERIFICATION, WITH_SHA256 = 1 << 31, 1 << 30
 
-# A xorb: chunks one after the other, each after a header; a footer may follow, which begins with a word of its own.
+# A xorb: a header before each chunk, and optionally a footer, which begins with `XORB_FOOTER`.
 CHUNK_HEADER = 8
 XORB_FOOTER = b"XETBLOB"
 PLAIN, LZ4, GROUPED_LZ4 = range(3)
@@ -36,11 +36,11 @@ HOUR = 3600
 
 
 class MalformedError(Exception):
-    """A xorb or a shard is not what it should be."""
+    """A xorb or a shard is malformed."""
 
 
 class Frame(NamedTuple):
-    """Where a chunk lies in its xorb, with its header, and how long it is when it is unpacked."""
+    """The place of a chunk and its header in a xorb, and the chunk's unpacked length, all in bytes."""
 
     start: int
     end: int
@@ -64,25 +64,33 @@ class XetFile(NamedTuple):
 
 
 def hexadecimal(digest: bytes) -> str:
-    """A hash as Xet writes it in addresses: as four numbers, each of eight bytes of which the lowest comes first."""
+    """Return a hash as Xet writes it in addresses: four little-endian numbers of eight bytes each, in hex."""
     return "".join(f"{number:016x}" for number in struct.unpack("<4Q", digest))
 
 
 def frames(xorb: bytes) -> list[Frame]:
-    """The chunks of a xorb. Raises `MalformedError`."""
-    found, at = [], 0
+    """Return the chunks of a xorb.
+
+    Raises:
+        MalformedError: It is no sequence of chunks.
+    """
+    chunks, at = [], 0
     while at < len(xorb) and not xorb.startswith(XORB_FOOTER, at):
         packed, length = (int.from_bytes(xorb[at + n : at + n + 3], "little") for n in (1, 5))
         end = at + CHUNK_HEADER + packed
         if xorb[at] != 0 or end > len(xorb) or not length:
             raise MalformedError(f"no chunk begins at byte {at} of the xorb")
-        found.append(Frame(at, end, length))
+        chunks.append(Frame(at, end, length))
         at = end
-    return found
+    return chunks
 
 
 def unpacked(frame: bytes) -> bytes:
-    """The bytes of a chunk. Raises `MalformedError`."""
+    """Return the bytes of a chunk.
+
+    Raises:
+        MalformedError: It cannot be unpacked.
+    """
     scheme, length, content = frame[4], int.from_bytes(frame[5:8], "little"), frame[CHUNK_HEADER:]
     if scheme == PLAIN:
         return content
@@ -94,7 +102,7 @@ def unpacked(frame: bytes) -> bytes:
         return content
     if scheme != GROUPED_LZ4:
         raise MalformedError(f"a chunk is packed by an unknown scheme: {scheme}")
-    # All bytes whose place is a multiple of four, then all after those, and so on: put them where they were.
+    # The bytes are grouped by their position modulo four. Put them back in order.
     whole, at = np.empty(length, np.uint8), 0
     for place in range(4):
         count = len(whole[place::4])
@@ -104,15 +112,16 @@ def unpacked(frame: bytes) -> bytes:
 
 
 def plain_frame(content: bytes) -> bytes:
-    """A chunk that is not compressed, with its header."""
+    """Return an uncompressed chunk with its header."""
     size = len(content).to_bytes(3, "little")
     return bytes([0]) + size + bytes([PLAIN]) + size + content
 
 
 def files_of(shard: bytes) -> Iterator[XetFile]:
-    """The files that a shard describes. Raises `MalformedError`.
+    """Yield the files that a shard describes. Its entries about xorbs are not read, because the xorbs are stored.
 
-    What it says of xorbs is not read: they are here and speak for themselves.
+    Raises:
+        MalformedError: It is no shard, ends too early, or states no SHA-256 for a file.
     """
     if not shard.startswith(SHARD_TAG):
         raise MalformedError("this is no shard")
@@ -128,7 +137,7 @@ def files_of(shard: bytes) -> Iterator[XetFile]:
     while (header := entries(1)[0])[0] != LAST:
         xet_hash, flags, count = header[:3]
         segments = tuple(Segment(hexadecimal(xorb), first, end) for xorb, _, _, first, end in entries(count))
-        if flags & WITH_VERIFICATION:  # a hash for each segment, which shows that the client knows its bytes
+        if flags & WITH_VERIFICATION:  # a hash for each segment, which proves that the client has its bytes
             entries(count)
         if not flags & WITH_SHA256:
             raise MalformedError("a file is described without its SHA-256")
@@ -136,18 +145,18 @@ def files_of(shard: bytes) -> Iterator[XetFile]:
 
 
 def merged(segments: Iterable[Segment]) -> list[Segment]:
-    """The same chunks, each once: segments that overlap or touch are one."""
-    found: list[Segment] = []
+    """Return the segments with those that overlap or touch joined."""
+    joined: list[Segment] = []
     for segment in sorted(segments):
-        if found and found[-1].xorb == segment.xorb and segment.first <= found[-1].end:
-            found[-1] = found[-1]._replace(end=max(found[-1].end, segment.end))
+        if joined and joined[-1].xorb == segment.xorb and segment.first <= joined[-1].end:
+            joined[-1] = joined[-1]._replace(end=max(joined[-1].end, segment.end))
         else:
-            found.append(segment)
-    return found
+            joined.append(segment)
+    return joined
 
 
 class Grant(NamedTuple):
-    """What the bearer of an access token of the storage may do, which the Hub gives for an hour."""
+    """The right that an access token of the storage gives for an hour."""
 
     repo: Repo
     writes: bool
@@ -155,7 +164,7 @@ class Grant(NamedTuple):
 
 
 class Arriving(NamedTuple):
-    """A xorb for which an upload was granted, and the file into which it goes."""
+    """A xorb whose upload was granted, and the path that it is written to."""
 
     xorb: str
     size: int
@@ -163,10 +172,9 @@ class Arriving(NamedTuple):
 
 
 class Cas:
-    """The storage: xorbs in a folder, and in memory what is known of them and of the files.
+    """The storage: xorbs in a folder, and the lists of chunks and files in memory. Threads may share one object.
 
-    Its methods may be called from many threads. Whole files are in `objects` as well, by their SHA-256: what is
-    uploaded is put together there at once, so that it is known to be what it was announced as.
+    Each uploaded file is also assembled in `objects` at once, which verifies its SHA-256.
     """
 
     def __init__(self, root: Path, objects: Objects) -> None:
@@ -183,13 +191,13 @@ class Cas:
     # Rights
 
     def grant(self, repo: Repo, *, writes: bool) -> tuple[str, Grant]:
-        """A new access token, and what it stands for."""
+        """Return a new access token and its grant."""
         token = f"xet_{uuid.uuid4().hex}"
         self.grants[token] = Grant(repo, writes, int(time.time()) + HOUR)
         return token, self.grants[token]
 
     def sign(self, path: str, wanted: range | None = None) -> str:
-        """The path with a signature that is the right to read it, or that range of its bytes."""
+        """Return the path with a signature that gives the right to use it, or only that range of its bytes."""
         signature = uuid.uuid4().hex
         self.signed[signature] = path, wanted
         return f"{path}?X-Xet-Signature={signature}"
@@ -200,39 +208,42 @@ class Cas:
         return xorb in self._frames
 
     def put(self, xorb: str, arrived: Path) -> bool:
-        """Store the xorb that is in the file `arrived`, which is gone afterwards; whether it was new.
+        """Store the xorb in the file `arrived`, remove that file, and return whether the xorb was new.
 
-        Its hash is not computed, for want of BLAKE3: what is wrong is seen when a file is put together.
-        Raises `MalformedError`.
+        Its hash is not checked, because BLAKE3 is not installed. Wrong bytes show when a file is assembled.
+
+        Raises:
+            MalformedError: It is no xorb.
         """
         try:
-            found = frames(arrived.read_bytes())
+            chunks = frames(arrived.read_bytes())
             with self._lock:
                 if xorb in self._frames:
                     return False
                 arrived.rename(self.path(xorb))
-                self._frames[xorb] = found
+                self._frames[xorb] = chunks
                 return True
         finally:
             arrived.unlink(missing_ok=True)
 
     def register(self, shard: bytes, repo: Repo) -> list[str]:
-        """Take the files that a shard describes into the repository; their SHA-256.
+        """Add the files that a shard describes to the repository, and return their SHA-256.
 
-        Raises `MalformedError` if it names chunks that are not here, and `store.WrongBytesError` if a file does not
-        have the SHA-256 that is stated for it.
+        Raises:
+            MalformedError: The shard is malformed, or names chunks that are not stored.
+            store.WrongBytesError: A file has another SHA-256 than the stated one.
         """
         files = list(files_of(shard))
         for file in files:
-            whole = self._whole(file)
-            self._objects.accept([whole], file.sha256, whole.stat().st_size)
+            assembled = self._assembled(file)
+            self._objects.accept([assembled], file.sha256, assembled.stat().st_size)
             with self._lock:
                 self._files[file.xet_hash] = self._by_sha256[file.sha256] = file
             repo.objects.add(file.sha256)
         return [file.sha256 for file in files]
 
-    def _whole(self, file: XetFile) -> Path:
-        """A new file of that content."""
+    def _assembled(self, file: XetFile) -> Path:
+        """Return a new file with the content."""
         whole = self._objects.incoming()
         try:
             with whole.open("wb") as target:
@@ -247,7 +258,7 @@ class Cas:
         with self._lock:
             listed = self._frames.get(segment.xorb, [])[segment.first : segment.end]
         if not listed or len(listed) != segment.end - segment.first:
-            raise MalformedError(f"the chunks {segment.first} to {segment.end} of xorb {segment.xorb} are not here")
+            raise MalformedError(f"the chunks {segment.first} to {segment.end} of xorb {segment.xorb} are not stored")
         with self.path(segment.xorb).open("rb") as file:
             file.seek(listed[0].start)
             packed = file.read(listed[-1].end - listed[0].start)
@@ -259,53 +270,53 @@ class Cas:
         return self._root / xorb
 
     def xet_hash(self, sha256: str) -> str | None:
-        """Xet's own hash of a large file, if it came by Xet."""
+        """Return Xet's hash of a large file; None if it was not uploaded by Xet."""
         file = self._by_sha256.get(sha256)
         return file and file.xet_hash
 
     def forget(self, sha256: str) -> None:
-        """The file is not there any more; its chunks are."""
+        """Forget the file, but keep its chunks."""
         with self._lock:
             if (file := self._by_sha256.pop(sha256, None)) is not None:
                 del self._files[file.xet_hash]
 
     def may_read(self, xet_hash: str, repo: Repo) -> bool:
-        """Whether the file is in that repository."""
+        """Return whether the file is in the repository."""
         return xet_hash in self._files and self._files[xet_hash].sha256 in repo.objects
 
     def size(self, xet_hash: str) -> int:
         return sum(self.length(segment) for segment in self._files[xet_hash].segments)
 
     def length(self, segment: Segment) -> int:
-        """How many bytes of a file a segment is."""
+        """Return the unpacked length of a segment in bytes."""
         return sum(frame.length for frame in self._frames[segment.xorb][segment.first : segment.end])
 
     def place(self, segment: Segment) -> range:
-        """The bytes of its xorb where a segment lies."""
+        """Return the byte range of a segment in its xorb."""
         chunks = self._frames[segment.xorb][segment.first : segment.end]
         return range(chunks[0].start, chunks[-1].end)
 
     def segments(self, xet_hash: str, wanted: range) -> tuple[int, list[Segment]]:
-        """The chunks that hold the `wanted` bytes of a file, and how many bytes of the first are before those."""
-        found: list[Segment] = []
+        """Return the chunks that hold the `wanted` bytes of a file, and how many bytes of the first precede them."""
+        selected: list[Segment] = []
         skipped = position = 0
         for xorb, first, end in self._files[xet_hash].segments:
             inside: list[int] = []
             for index in range(first, end):
                 start, position = position, position + self._frames[xorb][index].length
                 if start < wanted.stop and position > wanted.start:
-                    skipped = max(skipped, wanted.start - start)  # more than nothing for the first only
+                    skipped = max(skipped, wanted.start - start)  # positive for the first chunk only
                     inside.append(index)
             if inside:
-                found.append(Segment(xorb, inside[0], inside[-1] + 1))
-        return skipped, found
+                selected.append(Segment(xorb, inside[0], inside[-1] + 1))
+        return skipped, selected
 
     # Damage
 
     def flip(self, sha256: str, at: int) -> None:
-        """Turn over all bits of a byte of a file that came by Xet, in the chunk that holds it: wherever that is used.
+        """Invert all bits of a byte of a file that was uploaded by Xet, in every file that shares its chunk.
 
-        The chunk is stored anew without compression: it can be unpacked, and only what comes of it is wrong.
+        The chunk is stored again without compression, so it can still be unpacked.
         """
         file = self._by_sha256[sha256]
         skipped, (segment,) = self.segments(file.xet_hash, range(at, at + 1))
@@ -319,7 +330,7 @@ class Cas:
             self._frames[xorb] = frames(whole)
             using = [file for file in self._files.values() if any(_has(each, xorb, index) for each in file.segments)]
         for file in using:
-            self._whole(file).rename(self._objects.path(file.sha256))
+            self._assembled(file).rename(self._objects.path(file.sha256))
 
 
 def _has(segment: Segment, xorb: str, index: int) -> bool:

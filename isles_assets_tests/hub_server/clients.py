@@ -1,4 +1,4 @@
-"""Clients in processes of their own that know one server only."""
+"""Python processes whose Hub clients reach one server only."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from isles_assets_tests.processes import LONG
 
 
 def script(hub: HubServer, home: Path, code: str, *arguments: object, token: str = "writer") -> "subprocess.Popen[str]":
-    """A process that runs `code` with clients that know `hub` only."""
+    """Start a process that runs `code`, with clients that reach `hub` only."""
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         env=hub.environment(home, token),
@@ -20,7 +20,7 @@ def script(hub: HubServer, home: Path, code: str, *arguments: object, token: str
 
 
 def printed(process: "subprocess.Popen[str]") -> list[str]:
-    """The lines that a process has printed, which has succeeded."""
+    """Wait for a process to succeed, and return the lines that it printed."""
     out, err = process.communicate(timeout=LONG)
     assert process.returncode == 0, err
     return out.splitlines()

@@ -1,4 +1,4 @@
-"""What can go wrong: rules that meet a request before its body is read, on the way, or after the work is done."""
+"""Faults that a test can order: before a request's body is read, while it is read, or after the work is done."""
 
 import re
 import threading
@@ -14,32 +14,35 @@ if TYPE_CHECKING:
 
 
 class How:
-    """A way to go wrong; each of the two moments may change the exchange, answer it, or drop the connection."""
+    """A kind of fault. Its methods may change the exchange, or raise `DroppedError` to drop the connection."""
 
     def before(self, hub: "HubServer", call: Call, fault: "Fault") -> Response | None:
-        """Called when the request line and headers are there and nothing of the body; an answer ends the exchange."""
+        """Act when the headers have arrived, before the body is read. A returned response ends the exchange."""
         return None
 
     def after(self, hub: "HubServer", call: Call, response: Response) -> None:
-        """Called when the work is done and nothing of the answer sent."""
+        """Act when the work is done, before any of the response is sent."""
 
 
 @dataclass
 class Fault:
-    """A rule given to `HubServer.fail`."""
+    """A rule that `HubServer.fail` has set: which requests it hits, and how."""
 
     method: str
     path: re.Pattern[str]
     times: int
+    """Number of requests that it hits."""
     skip: int
+    """Number of matching requests that still pass before the first hit."""
     how: How
     hits: int = 0
+    """Number of requests hit so far."""
     released: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _arrivals: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def takes(self, call: Call) -> bool:
-        """Whether the rule applies to this request; counts it if so."""
+        """Return whether the rule hits this request, and count it."""
         if self.method not in (call.method, "*") or not self.path.search(call.target):
             return False
         with self._lock:
@@ -55,27 +58,29 @@ class Fault:
         self._arrivals.release()
 
     def wait(self, arrivals: int = 1, timeout: float = LONG) -> None:
-        """Wait until so many more requests have met the rule (with `hold`: and are held)."""
+        """Wait until that many more requests were hit; with `hold`, until they are held.
+
+        Raises:
+            TimeoutError: They did not come within `timeout` seconds.
+        """
         for _ in range(arrivals):
             if not self._arrivals.acquire(timeout=timeout):
                 raise TimeoutError(f"no request has met the fault at {self.path.pattern}")
 
     def release(self) -> None:
-        """Let the requests go on that `hold` holds."""
+        """Let the requests continue that `hold` holds."""
         self.released.set()
 
 
 @dataclass(frozen=True)
 class status(How):  # noqa: N801 - reads as a word of the call: how=status(503)
-    """Answer with this status, before any work; the body of the request is read and forgotten.
-
-    With a `body` that is the answer, in the type of the headers, as that of a store or proxy, instead of the message.
-    """
+    """Respond with this status and do no work. The request's body is read and ignored."""
 
     code: int
     headers: Mapping[str, str] = field(default_factory=dict)
     message: str = "made to fail"
     body: bytes | None = None
+    """Body of the response, as a store or proxy would send it, instead of the Hub's JSON with `message`."""
 
     def before(self, hub: "HubServer", call: Call, fault: Fault) -> Response:
         if self.body is not None:
@@ -85,7 +90,7 @@ class status(How):  # noqa: N801 - reads as a word of the call: how=status(503)
 
 @dataclass(frozen=True)
 class cut_request_body(How):  # noqa: N801
-    """Close the connection when so many bytes of the request's body have arrived."""
+    """Close the connection after `after_bytes` of the request's body."""
 
     after_bytes: int
 
@@ -95,7 +100,7 @@ class cut_request_body(How):  # noqa: N801
 
 @dataclass(frozen=True)
 class cut_response(How):  # noqa: N801
-    """Do the work, but close the connection after so many bytes of the answer's body; with `reset` not cleanly."""
+    """Do the work, and close the connection after `after_bytes` of the response's body; `reset` sends a TCP reset."""
 
     after_bytes: int
     reset: bool = False
@@ -106,7 +111,7 @@ class cut_response(How):  # noqa: N801
 
 @dataclass(frozen=True)
 class lose_response(How):  # noqa: N801
-    """Do the work, then drop the connection before the first byte of the answer."""
+    """Do the work, and drop the connection before the first byte of the response."""
 
     reset: bool = False
 
@@ -116,7 +121,7 @@ class lose_response(How):  # noqa: N801
 
 @dataclass(frozen=True)
 class delay(How):  # noqa: N801
-    """Answer so many seconds late."""
+    """Respond `seconds` late."""
 
     seconds: float
 
@@ -126,13 +131,13 @@ class delay(How):  # noqa: N801
 
 @dataclass(frozen=True)
 class hold(How):  # noqa: N801
-    """Stop when so many bytes of the body (or all of a shorter one) were read, until `Fault.release`.
+    """Hold the request until `Fault.release`.
 
-    Without a number: when the headers are there. A client that is killed meanwhile has handed some of the body to its
-    system, up to several MB, which still arrives.
+    If its client is killed meanwhile, up to several MB of the body may still arrive from the operating system.
     """
 
     after_bytes: int | None = None
+    """Bytes of the body to read first, or all of a shorter body; None to hold when the headers have arrived."""
 
     def before(self, hub: "HubServer", call: Call, fault: Fault) -> None:
         if self.after_bytes is None:
@@ -148,7 +153,7 @@ class hold(How):  # noqa: N801
 
 @dataclass(frozen=True)
 class damage(How):  # noqa: N801
-    """Flip the byte at `at` of each large object this request has stored, so that it is not what it was any more."""
+    """Flip the byte at `at` of each large object that this request has stored."""
 
     at: int = 0
 
@@ -159,7 +164,7 @@ class damage(How):  # noqa: N801
 
 @dataclass(frozen=True)
 class damage_response(How):  # noqa: N801
-    """Do the work, but flip the byte at `at` of the answer's body on its way; what is stored stays as it is."""
+    """Do the work, and flip the byte at `at` of the response's body. The stored object stays sound."""
 
     at: int = 0
 
@@ -169,7 +174,7 @@ class damage_response(How):  # noqa: N801
 
 @dataclass(frozen=True)
 class expire_token(How):  # noqa: N801
-    """The token has expired when this request arrives."""
+    """Let the token expire when this request arrives."""
 
     token: str
 

@@ -1,4 +1,4 @@
-"""Requests and answers on the socket, close enough to it that a fault can cut either at any byte."""
+"""Requests and responses on the socket. Faults can cut both at any byte."""
 
 import json
 import re
@@ -24,7 +24,7 @@ CHUNK = 1 << 16
 
 
 class DroppedError(Exception):
-    """The connection ends here, by a fault or because the client is gone; with `reset` it ends with a TCP reset."""
+    """Ends the connection, because of a fault or because the client is gone; with `reset`, by a TCP reset."""
 
     def __init__(self, *, reset: bool = False) -> None:
         super().__init__("connection dropped")
@@ -33,10 +33,7 @@ class DroppedError(Exception):
 
 @dataclass
 class Record:
-    """One request as the server saw it; bytes are those of the bodies. `status` is None where no answer was sent.
-
-    `time` is when it came, in seconds of a clock that never goes back.
-    """
+    """One request as the server saw it."""
 
     method: str
     path: str
@@ -44,21 +41,29 @@ class Record:
     token: str | None
     range: str | None
     status: int | None = None
+    """Status of the response; None if none was sent."""
     bytes_in: int = 0
+    """Bytes of the request's body that were read."""
     bytes_out: int = 0
+    """Bytes of the response's body that were sent."""
     time: float = field(default_factory=time.monotonic)
+    """Time of arrival, in seconds of the monotonic clock."""
 
 
 @dataclass
 class Response:
-    """An answer; its body is bytes, or a piece of a file."""
+    """A response, with the faults that apply when it is sent."""
 
     status: int
     body: bytes | tuple[Path, int, int] = b""
+    """Bytes, or path, start and length of a range of a file."""
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
+    """Bytes of the body after which the connection ends; None to send all."""
     reset: bool = False
+    """Whether it then ends by a TCP reset."""
     flipped: int | None = None
+    """Position of a byte of the body that is flipped."""
 
     @property
     def length(self) -> int:
@@ -77,14 +82,14 @@ class Response:
 
 
 def answer(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer in JSON."""
+    """Return a response in JSON."""
     return Response(status, json.dumps(content).encode(), {"Content-Type": "application/json", **(headers or {})})
 
 
 def refusal(status: int, message: str, code: str = "", headers: Mapping[str, str] | None = None) -> Response:
-    """An error as the Hub reports it: the message in the body and in a header, and often a code.
+    """Return an error as the Hub reports it: the message in the body and in a header, and often a code.
 
-    The client makes its exception of `X-Error-Code` first, then of `X-Error-Message` and the status
+    The client chooses its exception by `X-Error-Code` first, then by `X-Error-Message` and the status
     (utils/_http.py: hf_raise_for_status), and shows both texts (_format).
     """
     line = " ".join(message.split())
@@ -93,7 +98,7 @@ def refusal(status: int, message: str, code: str = "", headers: Mapping[str, str
 
 
 class RefusedError(Exception):
-    """Raised to end the work on a request with an error."""
+    """Ends the work on a request with an error response."""
 
     def __init__(self, status: int, message: str, code: str = "", headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -101,7 +106,7 @@ class RefusedError(Exception):
 
 
 class Body:
-    """The body of a request, read as it comes; `at` sets a trap at a byte of it."""
+    """The body of a request, read as it arrives. `at` sets a trap at one of its bytes."""
 
     def __init__(self, stream: BufferedIOBase, headers: Message, record: Record) -> None:
         self._stream, self._record = stream, record
@@ -110,7 +115,7 @@ class Body:
         self._trap: tuple[int, Callable[[], None]] | None = None
 
     def at(self, after_bytes: int, action: Callable[[], None]) -> None:
-        """Call `action` once so many bytes were read: or at the end, if there are fewer."""
+        """Call `action` once `after_bytes` were read, or at the end of a shorter body."""
         self._trap = after_bytes, action
 
     def __iter__(self) -> Iterator[bytes]:
@@ -124,7 +129,7 @@ class Body:
         self._spring()
 
     def _next_size(self) -> int:
-        """How much may be read now: up to the end, the end of the chunk, or the trap, which springs if it is here."""
+        """Spring a trap that is due, and return how many bytes to read: up to the next trap, end of chunk, or end."""
         if self._trap and self._trap[0] <= self._record.bytes_in:
             self._spring()
         if self._chunked and not self._left:
@@ -158,7 +163,7 @@ class Body:
         return json.loads(self.read())
 
     def save(self, path: Path) -> None:
-        """Write it into a file, which does not stay if the body does not arrive whole."""
+        """Write the body to a file. An incomplete one is removed."""
         try:
             with path.open("wb") as file:
                 for piece in self:
@@ -170,14 +175,14 @@ class Body:
 
 @dataclass
 class Call:
-    """A request on its way through the server."""
+    """A request that the server is working on."""
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: Body
     record: Record
-    stored: Collection[str] = ()  # the large objects it has put into the store
+    stored: Collection[str] = ()  # SHA-256 of the large objects that it has stored
 
     @property
     def path(self) -> str:
@@ -188,12 +193,12 @@ class Call:
         return {key: values[-1] for key, values in parse_qs(self.record.query, keep_blank_values=True).items()}
 
     def multiple(self, key: str) -> list[str]:
-        """All values of a key of the query."""
+        """Return all values of a key of the query."""
         return parse_qs(self.record.query).get(key, [])
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection; every method goes to `HubServer.answer`."""
+    """One connection. `HubServer.answer` answers every method."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -204,7 +209,7 @@ class Handler(BaseHTTPRequestHandler):
         bearer = re.fullmatch("Bearer (.+)", self.headers.get("Authorization", ""))
         record = Record(
             self.command,
-            split.path if self.path.startswith("/") else self.path,  # as a proxy is asked: see HubServer.environment
+            split.path if self.path.startswith("/") else self.path,  # a proxy gets a URL: see HubServer.environment
             split.query,
             bearer[1] if bearer else None,
             self.headers.get("Range"),
@@ -213,7 +218,7 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.hub.at_work(record):
             try:
                 response = self.server.hub.answer(call)
-                for _ in call.body:  # a client reads no answer before it has sent its body
+                for _ in call.body:  # clients read no response before they have sent the body
                     pass
                 self._send(response, record)
             except DroppedError as dropped:
@@ -243,11 +248,11 @@ class Handler(BaseHTTPRequestHandler):
                 raise DroppedError(reset=response.reset)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: `HubServer.requests` has it."""
+        """Log nothing; `HubServer.requests` lists the requests."""
 
 
 class Listener(ThreadingHTTPServer):
-    """The listening socket with its open connections, which end when it is stopped."""
+    """The listening socket and its open connections, which `stop` ends."""
 
     daemon_threads = True
     block_on_close = False
@@ -274,6 +279,6 @@ class Listener(ThreadingHTTPServer):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keep a defect of the server itself, so that the test that met it fails; a client may vanish at any time."""
+        """Keep a defect of the server, which fails the test. A client may vanish at any time."""
         if not isinstance(sys.exception(), OSError):
             self.hub.keep_defect()

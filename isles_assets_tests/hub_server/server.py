@@ -1,4 +1,4 @@
-"""The server as a test sees it."""
+"""The server: what tests use."""
 
 import os
 import re
@@ -24,12 +24,21 @@ from isles_assets_tests.hub_server.tokens import Token
 
 
 class HubServer:
-    """A Hub on 127.0.0.1, from entering the context to leaving it; its large objects are in the folder `root`.
+    """A Hub on 127.0.0.1 that serves inside its context.
 
-    `tokens` and the sizes may be changed at any time. With `believes`, it takes any bytes for the object that they are
-    announced as. With `xet` it has Xet storage, which clients with `hf_xet` then use both ways. Leaving the context
-    raises if the server itself was wrong somewhere (a request it could not understand), so that no test passes on an
-    accident.
+    Leaving the context raises `AssertionError` if the server itself has failed, so no test passes by accident. The
+    attributes `tokens`, `requests` and those of the sizes may be changed at any time.
+
+    Args:
+        root: Folder for large objects.
+        tokens: Access tokens by their text.
+        multipart_above: Size in bytes above which LFS sends a file in parts.
+        part_size: Size of these parts in bytes.
+        regular_up_to: Size in bytes up to which a file is no large one, unless `.gitattributes` says so.
+        tree_page: Number of entries on a page of a listing.
+        believes: Store an uploaded object without comparing its SHA-256 with the announced one.
+        xet: Have Xet storage; clients with `hf_xet` upload and download by it.
+        port: Port to listen on; 0 for any free one.
     """
 
     def __init__(
@@ -51,7 +60,7 @@ class HubServer:
         self.multipart_above, self.part_size = multipart_above, part_size
         self.regular_up_to = regular_up_to
         self.tree_page = tree_page
-        self.default_visibility = "public"  # of a repository that is made without a word about it
+        self.default_visibility = "public"  # of a new repository whose creator names none
         self.requests: list[Record] = []
         self.stopping = threading.Event()
         self._faults: list[Fault] = []
@@ -60,7 +69,7 @@ class HubServer:
         self._listener = Listener(self, port)
         self._thread = threading.Thread(target=self._listener.serve_forever, args=(0.02,), name="hub", daemon=True)
 
-    # Its life
+    # Start and end
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -84,21 +93,21 @@ class HubServer:
         return f"http://127.0.0.1:{self._listener.server_port}"
 
     def store_address(self, path: str) -> str:
-        """The path at the store behind Xet storage: at another host, which is not sent the Hub's tokens."""
+        """Return a URL of the store behind Xet storage. It is another host, so clients send no token of the Hub."""
         return f"http://localhost:{self._listener.server_port}{path}"
 
     def environment(self, home: Path, token: str | None = None) -> dict[str, str]:
-        """The environment of a process whose clients know this Hub and nothing else.
+        """Return the environment of a process whose clients reach this Hub only.
 
         * `HF_ENDPOINT` is read when `huggingface_hub.constants` and `datasets.config` are imported.
-        * `HF_HUB_DISABLE_XET`: with `hf_xet` installed the client uploads to Xet storage whatever the server says
-          (_commit_api.py: _upload_files); only this variable, or file objects instead of paths, make it use LFS.
-        * `HF_XET_CLIENT_RETRY_BASE_DELAY`: or hf_xet waits for up to six minutes before it gives up.
-        * `HF_UPDATE_DOWNLOAD_COUNTS`: `load_dataset` tells s3.amazonaws.com of every load (load.py:
+        * `HF_HUB_DISABLE_XET`: with `hf_xet` installed the client uploads to Xet storage whatever the server offers
+          (_commit_api.py: _upload_files). Only this variable, or file objects instead of paths, make it use LFS.
+        * `HF_XET_CLIENT_RETRY_BASE_DELAY`: by default hf_xet gives up only after six minutes.
+        * `HF_UPDATE_DOWNLOAD_COUNTS`: by default `load_dataset` reports each load to s3.amazonaws.com (load.py:
           increase_load_count).
-        * `HF_HUB_DISABLE_TELEMETRY`: or the first call asks the Hub for `/api/agent-harnesses`
-          (utils/_headers.py, utils/_detect_agent.py); a message on a terminal may ask all the same.
-        * The proxy: whatever is meant for another host arrives here, is refused, and is in `strays`.
+        * `HF_HUB_DISABLE_TELEMETRY`: by default the first call requests `/api/agent-harnesses` of the Hub
+          (utils/_headers.py, utils/_detect_agent.py). On a terminal a client may request it in any case.
+        * The proxy: requests to other hosts arrive here, are refused, and are listed in `strays`.
         """
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
         kept.update(dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), self.endpoint))
@@ -119,10 +128,10 @@ class HubServer:
 
     @contextmanager
     def clients(self, home: Path) -> Iterator[None]:
-        """The same for the clients of this process: what they read when they are called, not when they are imported.
+        """Let the clients of this process reach this Hub only.
 
-        That is all there is for `huggingface_hub`. `datasets` keeps some of it for itself (datasets/config.py): use
-        `load_dataset` in a process of its own, with `environment`.
+        This sets what clients read when they are called. `datasets` reads some settings when it is imported
+        (datasets/config.py): use `load_dataset` in another process, with `environment`.
         """
         wanted = self.environment(home)
         kept = {name: value for name, value in wanted.items() if not name.startswith("HF_")}
@@ -146,61 +155,65 @@ class HubServer:
 
     @staticmethod
     def _xet_environment(home: Path) -> dict[str, str]:
-        """What hf_xet reads itself, when its session begins."""
+        """Return the variables that hf_xet reads when its session begins."""
         return {"HF_XET_CACHE": str(home / "xet"), "HF_XET_CLIENT_RETRY_BASE_DELAY": "10ms"}
 
-    # What goes wrong
+    # Faults
 
     def fail(self, *, how: How, method: str = "*", path: str = "", times: int = 1, after: int = 0) -> Fault:
-        """From now on: the requests of that method whose path (with its query) the pattern is found in go wrong.
+        """Let requests fail from now on. A request is hit by at most one fault: the oldest that matches.
 
-        The first `after` of them are spared, then `times` are hit. A request is hit by at most one fault, the oldest
-        that takes it.
+        Args:
+            how: The kind of fault.
+            method: HTTP method; `*` for any.
+            path: Regular expression, searched in path and query.
+            times: Number of matching requests that are hit.
+            after: Number of matching requests that pass before.
         """
         fault = Fault(method, re.compile(path), times, after, how)
         self._faults.append(fault)
         return fault
 
     def damage(self, repo: str, path: str, *, revision: str = "main", at: int = 0) -> None:
-        """Flip a byte of a large file in storage; what is known of it (size, SHA-256) stays as it was."""
+        """Flip a byte of a stored large file. The Hub still states its old SHA-256."""
         self.flip(self._commit(repo, revision).files[path].sha256, at)
 
     def flip(self, sha256: str, at: int) -> None:
-        """Flip a byte of a large object, however it is read."""
+        """Flip a byte of a large object, for clients of LFS and of Xet."""
         if self.cas.xet_hash(sha256) is None:
             self.store.objects.flip(sha256, at)
         else:
             self.cas.flip(sha256, at)
 
-    # What is there
+    # State
 
     def ref_moves(self, repo: str) -> list[RefMove]:
-        """Every move of a ref since the repository was created, which is the first."""
+        """Return every move of a ref; the first one created the repository."""
         return list(self._repo(repo).moves)
 
     def head(self, repo: str, ref: str = "main") -> str:
         return self._commit(repo, ref).oid
 
     def files(self, repo: str, revision: str = "main") -> dict[str, tuple[int, str]]:
-        """Size and SHA-256 of every file, large and small."""
+        """Return size and SHA-256 of every file, large or small, by path."""
         return {path: (file.size, file.sha256) for path, file in self._commit(repo, revision).files.items()}
 
     def content(self, repo: str, path: str, revision: str = "main") -> bytes:
-        """The bytes of a file, as they are stored."""
+        """Return the stored bytes of a file."""
         file = self._commit(repo, revision).files[path]
         return self.store.objects.path(file.sha256).read_bytes() if file.content is None else file.content
 
     def stored_bytes(self) -> int:
-        """The size of all large objects; half an upload is none."""
+        """Return the bytes of all large objects. Unfinished uploads do not count."""
         return self.store.objects.total()
 
     @property
     def strays(self) -> list[Record]:
-        """Requests that were meant for another host; but this Hub's Dataset Viewer, as clients call it, is none."""
+        """The requests to other hosts, except those to this Hub's Dataset Viewer."""
         viewer = api.viewer(self)
         return [record for record in self.requests if not record.path.startswith(("/", viewer))]
 
-    # What others do
+    # Acts of others
 
     def put_commit(
         self,
@@ -211,9 +224,10 @@ class HubServer:
         title: str = "put by the test",
         private: bool = False,
     ) -> str:
-        """Commit files to a branch as somebody else; creates the repository if there is none.
+        """Commit files to a branch as another user, and return the commit. A missing repository is created.
 
-        None deletes a file; a path is that of a large one, which becomes the store's, too.
+        Args:
+            files: Content by path; None deletes a file. A `Path` is that of a large file, which the store hard-links.
         """
         with self.store.lock:
             there = self.store.repos.get(repo) or self.store.create(repo, private=private, author="somebody")
@@ -235,16 +249,20 @@ class HubServer:
             return oid
 
     def quiet(self, timeout: float = 30) -> None:
-        """Wait until no request is being worked on: a client that was killed may have left one."""
+        """Wait until no request is in progress, because a killed client may have left some.
+
+        Raises:
+            TimeoutError: Some are still in progress after `timeout` seconds.
+        """
         with self._changed:
             if not self._changed.wait_for(lambda: not self._working, timeout):
-                raise TimeoutError(f"{self._working} requests are still being worked on")
+                raise TimeoutError(f"{self._working} requests are still in progress")
 
-    # What the listener asks
+    # For the listener
 
     @contextmanager
     def at_work(self, record: Record) -> Iterator[None]:
-        """A request is being worked on, from its arrival to the last byte of its answer."""
+        """Count a request as in progress, from its arrival to the last byte of its response."""
         with self._changed:
             self.requests.append(record)
             self._working += 1
@@ -256,14 +274,14 @@ class HubServer:
                 self._changed.notify_all()
 
     def answer(self, call: Call) -> Response:
-        """The answer to a request, through the faults that are set."""
+        """Return the response to a request; faults apply."""
         fault = next((fault for fault in list(self._faults) if fault.takes(call)), None)
         if fault is not None:
             if not isinstance(fault.how, hold):
                 fault.arrive()
             if (early := fault.how.before(self, call, fault)) is not None:
                 return early
-        self._go_on()
+        self._drop_if_stopping()
         try:
             response = api.respond(self, call)
         except RefusedError as refused:
@@ -273,16 +291,16 @@ class HubServer:
             response = refusal(500, "the Hub server has failed")
         if fault is not None:
             fault.how.after(self, call, response)
-        self._go_on()
+        self._drop_if_stopping()
         return response
 
-    def _go_on(self) -> None:
-        """End the request if the server was stopped while a fault held it."""
+    def _drop_if_stopping(self) -> None:
+        """Drop the connection if the server was stopped while a fault held the request."""
         if self.stopping.is_set():
             raise DroppedError
 
     def keep_defect(self) -> None:
-        """Remember the exception being handled as an error of the server."""
+        """Keep the exception being handled, to fail the test at the end of the context."""
         self._defects.append("".join(traceback.format_exception(sys.exception())))
 
     def _repo(self, repo: str) -> Repo:

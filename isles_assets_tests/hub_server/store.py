@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 MAIN = "refs/heads/main"
-# What the Hub puts into a new dataset; files that match a pattern are large ones, whatever their size.
+# The first file of a new dataset. Files that match a pattern are large ones, whatever their size.
 GITATTRIBUTES = "".join(
     f"{pattern} filter=lfs diff=lfs merge=lfs -text\n"
     for pattern in ("*.arrow", "*.bin", "*.gz", "*.jpg", "*.jpeg", "*.npy", "*.npz", "*.parquet", "*.png", "*.zip")
@@ -21,13 +21,13 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def git_blob_id(content: bytes) -> str:
-    """What git calls a file of that content; the client computes the same (utils/sha.py: git_hash)."""
+    """Return git's id of the content, as clients compute it (utils/sha.py: git_hash)."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
 class File:
-    """One version of a file. Small ones carry their content; of large ones it is in the store, named by `sha256`."""
+    """One version of a file. `content` is None for a large file; the store has it by `sha256`."""
 
     size: int
     sha256: str
@@ -43,7 +43,7 @@ class File:
 
     @property
     def pointer(self) -> bytes:
-        """What git stores in place of a large file."""
+        """The text that git stores in place of a large file."""
         return f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {self.size}\n".encode()
 
     @property
@@ -64,21 +64,21 @@ class Commit:
     date: datetime
 
     def history(self) -> "Iterator[Commit]":
-        """This commit and all before it, newest first."""
+        """Yield this commit and all before it, newest first."""
         commit: Commit | None = self
         while commit is not None:
             yield commit
             commit = commit.parent
 
     def entry(self, path: str) -> File | str | None:
-        """The file of that path; of a folder the id of its tree; nothing if there is neither."""
+        """Return the file at the path, or the tree id of a folder there; None if there is neither."""
         if (file := self.files.get(path)) is not None:
             return file
         below = [(name, file.blob_id) for name, file in sorted(self.files.items()) if name.startswith(f"{path}/")]
         return hashlib.sha1(json.dumps(below).encode(), usedforsecurity=False).hexdigest() if below else None
 
     def last_changed(self, path: str) -> "Commit":
-        """The commit that gave the path what it has here."""
+        """Return the commit that last changed the path."""
         entry, last = self.entry(path), self
         for commit in self.history():
             if commit.entry(path) != entry:
@@ -88,7 +88,7 @@ class Commit:
 
 
 class RefMove(NamedTuple):
-    """One move of a ref such as `refs/heads/main`; `old` is None where it was created, `new` where it was deleted."""
+    """One move of a ref such as `refs/heads/main`; `old` is None for its creation, `new` for its deletion."""
 
     ref: str
     old: str | None
@@ -97,7 +97,7 @@ class RefMove(NamedTuple):
 
 @dataclass
 class Repo:
-    """A dataset: its commits, its refs, and which large objects were uploaded to it."""
+    """A dataset: its commits, its refs, and the SHA-256 of the large objects uploaded to it."""
 
     repo_id: str
     private: bool
@@ -107,7 +107,7 @@ class Repo:
     objects: set[str] = field(default_factory=set)
 
     def commit(self, parent: Commit | None, files: Mapping[str, File], title: str, message: str, author: str) -> Commit:
-        """A new commit, to which no ref points yet."""
+        """Add a commit, and return it. No ref points to it yet."""
         date = EPOCH + timedelta(seconds=len(self.commits))
         what = [parent and parent.oid, title, message, author, len(self.commits)]
         tree = [(path, file.blob_id) for path, file in sorted(files.items())]
@@ -124,22 +124,22 @@ class Repo:
             self.refs[ref] = new
 
     def resolve(self, revision: str) -> Commit | None:
-        """The commit of a branch, a tag, a full ref name, or (the beginning of) an oid."""
+        """Return the commit of a branch, tag, full ref name, or oid (7 characters suffice); None if there is none."""
         for ref in (f"refs/heads/{revision}", f"refs/tags/{revision}", revision):
             if ref in self.refs:
                 return self.commits[self.refs[ref]]
-        found = [
+        matches = [
             commit for oid, commit in tuple(self.commits.items()) if len(revision) >= 7 and oid.startswith(revision)
         ]
-        return found[0] if len(found) == 1 else None
+        return matches[0] if len(matches) == 1 else None
 
 
 class WrongBytesError(Exception):
-    """The bytes received are not the object that was announced."""
+    """The received bytes are not the announced object."""
 
 
 class Objects:
-    """Large objects in a folder by their SHA-256. One appears there only whole and, unless `believed`, verified."""
+    """Large objects in a folder, by SHA-256. Each appears complete and, unless `believed`, verified."""
 
     def __init__(self, root: Path, *, believed: bool) -> None:
         self._believed = believed
@@ -151,11 +151,15 @@ class Objects:
         return self._stored / sha256
 
     def incoming(self) -> Path:
-        """A new name for bytes that are not yet what they should be."""
+        """Return a new path for bytes that are not verified yet."""
         return self._incoming / uuid.uuid4().hex
 
     def accept(self, arrived: list[Path], sha256: str, size: int) -> None:
-        """Store what is in the files `arrived`, one after the other, if it is that object; they are gone afterwards."""
+        """Store the concatenated files `arrived` if they are the announced object. They are removed in any case.
+
+        Raises:
+            WrongBytesError: Size or SHA-256 differ.
+        """
         whole, *others = arrived
         try:
             with whole.open("ab") as target:
@@ -174,7 +178,7 @@ class Objects:
                 path.unlink(missing_ok=True)
 
     def put(self, content: bytes) -> File:
-        """Store the content of a large file."""
+        """Store the content of a large file, and return the file."""
         file = File(len(content), hashlib.sha256(content).hexdigest())
         arrived = self.incoming()
         arrived.write_bytes(content)
@@ -182,7 +186,7 @@ class Objects:
         return file
 
     def link(self, path: Path) -> File:
-        """Store the large file at `path` without copying it."""
+        """Store the large file at `path` as a hard link, and return the file."""
         with path.open("rb") as content:
             file = File(path.stat().st_size, hashlib.file_digest(content, "sha256").hexdigest())
         self.path(file.sha256).hardlink_to(path)
@@ -192,7 +196,7 @@ class Objects:
         return self.path(sha256).open("rb")
 
     def flip(self, sha256: str, at: int = 0) -> None:
-        """Damage a stored object: all bits of the byte at `at` are turned over."""
+        """Damage a stored object: invert all bits of the byte at `at`."""
         with self.path(sha256).open("r+b") as file:
             file.seek(at)
             byte = file.read(1)[0]
@@ -204,7 +208,7 @@ class Objects:
 
 
 class Upload(NamedTuple):
-    """A transfer the Hub has agreed to: what `PUT` to its address will be taken as."""
+    """An LFS upload that the Hub has granted: the announced object, and the parts that have arrived."""
 
     repo: Repo
     sha256: str
@@ -213,7 +217,7 @@ class Upload(NamedTuple):
 
 
 class Store:
-    """All repositories. Whoever reads or changes several things of one holds `lock`."""
+    """All repositories. Hold `lock` to read or change several things of one."""
 
     def __init__(self, root: Path, *, believes: bool) -> None:
         self.lock = threading.RLock()
@@ -222,7 +226,7 @@ class Store:
         self.uploads: dict[str, Upload] = {}
 
     def create(self, repo_id: str, *, private: bool, author: str) -> Repo:
-        """A dataset as the Hub creates it: with one commit, of `.gitattributes`."""
+        """Create a dataset as the Hub does, with one commit of `.gitattributes`, and return it."""
         with self.lock:
             repo = self.repos[repo_id] = Repo(repo_id, private)
             files = {".gitattributes": File.inline(GITATTRIBUTES)}

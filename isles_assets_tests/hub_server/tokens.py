@@ -1,4 +1,4 @@
-"""Who the bearer of a token is and what it may do."""
+"""Access tokens: whose they are, and what they allow."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -9,20 +9,19 @@ Role = Literal["read", "contributor", "write", "admin"]
 
 @dataclass
 class Token:
-    """A user access token: of `user`, with a role of its own and the user's role in each organization.
-
-    A token of role `fineGrained` may only do what `scopes` gives it, by namespace or by repository id, in the Hub's
-    words (`repo.content.read`, `repo.write`).
-    """
+    """A user access token."""
 
     user: str
     role: Literal["read", "write", "fineGrained"] = "write"
+    """The token's own role. A `fineGrained` one allows only its `scopes`."""
     orgs: Mapping[str, Role] = field(default_factory=dict)
+    """The user's role in each organization."""
     scopes: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Permissions such as `repo.content.read` and `repo.write`, by namespace or repository id."""
     expired: bool = False
 
     def may_read(self, repo_id: str) -> bool:
-        """Whether a private repository is visible to it."""
+        """Return whether the token shows a private repository."""
         namespace = repo_id.split("/")[0]
         if self.role == "fineGrained":
             return bool(self._scope(repo_id))
@@ -35,7 +34,7 @@ class Token:
         return self.role == "write" and (namespace == self.user or self.orgs.get(namespace) in ("write", "admin"))
 
     def may_create(self, repo_id: str) -> bool:
-        """Whether it may create the repository: as writing, but a contributor of an organization may, too."""
+        """Return whether the token may create the repository. Contributors of an organization may, too."""
         namespace = repo_id.split("/")[0]
         return self.may_write(repo_id) or (self.role == "write" and self.orgs.get(namespace) == "contributor")
 
@@ -43,7 +42,7 @@ class Token:
         return {*self.scopes.get(repo_id.split("/")[0], ()), *self.scopes.get(repo_id, ())}
 
     def whoami(self) -> dict[str, Any]:
-        """The answer to `GET /api/whoami-v2` (hf_api.py: whoami returns it as it is)."""
+        """Return the response to `GET /api/whoami-v2` (hf_api.py: whoami returns it unchanged)."""
         access: dict[str, Any] = {"displayName": "test", "role": self.role}
         if self.role == "fineGrained":
             access["fineGrained"] = {
