@@ -1,4 +1,4 @@
-"""Headless Chromium, driven by the WebDriver protocol that its `chromedriver` speaks: JSON over HTTP on loopback."""
+"""Headless Chromium, driven by `chromedriver`'s WebDriver protocol: JSON over HTTP on loopback."""
 
 import base64
 import json
@@ -25,55 +25,55 @@ _ARGUMENTS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-
 
 @dataclass(frozen=True)
 class Browser:
-    """One window."""
+    """A browser window."""
 
     session: str
 
     def open(self, address: str) -> None:
-        """Go to `address`, and wait until it is loaded."""
+        """Open a URL, and wait until it is loaded."""
         self._post("url", url=address)
 
     def run(self, script: str, *args: Any) -> Any:
-        """What the body of a function in JavaScript returns, called with `args`."""
+        """Run `script` as the body of a JavaScript function with `arguments`, and return its result."""
         return self._post("execute/sync", script=script, args=list(args))
 
     def eventually(self, script: str) -> None:
-        """Wait until an expression in JavaScript is true."""
+        """Wait until a JavaScript expression is true."""
         deadline = time.monotonic() + LONG
         while not self.run(f"return {script}"):
             assert time.monotonic() < deadline, script
             time.sleep(0.02)
 
     def press(self, *keys: str) -> None:
-        """Press and release keys, one after the other: their names as in `KEYS`, or characters."""
+        """Press and release keys one after the other: names in `KEYS`, or characters."""
         strokes = [{"type": kind, "value": KEYS.get(key, key)} for key in keys for kind in ("keyDown", "keyUp")]
         self._post("actions", actions=[{"type": "key", "id": "keyboard", "actions": strokes}])
 
     def click(self, selector: str) -> None:
-        """Click the middle of the first element that a CSS selector finds."""
-        found = self._post("element", using="css selector", value=selector)
-        self._post(f"element/{next(iter(found.values()))}/click")
+        """Click the middle of the first element that a CSS selector matches."""
+        element = self._post("element", using="css selector", value=selector)
+        self._post(f"element/{next(iter(element.values()))}/click")
 
     def screenshot(self, path: Path) -> None:
-        """Write what the window shows as PNG."""
+        """Write a screenshot of the window as PNG."""
         path.write_bytes(base64.b64decode(self._ask("GET", "screenshot")))
 
     def resize(self, width: int, height: int) -> None:
         self._post("window/rect", width=width, height=height)
 
     def prefer(self, scheme: str) -> None:
-        """Let the page see that people prefer a `dark` or a `light` one."""
+        """Set the preferred color scheme: `dark` or `light`."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self._post("goog/cdp/execute", cmd="Emulation.setEmulatedMedia", params={"features": features})
 
     def requested(self) -> list[str]:
-        """The addresses that were asked for since this was asked last; those that name their own content left out."""
+        """Return the URLs requested since the last call, without `data:` and `blob:` URLs."""
         events = [json.loads(entry["message"])["message"] for entry in self._post("se/log", type="performance")]
         asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
         return [address for address in asked if not address.startswith(("data:", "blob:"))]
 
     def complaints(self) -> list[str]:
-        """What the console says of faults since this was asked last."""
+        """Return the console's messages since the last call."""
         return [entry["message"] for entry in self._post("se/log", type="browser")]
 
     def _post(self, what: str, **body: Any) -> Any:
@@ -87,7 +87,7 @@ class Browser:
 
 @contextmanager
 def browsing(width: int = 1280, height: int = 900) -> Iterator[Browser]:
-    """A window of that size, closed at the end with the browser."""
+    """Yield a window of that size in pixels. The browser is closed at the end."""
     assert DRIVER
     port = free_port()
     server = f"http://127.0.0.1:{port}"

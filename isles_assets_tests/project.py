@@ -50,7 +50,7 @@ class Project:
         history: Path | None = None,
         **settings: Any,
     ) -> Iterator["Project"]:
-        """A project on `tree`; of its history see `of`."""
+        """Yield a project on `tree`, with a history as in `of`."""
         made = Settings(raw_root=str(tree), data_dir=str(data), workers=2, **settings)
         with cls.of(made, release=release, history=history) as project:
             yield project
@@ -64,7 +64,7 @@ class Project:
         release: Release = ISLES24,
         history: Path | None = None,
     ) -> Iterator["Project"]:
-        """A project with these settings whose history is in memory, or goes on in a copy of the folder `history`.
+        """Yield a project with these settings. Its history is in memory, or a copy of the folder `history`.
 
         Both are removed at the end. A run takes half the time with a history in memory.
         """
@@ -80,7 +80,7 @@ class Project:
     @classmethod
     @contextmanager
     def at(cls, home: Path, settings: Settings, release: Release = ISLES24) -> Iterator["Project"]:
-        """A project with these settings and the DAGSTER_HOME `home`, which stays; other processes may open it."""
+        """Yield a project with these settings and the DAGSTER_HOME `home`, which is kept. Other processes may open it."""
         home.mkdir(exist_ok=True)
         with dg.DagsterInstance.local_temp(str(home), overrides=INSTANCE) as instance:
             yield cls(settings, instance, release)
@@ -91,7 +91,7 @@ class Project:
 
     @property
     def setup(self) -> Setup:
-        """What the settings lead to."""
+        """The setup that the settings give."""
         return self.settings.setup(Dataset.of(self.release))
 
     @property
@@ -103,14 +103,18 @@ class Project:
         return self.run("build")
 
     def run(self, job: str) -> dg.ExecuteInProcessResult:
-        """Run a job of the code location."""
+        """Run a job of the code location. A failure does not raise."""
         definition = self.defs.resolve_job_def(job)
         return definition.execute_in_process(instance=self.instance, raise_on_error=False)
 
     def materialize(
         self, *assets: str, checks: bool = True, run_config: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> dg.ExecuteInProcessResult:
-        """Materialize `assets` in one run, as `dagster asset materialize --select` does; without `checks` if told."""
+        """Materialize `assets` in one run, as `dagster asset materialize --select` does. A failure does not raise.
+
+        Args:
+            checks: Whether to run the checks, too.
+        """
         selection: dg.AssetSelection = dg.AssetSelection.assets(*assets)
         if not checks:
             selection = selection.without_checks()
@@ -136,14 +140,14 @@ class Project:
         )
 
     def partition_states(self, asset: str = "subject_shard") -> dict[str, str]:
-        """The state of each partition of `asset` that has one: MATERIALIZED or FAILED, as the UI shows it."""
+        """Return the state of each partition that has one, as the UI shows it: MATERIALIZED or FAILED."""
         subjects = dg.StaticPartitionsDefinition(self.release.subjects)
         states = self.instance.get_status_by_partition(dg.AssetKey(asset), self.release.subjects, subjects)
         return {key: state.name for key, state in (states or {}).items() if state is not None}
 
 
 def failure(result: dg.ExecuteInProcessResult, step: str) -> str:
-    """The message with which `step` failed."""
+    """Return the message with which `step` failed."""
     for event in result.all_node_events:
         if event.is_step_failure and event.step_key == step:
             data = event.step_failure_data
@@ -152,14 +156,14 @@ def failure(result: dg.ExecuteInProcessResult, step: str) -> str:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Give `path` new bytes in a new file, leaving other hard links of the old one alone."""
+    """Write `content` to a new file at `path`. Hard links of the old file keep its bytes."""
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
 
 
 def spoil_unseen(path: Path) -> None:
-    """Other bytes, the same size and time."""
+    """Change a byte of the file at `path`, but not its size and modification time."""
     status, content = path.stat(), bytearray(path.read_bytes())
     content[9] ^= 1  # the operating system in the gzip header: the file decodes as before
     replace(path, bytes(content))
@@ -167,7 +171,11 @@ def spoil_unseen(path: Path) -> None:
 
 
 def flip(path: Path, at: int | None = None, bit: int = 0) -> None:
-    """Flip a bit in the file itself, so in all its links, and keep its times; in the middle, if not at a place."""
+    """Flip a bit of the file in place, so in all its hard links, and keep its times.
+
+    Args:
+        at: Position of the byte; None for the middle.
+    """
     status = path.stat()
     at = status.st_size // 2 if at is None else at
     with path.open("r+b") as file:
@@ -179,7 +187,7 @@ def flip(path: Path, at: int | None = None, bit: int = 0) -> None:
 
 
 def contents(root: Path) -> dict[str, str]:
-    """Digest of every file below `root`, links followed, temporary ones too; of a record without statuses of files."""
+    """Return the SHA-256 of every file below `root`, by path. Sidecars count without file statuses."""
     return {
         path.relative_to(root).as_posix(): hashlib.sha256(content_of(path)).hexdigest()
         for path in root.rglob("*")
@@ -188,7 +196,7 @@ def contents(root: Path) -> dict[str, str]:
 
 
 def content_of(path: Path) -> bytes:
-    """The bytes of a file; of a record those that it would have if no status of a file were noted."""
+    """Return the bytes of a file; those of a sidecar without file statuses."""
     if path.parent.name != "records" or path.name.startswith("."):
         return path.read_bytes()
     sidecar, nothing = Sidecar.from_json(path.read_text()), FileStatus(0, 0, 0, 0)
@@ -197,20 +205,24 @@ def content_of(path: Path) -> bytes:
 
 
 def build_all(release: Release, folder: Path) -> None:
-    """Make in `folder` the synthetic tree of `release`, and with it, in `data`, all that the job `build` makes."""
+    """Make the synthetic tree of `release` in `folder`, and run the job `build` on it with the data folder `data`."""
     make_sample(release, folder / release.record.top, workers=2)
     with Project.temporary(folder / release.record.top, folder / "data", release=release) as project:
         assert project.build().success
 
 
 def part_of(whole: Publication, folder: DataFolder, other: Path, subjects: Sequence[str]) -> Publication:
-    """The publication of only `subjects` of `whole`, which is of `folder`, from hard links in a data folder `other`."""
+    """Return the publication of `subjects` only, from a data folder `other` of hard links.
+
+    Args:
+        whole: The publication of all subjects, made from `folder`.
+    """
     made = {product: {subject: of[subject] for subject in subjects} for product, of in whole.made.items()}
     return assemble(whole.dataset, linked(whole.dataset, folder, other, subjects), whole.repo, made)
 
 
 def linked(dataset: Dataset, folder: DataFolder, other: Path, subjects: Sequence[str]) -> DataFolder:
-    """A data folder at `other` that holds all products of `subjects`, hard links to those of `folder`."""
+    """Return a data folder at `other` with all products of `subjects`, as hard links to those of `folder`."""
     for product in dataset.products:
         for subject in subjects:
             for path in (

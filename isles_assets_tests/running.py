@@ -1,4 +1,4 @@
-"""Runs in processes of their own, to be frozen, looked at and killed, and what they have done to the data folder."""
+"""Runs in other processes, which tests freeze, inspect and kill, and the changes that they make to the data folder."""
 
 import contextlib
 import multiprocessing
@@ -27,23 +27,23 @@ WARM.set_forkserver_preload([__name__, "isles_assets.definitions", "datasets"])
 TABLES, SHARDS, PREVIEWS = "tables", "shards", "previews"
 FIRST, SECOND = f"{SHARDS}/{MAIN_CONFIG}", f"{SHARDS}/ctp_ncct"
 RECORDS = f"{SHARDS}/records"
-"""Folders of the data folder; the second config's is that of ISLES'24."""
+"""Folders of the data folder. The second config is one of ISLES'24."""
 
 Identity = tuple[int, int]
 
 
 def eventually(condition: Callable[[], Any], *, every: float = 0.001) -> Any:
-    """What `condition` returns once that is true; it is asked again and again, for a long time."""
+    """Call `condition` until its result is true, and return that. Fail after `LONG` seconds."""
     deadline = time.monotonic() + LONG
     while not (value := condition()):
-        assert time.monotonic() < deadline, "it never came"
+        assert time.monotonic() < deadline, "the condition never came true"
         time.sleep(every)
     return value
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run with all its processes, which are a process group of their own; `process` is its first one."""
+    """A run: all processes of the process group that `process` leads."""
 
     process: Any
 
@@ -54,7 +54,7 @@ class Run:
         return not self.process.is_alive()
 
     def states(self) -> dict[int, str]:
-        """The processes that live, and whether each runs (R), sleeps (S, D) or is stopped (T)."""
+        """Return the state of each living process by id: running (R), sleeping (S, D) or stopped (T)."""
         states = {}
         for folder in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -64,13 +64,13 @@ class Run:
         return states
 
     def workers(self) -> set[int]:
-        """The processes that build shards, from their first moment on."""
-        found = set()
+        """Return the ids of the processes that build shards."""
+        workers = set()
         for process in self.states():
             with contextlib.suppress(OSError):
                 if b"spawn_main" in Path("/proc", str(process), "cmdline").read_bytes():
-                    found.add(process)
-        return found
+                    workers.add(process)
+        return workers
 
     def send(self, number: int) -> None:
         """Send a signal to all processes."""
@@ -78,27 +78,27 @@ class Run:
             os.killpg(self.process.pid, number)
 
     def freeze_when(self, condition: Callable[[], Any]) -> Any:
-        """What `condition` returns once that is true, all processes stopped meanwhile; None if the run ends before."""
+        """Stop all processes once `condition` is true, and return its result; None if the run ends before."""
         deadline = time.monotonic() + LONG
         while not self.over:
             if condition():
                 self.send(signal.SIGSTOP)
-                if self._stands() and not self.over and (value := condition()):
+                if self._all_stopped() and not self.over and (value := condition()):
                     return value
                 self.send(signal.SIGCONT)
-            assert time.monotonic() < deadline, "it never came"
+            assert time.monotonic() < deadline, "the condition never came true"
             time.sleep(0.0005)
         return None
 
-    def _stands(self) -> bool:
-        """Whether all processes stop, soon; one that is just starting another cannot before that has started."""
+    def _all_stopped(self) -> bool:
+        """Return whether all processes stop within a second. One that is starting another stops only afterwards."""
         deadline = time.monotonic() + 1
         while (moving := set(self.states().values()) - {"T"}) and time.monotonic() < deadline:
             time.sleep(0.0005)
         return not moving
 
     def wait(self) -> None:
-        """Until no process is left."""
+        """Wait until no process is left."""
         eventually(lambda: self.over and not self.states())
 
     def kill(self) -> None:
@@ -108,7 +108,7 @@ class Run:
 
 @contextlib.contextmanager
 def running(process: Any) -> Iterator[Run]:
-    """The run of `process`, of which no process outlives the block."""
+    """Yield the run of `process`. Its processes are killed at the end of the block."""
     run = Run(process)
     try:
         yield run
@@ -118,7 +118,7 @@ def running(process: Any) -> Iterator[Run]:
 
 @contextlib.contextmanager
 def forked(function: Callable[..., None], *args: Any) -> Iterator[Any]:
-    """`function(*args)` in a process with all imports done, which is killed at the end of the block."""
+    """Call `function(*args)` in a process that starts at once. It is killed at the end of the block."""
     process = WARM.Process(target=function, args=args)
     process.start()
     try:
@@ -132,10 +132,11 @@ def forked(function: Callable[..., None], *args: Any) -> Iterator[Any]:
 def materializing(
     project: Project, *assets: str, partitions: Sequence[str] | None = None, remembered: bool = True
 ) -> Iterator[Run]:
-    """A run of `assets` without checks that starts at once, as its process is forked with all imports done.
+    """Yield a run of `assets` without checks. It starts at once, because its process is forked after all imports.
 
-    Of all subjects, if no `partitions` are given. One that is not `remembered` spares the time of storing partitions
-    of which it will record none.
+    Args:
+        partitions: Subjects; None for all.
+        remembered: Whether Dagster's instance records the run. A test that needs no record saves time without.
     """
     settings = (project.settings.raw_root, project.settings.data_dir)
     instance = project.instance.get_ref() if remembered else None
@@ -159,7 +160,7 @@ def _materialize(
 
 
 def identity(path: Path) -> Identity:
-    """What no file has that is written later, even under the same name."""
+    """Return what tells a file from later ones of its name: inode and modification time; zeros if there is no file."""
     with contextlib.suppress(FileNotFoundError):
         status = path.stat()
         return status.st_ino, status.st_mtime_ns
@@ -167,52 +168,52 @@ def identity(path: Path) -> Identity:
 
 
 def identities(root: Path) -> dict[Path, Identity]:
-    """The files below `root` but temporary ones."""
+    """Return the identity of each file below `root`, without temporary files."""
     return {path: identity(path) for path in root.rglob("[!.]*") if path.is_file()}
 
 
 def rewritten(project: Project, before: dict[Path, Identity]) -> set[str]:
-    """Subjects of which a file was written since."""
+    """Return the subjects with a file written since `before` was taken."""
     return {path.stem for path, seen in identities(project.folder.root / SHARDS).items() if before.get(path) != seen}
 
 
 class Changes:
-    """What has happened to the files of a data folder since this was made; the name of each is a subject or a table."""
+    """Changes in a data folder since this object was made. Files are named by their stem: a subject or a table."""
 
     def __init__(self, folder: DataFolder):
         self._root = folder.root
         self._before = identities(folder.root)
 
     def begun(self, where: str) -> dict[str, int]:
-        """Files that are being written, and the process that writes each."""
+        """Return the files that are being written, and the id of the process that writes each."""
         names = [path.name for path in self.files(where) if path.name.startswith(".")]
         return {name[1:].split(".")[0]: int(name.removesuffix(".tmp").rpartition("-")[2]) for name in names}
 
     def new(self, where: str) -> set[str]:
-        """Files that were written, or written again."""
+        """Return the files that were written, anew or again."""
         files = [path for path in self.files(where) if not path.name.startswith(".")]
         return {path.stem for path in files if path not in self._before or self._before[path] != identity(path)}
 
     def gone(self, where: str) -> set[str]:
-        """Files that were removed."""
+        """Return the files that were removed."""
         before = {path.stem for path in self._before if path.parent == self._root / where}
         return before - {path.stem for path in self.files(where)}
 
     def files(self, where: str) -> list[Path]:
-        """All files that are there."""
+        """Return the paths of all files, temporary ones included."""
         with contextlib.suppress(FileNotFoundError):
             return list((self._root / where).iterdir())
         return []
 
 
 def copy_all_but_shards(built: Project, folder: DataFolder) -> None:
-    """Give `folder` the tables and previews of `built`, as hard links."""
+    """Link the tables and previews of `built` into `folder`."""
     for made in filter(lambda name: (built.folder.root / name).exists(), (TABLES, PREVIEWS)):
         shutil.copytree(built.folder.root / made, folder.root / made, copy_function=os.link)
 
 
 def finished(folder: DataFolder) -> set[str]:
-    """Subjects whose shards are complete."""
+    """Return the subjects whose shards are complete."""
     return {path.stem for path in (folder.root / RECORDS).glob("[!.]*")}
 
 

@@ -1,6 +1,6 @@
-"""A small Zenodo on loopback: what its API says of records, the bytes of their archives, and the faults it has.
+"""A small Zenodo on loopback: the API of its records, the bytes of their archives, and faults that a test can order.
 
-As mirrors do, it answers with addresses of the original, where nothing is to be asked.
+Like a mirror it responds with addresses of the original, which clients must not request.
 """
 
 import json
@@ -21,25 +21,26 @@ from isles_assets.source.patience import Patience
 from isles_assets_tests.connections import drop
 
 FAST = Patience(in_all=1.5, first=0.01, longest=0.05, connect=20, stall=20)
-"""For a server that is known to be near."""
+"""Patience for a server on loopback."""
 
 _PIECE = 1 << 16
 
 
 def record_of(content: Path, record: ZenodoRecord = ISLES24.record) -> ZenodoRecord:
-    """A record like `record` that pins the archive at `content`."""
+    """Return a copy of `record` with size and MD5 of the archive at `content`."""
     digest = md5(content.read_bytes(), usedforsecurity=False).hexdigest()
     return replace(record, size=content.stat().st_size, md5=digest)
 
 
 @dataclass
 class Deposit:
-    """A record on the server: what is said of its archive, and the bytes that are sent."""
+    """A record on the server: its metadata, and the bytes of its archive."""
 
     record: ZenodoRecord
     content: Path
     date: str = "2025-11-20"
     etag: str | None = ""
+    """Empty for Zenodo's own, made of the MD5; None to send none."""
 
     def __post_init__(self) -> None:
         if self.etag == "":
@@ -66,7 +67,7 @@ class Deposit:
 
 @dataclass
 class ReceivedRequest:
-    """A request, and what was answered: the status, and the bytes of the body that were sent."""
+    """A request, with the status of its response and the number of bytes of its body that were sent."""
 
     path: str
     headers: Mapping[str, str]
@@ -80,7 +81,7 @@ class ReceivedRequest:
 
 @dataclass
 class Cut:
-    """The connection ends after so many bytes of the body; then something may happen on the server."""
+    """Ends the connection after `after` bytes of the body; `then` is called first."""
 
     after: int
     reset: bool = False
@@ -89,21 +90,21 @@ class Cut:
 
 @dataclass
 class Stall:
-    """After so many bytes no more come, until the server ends."""
+    """Sends `after` bytes of the body and no more, until the server ends."""
 
     after: int
 
 
 @dataclass
 class Trickle:
-    """After so many bytes they come one by one."""
+    """Sends the bytes after the first `after` one by one."""
 
     after: int
 
 
 @dataclass
 class Status:
-    """Another answer than the one that was asked for."""
+    """Responds with this status instead."""
 
     code: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -114,10 +115,10 @@ Fault = Cut | Stall | Trickle | Status
 
 
 class ZenodoServer(ThreadingHTTPServer):
-    """Serves `deposits`, of which the last is the newest version.
+    """Serves `deposits` inside its context; the last one is the newest version.
 
-    `faults` are met by requests for bytes, one each, and `api_faults` by all others. `requests` is what was asked for.
-    `states` is the Content-Range that is said of a start, an end and the size of all.
+    Each request for bytes takes one of `faults`, each other request one of `api_faults`. `requests` lists them all.
+    `states` makes the Content-Range of a start, an end (exclusive) and the archive's size.
     """
 
     daemon_threads = True
@@ -153,7 +154,7 @@ class ZenodoServer(ThreadingHTTPServer):
         return [seen for seen in self.requests if seen.path.endswith("/content")]
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: clients may go when they like."""
+        """Ignore it; clients may vanish at any time."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -237,4 +238,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.seen.sent += len(piece)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: `ZenodoServer.requests` has it."""
+        """Log nothing; `ZenodoServer.requests` lists the requests."""

@@ -1,6 +1,6 @@
-"""The routes: what the clients ask, and what of the Hub's answers they read.
+"""The routes of the Hub: what clients request, and what they read of the responses.
 
-Where a docstring names a function, that function of huggingface_hub 2.4 sends the request and reads the answer.
+A docstring that names a function means the one of huggingface_hub 2.4 that sends the request and reads the response.
 """
 
 import base64
@@ -32,7 +32,7 @@ NO_SUCH_TRANSFER = "the address of this transfer is not valid, or not any more"
 
 
 def route(method: str, pattern: str) -> Callable[[Route], Route]:
-    """The decorated function answers requests whose path is the pattern; its groups are arguments."""
+    """Let the decorated function answer requests whose path matches the pattern. The groups are its arguments."""
 
     def add(function: Route) -> Route:
         ROUTES.append((method, re.compile(pattern), function))
@@ -42,7 +42,7 @@ def route(method: str, pattern: str) -> Callable[[Route], Route]:
 
 
 def respond(hub: "HubServer", call: Call) -> Response:
-    """The answer of the first route that takes the request."""
+    """Return the response of the first route that matches the request."""
     if call.path.startswith(viewer(hub)):
         return refusal(404, "this Hub has no Dataset Viewer")
     if not call.path.startswith("/"):
@@ -54,18 +54,18 @@ def respond(hub: "HubServer", call: Call) -> Response:
 
 
 def viewer(hub: "HubServer") -> str:
-    """Where `load_dataset` asks for what the Dataset Viewer knows (datasets/utils/_dataset_viewer.py); it need not."""
+    """Return the Dataset Viewer's address. `load_dataset` needs no viewer (datasets/utils/_dataset_viewer.py)."""
     return hub.endpoint.replace("://", "://datasets-server.")
 
 
-# Who asks
+# Rights
 
 
 def bearer(hub: "HubServer", call: Call) -> Token | None:
-    """The token of the request, if it has one. An unknown or expired one is refused, even where none is needed.
+    """Return the token of the request, if it has one. An unknown or expired one is refused, even if none is needed.
 
-    The wording matters: with any other `X-Error-Message`, hf_raise_for_status takes a 401 for a repository that does
-    not exist (on https addresses; on loopback only `X-Error-Code` decides).
+    With another `X-Error-Message`, hf_raise_for_status takes a 401 for a missing repository (on https addresses; on
+    loopback only `X-Error-Code` decides).
     """
     if call.record.token is None:
         return None
@@ -83,7 +83,7 @@ def user(hub: "HubServer", call: Call) -> Token:
 
 
 def readable(hub: "HubServer", call: Call, repo_id: str) -> Repo:
-    """The repository, if the request may see it; the Hub does not tell a hidden one from one that does not exist."""
+    """Return the repository, if the request may see it. The Hub answers alike for hidden and missing ones."""
     token = bearer(hub, call)
     repo = hub.store.repos.get(repo_id)
     if repo is None or (repo.private and not (token and token.may_read(repo_id))):
@@ -121,7 +121,7 @@ def whoami(hub: "HubServer", call: Call) -> Response:
 
 @route("POST", "/api/repos/create")
 def create_repo(hub: "HubServer", call: Call) -> Response:
-    """hf_api.py: create_repo; `exist_ok` is the client's, which forgives 409 and then reads `url` of its body."""
+    """hf_api.py: create_repo. With `exist_ok` the client ignores a 409 and reads `url` of its body."""
     token, what = user(hub, call), call.body.json()
     if what.get("type") != "dataset":
         raise RefusedError(400, "this server has datasets only")
@@ -151,9 +151,9 @@ def delete_repo(hub: "HubServer", call: Call) -> Response:
 
 @route("GET", f"{API}(?:/revision/(?P<revision>[^/]+))?")
 def dataset_info(hub: "HubServer", call: Call, repo_id: str, revision: str | None = None) -> Response:
-    """hf_api.py: dataset_info, of which repo_info, repo_exists and revision_exists are made.
+    """hf_api.py: dataset_info, which repo_info, repo_exists and revision_exists call.
 
-    `blobs` asks for sizes, `expand` for what it names alone.
+    `blobs` adds sizes; `expand` names the only fields to return.
     """
     repo = readable(hub, call, repo_id)
     commit = at(repo, revision or "main")
@@ -187,7 +187,7 @@ def _blob(file: File) -> dict[str, Any]:
 
 
 def _date(commit: Commit) -> str:
-    """What utils/_datetime.py: parse_datetime wants."""
+    """Return the date in the format of utils/_datetime.py: parse_datetime."""
     return commit.date.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
@@ -224,7 +224,7 @@ def refs(hub: "HubServer", call: Call, repo_id: str) -> Response:
 
 @route("POST", f"{API}/branch/(?P<branch>[^/]+)")
 def create_branch(hub: "HubServer", call: Call, repo_id: str, branch: str) -> Response:
-    """hf_api.py: create_branch; `exist_ok` is the client's, which forgives 409."""
+    """hf_api.py: create_branch. With `exist_ok` the client ignores a 409."""
     repo, what = writable(hub, call, repo_id), call.body.json()
     if branch.startswith("refs/"):
         raise RefusedError(400, f"Invalid reference for a branch: {branch}")
@@ -251,7 +251,7 @@ def delete_branch(hub: "HubServer", call: Call, repo_id: str, branch: str) -> Re
 
 @route("POST", f"{API}/tag/(?P<revision>[^/]+)")
 def create_tag(hub: "HubServer", call: Call, repo_id: str, revision: str) -> Response:
-    """hf_api.py: create_tag; the address has what is tagged, the body the name. `exist_ok` forgives 409."""
+    """hf_api.py: create_tag. The path has the revision, the body the name. `exist_ok` ignores a 409."""
     repo, what = writable(hub, call, repo_id), call.body.json()
     ref = f"refs/tags/{what['tag']}"
     with hub.store.lock:
@@ -307,7 +307,7 @@ def paths_info(hub: "HubServer", call: Call, repo_id: str, revision: str) -> Res
 
 
 def _entry(hub: "HubServer", commit: Commit, path: str, *, expand: bool) -> dict[str, Any]:
-    """What hf_api.py: RepoFile and RepoFolder read."""
+    """Return the fields that hf_api.py: RepoFile and RepoFolder read."""
     match commit.entry(path):
         case File() as file:
             entry: dict[str, Any] = {"type": "file", "path": path, "oid": file.blob_id, "size": file.size}
@@ -341,7 +341,7 @@ def list_commits(hub: "HubServer", call: Call, repo_id: str, revision: str) -> R
 
 
 def _page(hub: "HubServer", call: Call, items: list[Any], size: int) -> Response:
-    """One page, with the address of the next (utils/_pagination.py)."""
+    """Return one page, with the address of the next (utils/_pagination.py)."""
     start = int(call.query.get("cursor", "0"))
     headers = {}
     if start + size < len(items):
@@ -354,7 +354,7 @@ def _page(hub: "HubServer", call: Call, items: list[Any], size: int) -> Response
 
 
 def is_large(hub: "HubServer", files: Mapping[str, File], path: str, size: int) -> bool:
-    """Whether a file is stored by LFS: by `.gitattributes` of the revision, or because it is too large for git."""
+    """Return whether a file goes to LFS: `.gitattributes` of the revision says so, or it is too large for git."""
     attributes = files.get(".gitattributes")
     lines = attributes.content.decode().splitlines() if attributes and attributes.content else []
     patterns = [line.split()[0] for line in lines if "filter=lfs" in line]
@@ -364,10 +364,10 @@ def is_large(hub: "HubServer", files: Mapping[str, File], path: str, size: int) 
 
 @route("POST", f"{API}/preupload/(?P<revision>[^/]+)")
 def preupload(hub: "HubServer", call: Call, repo_id: str, revision: str) -> Response:
-    """_commit_api.py: _fetch_upload_modes. `oid` is what the revision has under that path now.
+    """_commit_api.py: _fetch_upload_modes. `oid` is that of the revision's present file.
 
-    hf_api.py: create_commit leaves out an addition whose `oid` is its own: the SHA-256 of a large file, git's id of a
-    small one (CommitOperationAdd._local_oid); left with no operation, it sends no commit at all.
+    hf_api.py: create_commit leaves out an addition with an equal `oid`: the SHA-256 of a large file, git's id of a
+    small one (CommitOperationAdd._local_oid). If no operation is left, it sends no commit.
     """
     commit = at(writable(hub, call, repo_id), revision)
 
@@ -387,9 +387,9 @@ def preupload(hub: "HubServer", call: Call, repo_id: str, revision: str) -> Resp
 
 @route("POST", rf"/datasets/{REPO}\.git/info/lfs/objects/batch")
 def lfs_batch(hub: "HubServer", call: Call, repo_id: str) -> Response:
-    """lfs.py: post_lfs_batch_info. An object without `actions` is there already, and lfs_upload sends nothing.
+    """lfs.py: post_lfs_batch_info. For an object without `actions` lfs_upload sends nothing.
 
-    Objects belong to a repository, as on the Hub: what another one has must be sent again.
+    Objects belong to a repository, as on the Hub: those of another repository must be sent again.
     """
     repo, what = writable(hub, call, repo_id), call.body.json()
     objects = []
@@ -404,10 +404,10 @@ def lfs_batch(hub: "HubServer", call: Call, repo_id: str) -> Response:
 
 
 def _actions(hub: "HubServer", repo: Repo, oid: str, size: int) -> dict[str, Any]:
-    """Where to send an object: by one PUT, or by one for each part and a POST that completes them.
+    """Return where to send an object: by one PUT, or by one PUT for each part and a POST that completes them.
 
-    lfs.py: lfs_upload takes `chunk_size` in the header of the upload for the sign of a multipart transfer, and the
-    numbers there for the addresses of its parts. It then posts to `verify`.
+    lfs.py: lfs_upload takes `chunk_size` in the upload's header as the sign of a multipart transfer, and the numbered
+    fields as the addresses of its parts. It then posts to `verify`.
     """
     upload = uuid.uuid4().hex
     hub.store.uploads[upload] = Upload(repo, oid, size, {})
@@ -424,7 +424,7 @@ def _actions(hub: "HubServer", repo: Repo, oid: str, size: int) -> dict[str, Any
 
 @route("PUT", "/transfer/(?P<upload>[0-9a-f]+)")
 def put_object(hub: "HubServer", call: Call, upload: str) -> Response:
-    """lfs.py: _upload_single_part. It sends no token: the address is the right to use it, as on S3."""
+    """lfs.py: _upload_single_part. It sends no token, because the address grants the upload, as on S3."""
     arrived = hub.store.objects.incoming()
     going = hub.store.uploads.get(upload)
     if going is None:
@@ -436,7 +436,7 @@ def put_object(hub: "HubServer", call: Call, upload: str) -> Response:
 
 @route("PUT", "/transfer/(?P<upload>[0-9a-f]+)/(?P<number>[0-9]+)")
 def put_part(hub: "HubServer", call: Call, upload: str, number: str) -> Response:
-    """lfs.py: _upload_parts_iteratively, one part after the other; the completion gives back every `ETag`."""
+    """lfs.py: _upload_parts_iteratively, one part after the other. The completion returns every `ETag`."""
     going = hub.store.uploads.get(upload)
     if going is None:
         raise RefusedError(403, NO_SUCH_TRANSFER)
@@ -448,7 +448,7 @@ def put_part(hub: "HubServer", call: Call, upload: str, number: str) -> Response
 
 @route("POST", "/transfer/(?P<upload>[0-9a-f]+)/complete")
 def complete(hub: "HubServer", call: Call, upload: str) -> Response:
-    """lfs.py: _upload_multi_part, when all parts are sent; without a token, too."""
+    """lfs.py: _upload_multi_part, after the last part. It sends no token either."""
     going = hub.store.uploads.get(upload)
     if going is None:
         raise RefusedError(403, NO_SUCH_TRANSFER)
@@ -470,7 +470,7 @@ def _accept(hub: "HubServer", call: Call, going: Upload, arrived: list[Any]) -> 
 
 @route("POST", rf"/datasets/{REPO}\.git/info/lfs/objects/verify")
 def lfs_verify(hub: "HubServer", call: Call, repo_id: str) -> Response:
-    """lfs.py: lfs_upload, after the bytes were sent; here with the token again."""
+    """lfs.py: lfs_upload, after the bytes were sent. It sends the token again."""
     repo, what = writable(hub, call, repo_id), call.body.json()
     if what["oid"] not in repo.objects:
         raise RefusedError(404, f"object {what['oid']} is not in the storage")
@@ -498,7 +498,7 @@ def lfs_files(hub: "HubServer", call: Call, repo_id: str) -> Response:
 
 @route("POST", f"{API}/lfs-files/batch")
 def delete_lfs_files(hub: "HubServer", call: Call, repo_id: str) -> Response:
-    """hf_api.py: permanently_delete_lfs_files; here always with the history rewritten: no commit has the files then."""
+    """hf_api.py: permanently_delete_lfs_files. It always rewrites the history, so no commit keeps the files."""
     repo, gone = writable(hub, call, repo_id), set(call.body.json()["deletions"]["sha"])
     with hub.store.lock:
         for oid in gone:
@@ -513,7 +513,7 @@ def delete_lfs_files(hub: "HubServer", call: Call, repo_id: str) -> Response:
 
 @route("POST", f"{API}/commit/(?P<revision>[^/]+)")
 def make_commit(hub: "HubServer", call: Call, repo_id: str, revision: str) -> Response:
-    """_commit_api.py: _send_commit. All or nothing, and one at a time.
+    """_commit_api.py: _send_commit. A commit is atomic, and one is made at a time.
 
     The body is a line of JSON for each operation after the header (_prepare_commit_payload). A copy of a large file
     comes as `lfsFile` without a size; a copy of a small one was downloaded by the client and comes as `file`.
@@ -543,7 +543,7 @@ def make_commit(hub: "HubServer", call: Call, repo_id: str, revision: str) -> Re
 
 
 def _apply(hub: "HubServer", repo: Repo, files: dict[str, File], key: str, value: dict[str, Any]) -> None:
-    """Do one operation of a commit on a tree."""
+    """Apply one operation of a commit to a tree."""
     path = value["path"]
     match key:
         case "file":
@@ -573,12 +573,12 @@ def _apply(hub: "HubServer", repo: Repo, files: dict[str, File], key: str, value
 @route("GET", f"/datasets/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 @route("HEAD", f"/datasets/{REPO}/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
 def resolve(hub: "HubServer", call: Call, repo_id: str, revision: str, path: str) -> Response:
-    """A file, or the range of it that is asked for.
+    """Return a file, or the requested range of it.
 
     file_download.py: get_hf_file_metadata reads `X-Repo-Commit`, `X-Linked-Etag` or `ETag`, and `X-Linked-Size` or
-    `Content-Length` of the answer to HEAD. The Hub redirects large files to a store with a signed address, and so does
-    this server with Xet storage; without, it gives them itself. A client that has hf_xet reads by the hash and the
-    link to a token instead (utils/_xet.py: parse_xet_file_data_from_response).
+    `Content-Length` of the response to HEAD. Like the Hub, this server redirects large files to a store with a signed
+    address, if it has Xet storage; otherwise it sends them itself. A client with hf_xet uses the hash and the link to a
+    token instead (utils/_xet.py: parse_xet_file_data_from_response).
     """
     repo = readable(hub, call, repo_id)
     commit = at(repo, revision)
@@ -601,7 +601,7 @@ def resolve(hub: "HubServer", call: Call, repo_id: str, revision: str, path: str
 
 
 def piece(call: Call, content: bytes | Path, size: int, headers: Mapping[str, str]) -> Response:
-    """The answer with the content, or with the range of it that the request asks for."""
+    """Return a response with the content, or with the requested range of it."""
     start, length, status, extra = 0, size, 200, dict(headers)
     if (wanted := byte_range(call.record.range, size)) is not None:
         start, length, status = wanted.start, len(wanted), 206
@@ -613,7 +613,7 @@ def piece(call: Call, content: bytes | Path, size: int, headers: Mapping[str, st
 
 
 def byte_range(header: str | None, size: int) -> range | None:
-    """The bytes that a `Range` header asks for; an empty range if there are none."""
+    """Return the bytes that a `Range` header requests, empty if there are none; None without a valid header."""
     match = re.fullmatch(r"bytes=(\d*)-(\d*)", header.replace(" ", "")) if header else None
     if match is None or not (match[1] or match[2]):
         return None

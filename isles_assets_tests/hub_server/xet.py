@@ -1,9 +1,8 @@
-"""The routes of Xet storage: tokens of the Hub, the storage's own interface, and the addresses that it signs.
+"""The routes of Xet storage: the Hub's tokens for it, its own interface, and the addresses that it signs.
 
-On the Hub each of the three is a host of its own; here the store is `localhost`, so that clients take it for another.
-Requests and answers are those of hf_xet 1.8 and of what is published of the storage (xet-core:
-openapi/cas.openapi.yaml, xet_client/README.md). Tokens are asked for by huggingface_hub for reading (utils/_xet.py), by
-hf_xet for writing.
+The Hub has a host for each of the three. Here the store is `localhost`, which clients take for another host. Requests
+and responses are those of hf_xet 1.8 and of the published interface (xet-core: openapi/cas.openapi.yaml,
+xet_client/README.md). huggingface_hub requests tokens for reading (utils/_xet.py), hf_xet those for writing.
 """
 
 import json
@@ -36,7 +35,7 @@ def xet_token(hub: "HubServer", call: Call, repo_id: str, right: str, revision: 
 
 
 def granted(hub: "HubServer", call: Call, *, writes: bool = False) -> Grant:
-    """What the access token of the request stands for."""
+    """Return the grant of the request's access token."""
     grant = hub.cas.grants.get(call.record.token or "")
     if grant is None or grant.expires <= time.time():
         raise RefusedError(401, "Unauthorized: the access token is not valid, or not any more")
@@ -47,9 +46,9 @@ def granted(hub: "HubServer", call: Call, *, writes: bool = False) -> Grant:
 
 @route("POST", f"/v1/xorb-grants/default/(?P<xorb>{HASH})")
 def grant_upload(hub: "HubServer", call: Call, xorb: str) -> Response:
-    """Where to send a xorb: 201 with an address that is the right to do so, or 200 if it is there already.
+    """Return where to send a xorb: 201 with an address that grants the upload, or 200 if the xorb is stored already.
 
-    The body has a CRC-64 for the store, which does not look at it here.
+    The CRC-64 in the body is not checked.
     """
     granted(hub, call, writes=True)
     size = call.body.json()["length"]
@@ -65,7 +64,7 @@ def grant_upload(hub: "HubServer", call: Call, xorb: str) -> Response:
 
 @route("PUT", "/xet-store/uploads/(?P<upload>[0-9a-f]{32})")
 def store_xorb(hub: "HubServer", call: Call, upload: str) -> Response:
-    """The xorb arrives, at an address that was granted."""
+    """Receive a xorb at a granted address."""
     signed(hub, call)
     arriving = hub.cas.uploads[upload]
     call.body.save(arriving.path)
@@ -76,7 +75,7 @@ def store_xorb(hub: "HubServer", call: Call, upload: str) -> Response:
 
 @route("POST", f"/v1/xorb-commits/default/(?P<xorb>{HASH})/grant/(?P<upload>[0-9a-f]{{32}})")
 def commit_xorb(hub: "HubServer", call: Call, xorb: str, upload: str) -> Response:
-    """Take what has arrived for the xorb that it was announced as. It counts for nothing before a shard names it."""
+    """Store a received xorb. No file uses it before a shard names it."""
     granted(hub, call, writes=True)
     arriving = hub.cas.uploads.get(upload)
     if arriving is None or arriving.xorb != xorb or not arriving.path.exists():
@@ -86,7 +85,7 @@ def commit_xorb(hub: "HubServer", call: Call, xorb: str, upload: str) -> Respons
 
 @route("POST", f"/v1/xorbs/default/(?P<xorb>{HASH})")
 def upload_xorb(hub: "HubServer", call: Call, xorb: str) -> Response:
-    """All of this at once: hf_xet asks for it if a storage answers 404 to its asking for a grant."""
+    """Receive and store a xorb in one request. hf_xet sends it if the request for a grant gets a 404."""
     granted(hub, call, writes=True)
     arrived = hub.store.objects.incoming()
     call.body.save(arrived)
@@ -102,7 +101,7 @@ def _taken(hub: "HubServer", xorb: str, arrived: Path) -> Response:
 
 @route("POST", "/v2/shards")
 def upload_shard(hub: "HubServer", call: Call) -> Response:
-    """The end of an upload: its files are there from now on. The answer is a line of JSON for each step."""
+    """End an upload: its files exist from now on. The response has one line of JSON for each step."""
     grant = granted(hub, call, writes=True)
     try:
         call.stored = hub.cas.register(call.body.read(), grant.repo)
@@ -113,14 +112,14 @@ def upload_shard(hub: "HubServer", call: Call) -> Response:
 
 @route("GET", f"/v1/chunks/default/(?P<chunk>{HASH})")
 def known_chunk(hub: "HubServer", call: Call, chunk: str) -> Response:
-    """Whether anybody has uploaded that chunk. Here nobody has; what a client has sent itself, its cache knows."""
+    """Return whether a chunk was uploaded: never here. A client finds its own chunks in its cache."""
     granted(hub, call)
     raise RefusedError(404, "Not Found: this chunk is not tracked")
 
 
 @route("GET", f"/v2/reconstructions/(?P<xet_hash>{HASH})")
 def reconstruction(hub: "HubServer", call: Call, xet_hash: str) -> Response:
-    """Of which chunks a file, or a range of it, is made, and where to get them. Addresses are signed for one range."""
+    """Return the chunks of a file or a range of it, and where to fetch them. Each address is signed for one range."""
     grant = granted(hub, call)
     if not hub.cas.may_read(xet_hash, grant.repo):
         raise RefusedError(404, f"Not Found: no file {xet_hash}")
@@ -130,7 +129,7 @@ def reconstruction(hub: "HubServer", call: Call, xet_hash: str) -> Response:
     if not segments:
         raise RefusedError(416, "Range Not Satisfiable")
     xorbs: dict[str, list[dict[str, object]]] = {}
-    for segment in merged(segments):  # hf_xet fails at ranges that overlap
+    for segment in merged(segments):  # hf_xet fails on overlapping ranges
         place = hub.cas.place(segment)
         url = hub.store_address(hub.cas.sign(f"/xet-store/xorbs/{segment.xorb}", place))
         ranges = {"chunks": _range(segment.first, segment.end), "bytes": _range(place.start, place.stop - 1)}
@@ -148,21 +147,21 @@ def _range(start: int, end: int) -> dict[str, int]:
 
 @route("POST", "/v1/telemetry")
 def telemetry(hub: "HubServer", call: Call) -> Response:
-    """hf_xet tells how fast it was; the answer is not read."""
+    """Accept the speed that hf_xet reports. It reads no response."""
     return answer({})
 
 
 @route("GET", f"/xet-store/(?P<kind>xorbs|objects)/(?P<name>{HASH})")
 @route("HEAD", f"/xet-store/(?P<kind>xorbs|objects)/(?P<name>{HASH})")
 def stored(hub: "HubServer", call: Call, kind: str, name: str) -> Response:
-    """What lies behind a signed address: a range of a xorb, or a whole file for clients without hf_xet."""
+    """Return the content at a signed address: a range of a xorb, or a whole file for clients without hf_xet."""
     signed(hub, call)
     file = hub.cas.path(name) if kind == "xorbs" else hub.store.objects.path(name)
     return piece(call, file, file.stat().st_size, {"Content-Type": "application/octet-stream"})
 
 
 def signed(hub: "HubServer", call: Call) -> None:
-    """Refuse a request to the store without the right signature; with a token in addition as well, as S3 does."""
+    """Refuse a request to the store that lacks a valid signature or has a token besides, as S3 does."""
     path, place = hub.cas.signed.get(call.query.get("X-Xet-Signature", ""), ("", None))
     if path != call.path or (place is not None and call.record.range != f"bytes={place.start}-{place.stop - 1}"):
         raise RefusedError(403, "AccessDenied: the signature is not valid for this request")
