@@ -80,7 +80,7 @@ class Project:
     @classmethod
     @contextmanager
     def at(cls, home: Path, settings: Settings, release: Release = ISLES24) -> Iterator["Project"]:
-        """Yield a project with these settings and the DAGSTER_HOME `home`, which is kept. Other processes may open it."""
+        """Yield a project with these settings and the DAGSTER_HOME `home`, which stays and others may open."""
         home.mkdir(exist_ok=True)
         with dg.DagsterInstance.local_temp(str(home), overrides=INSTANCE) as instance:
             yield cls(settings, instance, release)
