@@ -75,7 +75,7 @@ def test_the_guide_has_an_entry_for_each_check(defs):
 
 
 def test_the_guide_names_the_checks_that_stop_the_same_run():
-    (names,) = re.findall(r"A red check that is blocking\s+stops the same run \(([^)]*)\)", GUIDE)
+    (names,) = re.findall(r"A red check that is blocking stops the same run \(([^)]*)\)", " ".join(GUIDE.split()))
     assert re.findall(r"`(\w+)`", names) == [
         name
         for asset in ("archive_listing", "raw_tree", "clinical_table", "subject_manifest")
@@ -248,3 +248,12 @@ def test_the_diagram_of_the_chain_of_digests_has_the_links_that_the_table_explai
     drawn = re.findall(r'^ +(\w+)(?:\["[^"]+"\])? -- "[^"]+" --> (\w+)', section, re.MULTILINE)
     explained = re.findall(r"^\| (.+?) \| (.+?) \| .+ \|$", section, re.MULTILINE)[1:]
     assert explained and [(names[one], names[other]) for one, other in drawn] == explained
+
+
+def test_the_classes_and_constants_that_the_glossary_names_exist():
+    rows = re.findall(r"^\|[^|\n]*\|[^|\n]*\|([^|\n]*)\|$", PAGES["docs/glossary.md"], re.MULTILINE)
+    names = {name for row in rows for name in re.findall(r"`(?:[a-z]\w*\.)*([A-Z]\w+)[.\w]*`", row)}
+    source = "\n".join(path.read_text() for path in (ROOT / "isles_assets").rglob("*.py"))
+    assert {"Release", "RepoState", "BACKUP_TAG"} <= names
+    defined = set(re.findall(r"^(?:class )?([A-Z]\w+)(?:\(|\[|:| =)", source, re.MULTILINE))
+    assert names - defined == set()
