@@ -10,6 +10,7 @@ import yaml
 from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import ConfigurableClass
 
+from isles_assets import __version__
 from isles_assets_tests.processes import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -149,7 +150,7 @@ def test_the_image_is_made_of_what_there_is():
     (install,) = (line for line in lines if "pip install" in line)
     (extra,) = re.findall(r"\.\[(\w+)\]", install)
     assert extra in project["optional-dependencies"]
-    assert IMAGE.endswith(f":{project['version']}")
+    assert IMAGE.endswith(f":{__version__}")
 
 
 def test_no_example_holds_a_secret():

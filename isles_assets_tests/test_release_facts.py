@@ -122,7 +122,7 @@ def test_the_one_mask_that_is_off_the_grid_in_the_release_is_waived():
 
 
 def test_the_interval_of_the_series_is_not_said_to_be_the_headers():
-    assert "by the release's text" in BY_COLUMN["ctp"].description
+    assert "By the release's text" in BY_COLUMN["ctp"].description
 
 
 def test_series_alone_have_a_fourth_dimension():

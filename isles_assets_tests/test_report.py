@@ -244,7 +244,7 @@ def test_pictures_of_noise_fit_into_the_page_at_release_scale(small_built, numbe
         replace(one, subject=subject, picture=picture, findings=[findings[0]] * 30, more_findings=5)
         for subject in ISLES24.subjects[:number]
     ]
-    html = render_page(replace(report, subjects=many), workers=2, largest=largest)
+    html = render_page(replace(report, subjects=many), workers=2, max_bytes=largest)
     assert largest * 0.5 < len(html.encode()) <= largest and MAX_PAGE_BYTES < 15_000_000
     sizes = {Image.open(io.BytesIO(base64.b64decode(a["src"].partition(",")[2]))).size for a in Page(html).all("img")}
     assert all(width >= 480 for width, _ in sizes), sizes
