@@ -18,6 +18,7 @@ def exit_code_of(work: Callable[[], int], interrupted: str = "Stopped.") -> int:
 
     Args:
         interrupted: Message after Ctrl-C.
+
     Returns:
         What `work` returns, or 1 if it was refused, or 130 if it was interrupted.
     """

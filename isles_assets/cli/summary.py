@@ -25,6 +25,7 @@ def summarize_dataset(location: str, *, short: bool = False) -> Iterator[str]:
     Args:
         location: Repo id on the Hub, or a folder.
         short: Yield one line for each config, and decode no row.
+
     Raises:
         Refusal: There is no such dataset, or it does not load.
     """

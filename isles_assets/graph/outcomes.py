@@ -52,6 +52,7 @@ def materialize_each(
         stopping: Returns the findings that forbid publishing a finished product. Its partition then fails, but the
             product stays, and need not be made again when the findings are waived.
         how_to_waive: Returns the text that tells how to waive findings.
+
     Raises:
         Failure: A partition failed.
     """

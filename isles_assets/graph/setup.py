@@ -131,6 +131,7 @@ class Setup:
 
         Args:
             stopping: Returns the findings that forbid publishing a product. Its file then stays.
+
         Raises:
             Refusal: The target cannot take files.
         """

@@ -148,7 +148,11 @@ class HuggingFaceHub(Target):
         return [foreign.finding] if foreign else []
 
     def prepare_staging(self) -> None:
-        """Create the repo and its staging branch if they do not exist. Raises `Refusal` as `publish` does."""
+        """Create the repo and its staging branch if they do not exist.
+
+        Raises:
+            Refusal: As in `publish`.
+        """
         with write_access(self._api, self.repo):
             state = self._ensure_repo()
             if foreign := self._foreign_files(state, None):

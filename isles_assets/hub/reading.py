@@ -176,6 +176,7 @@ def open_revision(location: str, revision: str | None = None, endpoint: str | No
         location: A folder, or else a repo id on the Hub.
         revision: A branch, tag or commit on the Hub; None for `main`, or for the folder as it is now.
         endpoint: Address of the Hub; None for `HF_ENDPOINT`.
+
     Raises:
         Refusal: There is no such dataset or revision, or it cannot be read.
     """

@@ -23,6 +23,7 @@ def stage_and_free(
 
     Args:
         stopping: Returns the findings that stop the publication of a subject's files.
+
     Raises:
         Refusal: The target did not take the files, which stay on this disk.
     """

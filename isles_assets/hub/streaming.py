@@ -33,6 +33,7 @@ def rows_of(location: str, config: str, **options: Any) -> datasets.IterableData
     Args:
         location: A repo id on the Hub, or a folder.
         options: Further arguments of `load_dataset`.
+
     Raises:
         Refusal: The library cannot write the card to its cache on this disk.
     """

@@ -86,6 +86,7 @@ def subjects_to_read(subjects: Sequence[str], read_back: str | int, after: int =
     Args:
         read_back: `first`, `all`, or a number of subjects.
         after: A number of subjects skips the first `after`, and goes on from the start at the end of `subjects`.
+
     Raises:
         Refusal: `read_back` is anything else.
     """
@@ -103,6 +104,7 @@ def loads(target: Target, publication: Publication, *, decode: bool = True) -> l
 
     Args:
         decode: Whether to fetch and decode volumes and pictures. Needless if these bytes were decoded before.
+
     Raises:
         Refusal: `datasets` cannot write to its cache on this disk.
     """

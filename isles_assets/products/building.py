@@ -51,6 +51,7 @@ def build_subject(product: Product, build: Build, row: ManifestRow) -> Sidecar:
 
     Returns:
         The stored sidecar.
+
     Raises:
         Refusal: Sources cannot be used, all of which it names; or the disk is full. Older files stay.
     """
@@ -101,8 +102,10 @@ def state_of(product: Product, folder: DataFolder, row: ManifestRow, tree: Path 
 
     Args:
         tree: The tree; None: compare the sources with the manifest alone.
+
     Returns:
         The state. Its sidecar notes the present statuses, and is not stored yet.
+
     Raises:
         OSError: A file that is there cannot be read.
     """
@@ -140,6 +143,7 @@ def states_of(
     Args:
         tree: See `state_of`.
         workers: Number of threads.
+
     Raises:
         Refusal: A sidecar cannot be stored.
         OSError: A file that is there cannot be read.
@@ -168,6 +172,7 @@ def up_to_date(
         tree: See `state_of`.
         decode: Leave out files that were built without decoding.
         workers: Number of threads.
+
     Raises:
         Refusal: A sidecar cannot be stored.
         OSError: A file that is there cannot be read.
@@ -213,6 +218,7 @@ def build_subjects(
         log: Where progress is reported.
         stage: Called with at least `STAGE_SIZE` sidecars, or with what is left of a group of which subjects failed, and
             with subjects that a killed run freed in part. None: all files stay.
+
     Raises:
         Refusal: The disk has no room for the files. Nothing was written.
     """

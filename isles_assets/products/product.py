@@ -220,6 +220,7 @@ class Product(ABC):
         Args:
             sidecars: Sidecars by subject.
             schemas: Annotated schemas by config.
+
         Raises:
             Refusal: A subject's file is missing or damaged, or the disk is full.
         """

@@ -143,6 +143,7 @@ def read_source(
         decode: Decode and count the voxels.
         sink: Gets the file's bytes. They are sound only if no error is raised.
         see: Gets the decoded voxels. They are sound only if no error is raised.
+
     Raises:
         UnfitError: The volume cannot be read or decoded, or is not the one of the manifest.
     """

@@ -60,6 +60,7 @@ def collect(
 
     Args:
         render: Words what to do.
+
     Raises:
         Refusal: The manifest or the clinical table is missing, or a file of waivers cannot be understood.
     """

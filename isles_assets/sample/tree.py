@@ -84,6 +84,7 @@ def make_sample(
             minute each. All others have about 0.3 MB.
         lesions: Mask files (`.nii.gz`) by subject. Their bytes become the lesion mask, their grid the NCCT's.
         workers: Number of processes. More than one are spawned, so the caller's main module must be importable.
+
     Raises:
         Refusal: `root` exists, or an argument does not fit. Nothing is written.
     """

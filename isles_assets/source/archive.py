@@ -73,6 +73,7 @@ def members_in(file: BinaryIO, archive: object, *, to_extract: bool = False) -> 
     Args:
         archive: Path or address of the archive, for messages.
         to_extract: Check that py7zr knows the methods of compression, too.
+
     Raises:
         Refusal: It is no 7z archive, is damaged or encrypted, or holds links, devices, names that lead out of the
             target folder, or two names that are the same for some file systems.
@@ -104,6 +105,7 @@ def extract_release(
 
     Args:
         extra_files: Contents of more files to write into `tree`, by name.
+
     Raises:
         Refusal: The archive lacks files of the release, is unsafe or damaged, or the disk is too small. Nothing is
             left behind.
@@ -144,6 +146,7 @@ def extract(archive: Path, wanted: Iterable[Member], target: Path, *, workers: i
     Args:
         workers: Number of threads. Each decompresses one block at a time, and needs the memory of the block's
             dictionary and some MB.
+
     Raises:
         Refusal: A member is damaged.
     """

@@ -32,8 +32,10 @@ def fetch(release: Release, places: Places, zenodo: Zenodo, *, shards: int) -> s
 
     Args:
         shards: Bytes of all shards. The disk must have room for them, the archive and the tree.
+
     Returns:
         In words, why the archive or tree is there.
+
     Raises:
         Refusal: The archive cannot be downloaded, or something else is in its place, which stays as it is.
     """

@@ -67,6 +67,7 @@ def retry(
 
     Args:
         arrived: Returns the bytes that have arrived so far. After `LEAST_PROGRESS` more bytes patience starts afresh.
+
     Raises:
         Refusal: Patience is at an end.
     """

@@ -39,6 +39,7 @@ def read_clinical_table(folder: DataFolder, *, strict: bool = False) -> pa.Table
 
     Args:
         strict: Refuse other columns than the release's. Otherwise only the check `all_variables` compares them.
+
     Raises:
         Refusal: The table cannot be read, or `strict` and it has other columns.
     """

@@ -84,6 +84,7 @@ def read_digests(folder: DataFolder, *, ignore_damage: bool = False) -> Digests:
 
     Args:
         ignore_damage: Return no digests if the table cannot be read, because all volumes are about to be read again.
+
     Raises:
         Refusal: The table cannot be read.
     """

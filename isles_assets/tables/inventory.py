@@ -16,6 +16,7 @@ def write_inventory(folder: DataFolder, inventory: Inventory) -> pa.Table:
 
     Returns:
         The table as it was written.
+
     Raises:
         Refusal: The table cannot be written.
     """

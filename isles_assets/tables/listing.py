@@ -101,8 +101,10 @@ def obtain_listing(folder: DataFolder, tree: Path, zenodo: Zenodo | None) -> Lis
 
     Args:
         zenodo: The server to ask; None: do not ask.
+
     Returns:
         The listing, or why there is none, such as that Zenodo did not answer.
+
     Raises:
         Refusal: The archive's header, or the synthetic tree's listing, is damaged.
     """
@@ -131,6 +133,7 @@ def write_listing(folder: DataFolder, listing: Listing) -> pa.Table:
 
     Returns:
         The table as it was written.
+
     Raises:
         Refusal: The table cannot be written.
     """
@@ -146,6 +149,7 @@ def read_listing(folder: DataFolder, tree: Path | None = None) -> Listing:
 
     Args:
         tree: The tree to compare with it: the listing of another synthetic tree does not count. None: any counts.
+
     Raises:
         Refusal: The table cannot be read.
     """

@@ -41,6 +41,7 @@ def read_table(path: Path, asset: str, schema: pa.Schema | None = None) -> pa.Ta
     Args:
         asset: The asset that writes the table, to materialize if it cannot be read.
         schema: The columns that the table must have; None for any.
+
     Raises:
         Refusal: The table is missing, damaged or of another schema.
     """

@@ -27,8 +27,10 @@ def write_clinical(release: Release, path: Path, rows: Mapping[str, Mapping[str,
 
     Args:
         rows: Values by subject and column.
+
     Returns:
         False if the file already had this content.
+
     Raises:
         Refusal: There is a file with other content and `overwrite` is not set, or the file cannot be written.
     """

@@ -21,6 +21,7 @@ def left_out(release: Release, volumes: Mapping[str, VolumeEntry | None]) -> dic
 
     Args:
         volumes: Manifest entries by column.
+
     Returns:
         Reasons by column, in a few words that follow a name.
     """

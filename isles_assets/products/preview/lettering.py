@@ -24,6 +24,7 @@ def text_coverage(size: tuple[int, int], px: int, *texts: Text) -> NDArray[np.ui
     Args:
         size: Width and height of the picture.
         px: Height of the font.
+
     Returns:
         Coverage from 0 to 255, shape (height, width).
     """

@@ -27,6 +27,7 @@ def montage(drawings: Mapping[str, Drawing], header: str) -> bytes:
     Args:
         drawings: Drawings by name of the picture.
         header: Line of text above the pictures.
+
     Returns:
         A JPEG of at most `MAX_BYTES`.
     """

@@ -108,6 +108,7 @@ def draw(scene: Scene | None, backgrounds: Mapping[str, float], left_out: Mappin
         scene: The slice to draw; None if all volumes are left out.
         backgrounds: By column, the value of voxels without data, if it is not 0.
         left_out: By column, why a volume is not in the scene.
+
     Returns:
         Drawings by name of the picture. The same scene gives the same bytes.
     """

@@ -160,8 +160,10 @@ class Preview(Product):
         Args:
             sidecars: Sidecars by subject.
             schema: Schema of the config with its metadata. The provenance is added.
+
         Returns:
             The digest of the bytes that were written.
+
         Raises:
             Refusal: Previews are missing or damaged, all of which it names; or the disk is full.
         """

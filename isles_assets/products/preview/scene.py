@@ -50,6 +50,7 @@ class Axes:
         Args:
             shape: Number of voxels along x, y, z, and further axes.
             affine: 16 numbers row by row, voxels to mm, RAS+.
+
         Raises:
             NiftiError: The affine maps two axes onto one.
         """
@@ -104,6 +105,7 @@ class Axes:
 
         Args:
             voxels: Voxels of the slice in file order, shape (n,).
+
         Returns:
             Rows from anterior to posterior, columns from the patient's right to left.
         """

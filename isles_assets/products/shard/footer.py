@@ -36,6 +36,7 @@ def parse_footer(metadata: Mapping[bytes, bytes] | None) -> ShardFooter:
 
     Args:
         metadata: The footer's key-value metadata.
+
     Raises:
         ValueError: The footer is not that of a shard.
     """
