@@ -81,8 +81,8 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
                 rehearsal = rehearse(target, publication, setup.folder)
                 metadata |= reporting.of_rehearsal(rehearsal)
                 context.log_event(dg.AssetObservation(context.asset_key, metadata=metadata))
-                if rehearsal.others:
-                    context.log.warning("\n  ".join(["In the way of publishing:", *summarize(rehearsal.others)]))
+                if rehearsal.foreign:
+                    context.log.warning("\n  ".join(["In the way of publishing:", *summarize(rehearsal.foreign)]))
                 lines = [f"{name}: {change}" for name, change in rehearsal.rows()]
                 context.log.info("\n  ".join(["Dry run complete. Dataset built but not pushed. Publishing:", *lines]))
                 return

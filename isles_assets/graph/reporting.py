@@ -299,8 +299,8 @@ def of_rehearsal(rehearsal: Rehearsal) -> Metadata:
     if changes is not None:
         kinds = {"added": changes.added, "changed": changes.changed, "deleted": changes.removed}
         metadata |= {f"files {kind}": len(files) for kind, files in kinds.items()}
-    if rehearsal.others:
-        metadata["in the way"] = "\n".join(finding.problem for finding in rehearsal.others)
+    if rehearsal.foreign:
+        metadata["in the way"] = "\n".join(finding.problem for finding in rehearsal.foreign)
     return metadata
 
 

@@ -1,4 +1,4 @@
-"""What publishing would do, found out without sending anything. It needs neither a repo nor the right to write."""
+"""The dry run: what publishing would change, without sending anything. It needs no repo and no right to write."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,27 +16,28 @@ from isles_assets.tables.folder import DataFolder
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What publishing `publication` at `page` would change; `card` is the file to look at, with its picture beside it.
-
-    `changes` are None if the target could not be asked what it holds, and `why_not` says why: then everything may have
-    to be sent. `others` is what of somebody else's would have to be replaced.
-    """
+    """What publishing would change."""
 
     publication: Publication
     page: str
+    """Address of the target, for people."""
     card: Path
+    """The rendered card, with its picture beside it."""
     changes: Changes | None
+    """None if the target did not say what it holds. Then all files may have to be sent."""
     why_not: str
-    others: Sequence[Finding]
+    """Why there are no changes; empty if there are."""
+    foreign: Sequence[Finding]
+    """Somebody else's files that would have to be replaced."""
 
     @property
     def to_send(self) -> int:
-        """Bytes of the files that the target does not hold at their paths; it may have some of them elsewhere."""
+        """Bytes of the files that the target does not hold under their paths. It may hold some under other paths."""
         files = self.publication.files if self.changes is None else self.changes.files
         return sum(file.size for file in files)
 
     def rows(self) -> list[tuple[str, str]]:
-        """What would happen, by what: for a table and for the log."""
+        """Return what would happen, as rows of name and value for a table and for the log."""
         publication, judgement = self.publication, self.publication.judgement
         waivers = sorted({f"{finding.property}: {waiver.reason}" for finding, waiver in judgement.waived})
         if self.changes is None:
@@ -45,10 +46,10 @@ class Rehearsal:
             what = [(f"files {kind}", _some(paths)) for kind, paths in self._paths(self.changes).items()]
             what.append(("files unchanged", str(len(self.changes.unchanged))))
         size = f", {readable_bytes(self.to_send)}" if self.to_send else ""
-        others = [("in the way", finding.problem) for finding in self.others]
+        foreign = [("in the way", finding.problem) for finding in self.foreign]
         return [
             ("target", self.page),
-            *others,
+            *foreign,
             *what,
             ("bytes to send", f"{self.to_send:,} of {publication.size:,}{size}"),
             ("waived findings", _some(waivers, of=len(judgement.waived))),
@@ -66,22 +67,22 @@ class Rehearsal:
 
 
 def rehearse(target: Target, publication: Publication, folder: DataFolder) -> Rehearsal:
-    """What publishing `publication` to `target` would do. Writes the card and what it shows below `folder`, to look at.
+    """Return what publishing would do. Write the card and its picture to the data folder, for people to look at.
 
-    Of a local target a file is read only if it is not the very one that would be published; a Hub states its digests.
+    A file of a local target is read only if it is not a link to the file that would be published. A Hub states digests.
     """
     for file in publication.files:
         if isinstance(file.content, bytes):
             with atomic_write(folder.dry_run / file.path) as temporary:
                 temporary.write_bytes(file.content)
-    others: Sequence[Finding] = ()
+    foreign: Sequence[Finding] = ()
     changes, why_not = None, ""
     try:
-        others = target.in_the_way(publication)
+        foreign = target.in_the_way(publication)
         changes = compare(publication, target.stored(publication))
     except Refusal as refusal:
         why_not = "; ".join(finding.problem for finding in refusal.findings) or refusal.headline
-    return Rehearsal(publication, target.page, folder.dry_run / CARD, changes, why_not, others)
+    return Rehearsal(publication, target.page, folder.dry_run / CARD, changes, why_not, foreign)
 
 
 def _some(names: Sequence[str], *, of: int | None = None) -> str:
