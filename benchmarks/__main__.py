@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.areas import AREAS
 from benchmarks.machine import machine, versions
-from benchmarks.material import Material
+from benchmarks.material import ROOM, Material
 from benchmarks.plots import draw
 from benchmarks.project import REPOSITORY
 from benchmarks.report import render
@@ -20,7 +20,6 @@ from isles_assets.lib.progress import readable_bytes
 
 DOCS = REPOSITORY / "docs"
 LEAST_ROUNDS = 5
-ROOM = 30e9
 
 
 def main() -> None:

@@ -23,6 +23,9 @@ from isles_assets.sample.tree import make_sample
 from isles_assets.tables.clinical import clinical_table, clinical_values
 from isles_assets.tables.manifest import ManifestRow, survey
 
+ROOM = 30e9
+"""Bytes of disk that all of it needs."""
+
 LARGE = tuple(map(subject_id, (14, 158, 40)))
 """Subjects made at release scale; the last has the release's largest volume, a perfusion series of 1.7 GB."""
 

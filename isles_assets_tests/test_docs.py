@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from benchmarks.__main__ import ROOM
+from benchmarks.material import ROOM
 from isles_assets.definitions import build_defs
 from isles_assets.graph import automation
 from isles_assets.graph.settings import Settings

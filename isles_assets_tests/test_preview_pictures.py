@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import nibabel as nib
@@ -14,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from isles_assets.products.preview.montage import MAX_BYTES as MAX_MONTAGE_BYTES
 from isles_assets.products.preview.montage import MAX_SMALL_BYTES, montage, small_montage
-from isles_assets.products.preview.pictures import MAX_BYTES, PICTURES, SIZE, THICKNESS, draw
+from isles_assets.products.preview.pictures import MAX_BYTES, PICTURES, SIZE, THICKNESS, draw, thickness_of
 from isles_assets.products.preview.scene import Axes, Scene, read_scene
 from isles_assets.reading.nifti import DigestingReader, NiftiError, inspect
 from isles_assets_tests.isles24 import BY_COLUMN
@@ -539,3 +540,10 @@ def test_descriptions_follow_from_the_table():
     assert described["cta"] == "CT angiography at admission, maximum of a slab of about 20 mm, W 600 L 200 HU"
     assert described["tmax"].endswith("from 0 to 12 in the volume's own numbers, in colours")
     assert "second" not in "".join(described.values())
+
+
+def test_pictures_of_one_volume_share_its_slab():
+    """The volume is read for one slab: another picture must not change the first in silence."""
+    assert thickness_of(PICTURES)["cta_ncct"] == 20
+    with pytest.raises(ValueError, match="cta_lesion has a slab_mm of 0, which is 20 in another picture of cta_ncct"):
+        thickness_of([*PICTURES, replace(PICTURES[1], name="cta_lesion", slab_mm=0)])

@@ -82,8 +82,8 @@ def enforced(
 
     Args:
         asset: As in `Property`.
-        blocking: Set for the properties that this project was asked for, and for those without which the next asset
-            cannot be made.
+        blocking: Set it if the next asset cannot be made without the property, or if the property is one of those that
+            define the release: its subjects, sessions, layout and modalities.
         on_card: As in `Property`.
         when: Whether a release has the property.
         looked_at: As in `Property`.

@@ -83,7 +83,8 @@ class Problem(Enum):
         """Return a finding of this kind.
 
         Args:
-            found: Details that distinguish it from a later finding, for waivers. Must hold no text of the release.
+            found: What was found, such as `3 bytes`, if a waiver of it must not cover another value found later. Empty
+                for notes. It is published, so it must hold no text of the release.
         """
         code_and_details = f"{self.code} {found}" if found else self.code
         return Finding(problem, mend, path, subject, self.level, self.code, code_and_details)

@@ -1,7 +1,7 @@
 """The table of the pictures, and how to draw them. Columns of the published table and its docs follow from it."""
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,8 +87,22 @@ PICTURES: tuple[Picture, ...] = (
     Picture("dwi_lesion", "DWI", "dwi", UpToMedians(3), _DWI, outlined=True),
 )
 
-THICKNESS: dict[str, float] = {picture.volume: picture.slab_mm for picture in PICTURES}
-"""By column of the volumes to show, how many mm of each to show at once; 0 for one slice."""
+
+def thickness_of(pictures: Iterable[Picture]) -> dict[str, float]:
+    """Return the thickness in mm of the slab of each volume, by column; 0 for one slice.
+
+    Raises:
+        ValueError: Two pictures of one volume have different slabs. A volume is read once, for one slab.
+    """
+    slabs: dict[str, float] = {}
+    for picture in pictures:
+        if slabs.setdefault(picture.volume, picture.slab_mm) != picture.slab_mm:
+            other = f"{slabs[picture.volume]:g} in another picture of {picture.volume}"
+            raise ValueError(f"{picture.name} has a slab_mm of {picture.slab_mm:g}, which is {other}")
+    return slabs
+
+
+THICKNESS = thickness_of(PICTURES)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple
 from functools import cached_property
 from pathlib import Path
 from statistics import median, median_high
@@ -86,7 +85,9 @@ class Preview(Product):
 
     @property
     def derives_from(self) -> Sequence[Any]:
-        pictures = [(*astuple(picture)[:3], str(picture.shading), *astuple(picture)[5:]) for picture in PICTURES]
+        pictures = [
+            (p.name, p.title, p.volume, str(p.shading), p.slab_mm, p.in_colours, p.outlined) for p in PICTURES
+        ]  # without `contents`, which no byte of a picture follows from
         return [*pictures, self._backgrounds]
 
     @property
@@ -323,7 +324,7 @@ def headline(row: ManifestRow, facts: Mapping[str, Any], omitted: Mapping[str, s
     ]
     unseen: dict[str, list[str]] = {}
     for column, reason in omitted.items():
-        if column not in THICKNESS:  # other volumes have a picture that says so
+        if column not in THICKNESS:  # a volume with a picture has the reason in its tile
             unseen.setdefault(reason, []).append(_SHORT.get(column, column))
     parts += [f"{', '.join(names)} {reason}" for reason, names in unseen.items()]
     return "  |  ".join(parts)
