@@ -185,8 +185,8 @@ def _memory_of(comparison: Comparison, name: str) -> Iterator[str]:
 def _decoding(comparisons: Comparisons) -> Iterator[str]:
     (comparison,) = comparisons
     yield f"""`isles_assets.reading.nifti.inspect` decompresses a volume in full and checks gzip's CRC and length, the
-        header, the data's length and the voxels; here all volumes of {comparison.of},
-        {readable_bytes(comparison.size)}, one after the other, on one core as `gzip`."""
+        header, the data's length and the voxels. Here it goes through all volumes of {comparison.of},
+        {readable_bytes(comparison.size)}, one after the other, on one core like `gzip`."""
     yield markdown_table(
         ("way", "time", "ratio to `gzip -t`"),
         [

@@ -14,7 +14,7 @@ import dagster as dg
 
 from isles_assets.graph.commands import render, select_also
 from isles_assets.graph.reporting import findings_in
-from isles_assets.lib.findings import MOST_SHOWN, Level, Materialize, Refusal, visible
+from isles_assets.lib.findings import MOST_SHOWN, Finding, Level, Materialize, Refusal
 from isles_assets.lib.progress import readable_time
 from isles_assets.lib.words import counted
 
@@ -232,5 +232,4 @@ def _stopping_findings(metadata: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _line_of(record: Mapping[str, Any]) -> str:
     """Return the line of a finding, as in the text of a refusal."""
-    where = record["path"] or record["subject"]
-    return visible(f"{where and f'{where}: '}{record['problem']} -> {record['mend']}")
+    return Finding(record["problem"], record["mend"], record["path"], record["subject"]).text()

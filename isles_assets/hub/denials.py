@@ -125,7 +125,12 @@ def words_of(response: httpx2.Response) -> str:
         said = response.headers.get("X-Error-Message", "")
     if not said and "html" not in response.headers.get("Content-Type", "").lower() and text[:1] not in ("<", "{"):
         said = text
-    return without_secrets(" ".join(said.split()))[:_LONGEST]
+    return one_line(said)
+
+
+def one_line(text: str) -> str:
+    """Return `text` in one line, cut and without secrets."""
+    return without_secrets(" ".join(text.split()))[:_LONGEST]
 
 
 def as_asked(attempt: Callable[[], Result], log: Callable[[str], None]) -> Result:
@@ -240,7 +245,7 @@ def _hub_at(endpoint: str) -> str:
 
 
 def _told(error: Exception) -> str:
-    return without_secrets(" ".join(str(error).split()))[:_LONGEST] or type(error).__name__
+    return one_line(str(error)) or type(error).__name__
 
 
 def _mend(denial: Denial, repo: str, error: Exception) -> str:

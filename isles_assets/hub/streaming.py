@@ -10,16 +10,12 @@ from typing import Any
 import datasets
 from huggingface_hub import constants
 
-from isles_assets.hub.denials import denial_of
+from isles_assets.hub.denials import denial_of, one_line
 from isles_assets.hub.reading import way_back
 from isles_assets.lib.files import of_machine, write_errors_refused
 from isles_assets.lib.findings import Refusal
-from isles_assets.lib.secrets import without_secrets
 from isles_assets.products.config import SPLIT
 from isles_assets.tables.storage import SUBJECT_COLUMN
-
-_LONGEST = 500
-"""Number of characters of a reader's words that are shown."""
 
 _READ_AHEAD = 1 << 16
 """Least number of bytes that the Hub's file system fetches; its default is 5 MiB a file."""
@@ -45,6 +41,7 @@ def rows_of(location: str, config: str, **options: Any) -> datasets.IterableData
 
 
 _FAULTS = (AssertionError, AttributeError, ImportError, NameError, TypeError)
+"""Exceptions for mistakes in the code. Readers raise the other kinds, such as `KeyError`, for damaged files as well."""
 
 
 @contextmanager
@@ -61,10 +58,9 @@ def loading_explained(location: str) -> Iterator[None]:
         if of_machine(error):
             raise
         denial = denial_of(error)
-        what = str(denial) if denial else f"{type(error).__name__}: {without_secrets(' '.join(str(error).split()))}"
+        what = one_line(str(denial) if denial else f"{type(error).__name__}: {error}")
         mend = way_back(denial) if denial else "see that it is whole, and can be reached; publish it again if it is not"
-        problem = f"does not load: {what[:_LONGEST]}"
-        raise Refusal.of("The dataset could not be read.", problem, mend, path=location) from None
+        raise Refusal.of("The dataset could not be read.", f"does not load: {what}", mend, path=location) from None
 
 
 def first_row(rows: datasets.IterableDataset) -> dict[str, Any]:
