@@ -15,7 +15,7 @@ from typing import Any
 import dagster as dg
 
 from isles_assets.graph.settings import Settings
-from isles_assets.products.shard.product import MAIN_CONFIG
+from isles_assets.products.config import MAIN_CONFIG
 from isles_assets.release.release import Release
 from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.processes import LONG

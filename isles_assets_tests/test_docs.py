@@ -18,7 +18,7 @@ from isles_assets.hub.xet import LIMITS
 from isles_assets.lib.progress import STREAM_INTERVAL, readable_bytes, readable_time
 from isles_assets.products.building import MAX_LOCAL_SUBJECTS, STAGE_SIZE
 from isles_assets.products.dataset import Dataset
-from isles_assets.products.preview import product as preview
+from isles_assets.products.preview import tables
 from isles_assets.products.preview.left_out import MAX_PLANE_VOXELS
 from isles_assets.products.preview.pictures import MAX_BYTES as LARGEST_PICTURES
 from isles_assets.products.preview.pictures import THICKNESS
@@ -128,7 +128,7 @@ FIGURES = {
         f"slab of about {max(THICKNESS.values()):g} mm",
         f"at most {LARGEST_PICTURES / 1e3:.0f} kB",
         f"more than {in_words(MAX_PLANE_VOXELS >> 20)} million voxels",
-        f"{in_words(preview._ROWS_IN_GROUP)} rows a group",
+        f"{in_words(tables._ROWS_IN_GROUP)} rows a group",
         "all {subjects} partitions are shown as stale",
         "applies every property to all {subjects} subjects",
     ],

@@ -125,7 +125,7 @@ def table_of_previews(given: Given, root: Path) -> None:
     """As it is published."""
     folder = DataFolder(root, SMALL)
     sidecars = {sidecar.subject: sidecar for sidecar in read_sidecars(PREVIEW, folder)}
-    PREVIEW.files(folder, sidecars, {config.name: annotated_schema(config) for config in PREVIEW.configs})
+    PREVIEW.files(folder, sidecars, {config.name: annotated_schema(config) for config in Dataset.of(SMALL).configs})
 
 
 def copied_shards(given: Given, root: Path) -> None:

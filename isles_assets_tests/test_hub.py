@@ -50,7 +50,7 @@ def hub(tmp_path):
     return LocalHub(tmp_path / "hub", REPO)
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+@pytest.mark.parametrize("config", DATASET.configs[: len(CONFIGS)], ids=lambda config: config.name)
 def test_streaming_gives_every_subject_and_volumes_that_decode(location, config):
     dataset = datasets.load_dataset(location, config.name, split="train", streaming=True)
     assert dataset.features == features(config)
@@ -66,7 +66,7 @@ def test_streaming_gives_every_subject_and_volumes_that_decode(location, config)
 def test_loading_without_streaming_gives_all_rows(location, small_sample_tree, tmp_path):
     dataset = datasets.load_dataset(location, split="train", cache_dir=str(tmp_path))
     assert len(dataset) == len(SMALL.subjects)
-    assert dataset.features == features(CONFIGS[0])
+    assert dataset.features == features(DATASET.configs[0])
     row = dataset[5]
     assert row["subject_id"] == LAST
     assert row["lesion_mask"].shape == row["ncct"].shape
@@ -131,12 +131,12 @@ def test_card_is_complete(location):
     assert ISLES24.record.doi in card.text and all(citation.key in card.text for citation in ISLES24.citations)
     assert f"[isles-assets]({URLS['Repository']}) " in card.text
     front = card.data.to_dict()
-    assert [info["splits"][0]["num_examples"] for info in front["dataset_info"]] == [6, 6, 6]
-    patterns = {config["config_name"]: config["data_files"][0]["path"] for config in front["configs"]}
+    assert [[split["num_examples"] for split in info["splits"]] for info in front["dataset_info"]] == [[6], [6, 6], [6]]
+    patterns = {config["config_name"]: [files["path"] for files in config["data_files"]] for config in front["configs"]}
     assert patterns == {
-        "default": "data/train/*.parquet",
-        "ctp_ncct": "ctp_ncct/train/*.parquet",
-        "preview": "preview/train.parquet",
+        "default": ["data/look.parquet", "data/train/*.parquet"],
+        "ctp_ncct": ["ctp_ncct/train/*.parquet"],
+        "preview": ["preview/train.parquet"],
     }
 
 

@@ -28,8 +28,11 @@ from isles_assets.lib.findings import Materialize, Refusal
 from isles_assets.lib.workers import map_in_processes
 from isles_assets.products.building import State, build_subject, state_of
 from isles_assets.products.config import MEDIA
+from isles_assets.products.dataset import Dataset
+from isles_assets.products.features import annotated_schema
 from isles_assets.products.footer import FOOTER_KEY
 from isles_assets.products.preview.facts import all_facts
+from isles_assets.products.preview.folds import FOLD
 from isles_assets.products.preview.left_out import left_out
 from isles_assets.products.preview.pictures import MAX_BYTES, PICTURES, SIZE
 from isles_assets.products.preview.product import Preview, headline
@@ -58,6 +61,7 @@ EMPTY, TINY, NON_FINITE = "sub-stroke0141", "sub-stroke0171", "sub-stroke0113"
 
 PREVIEW = Preview(ISLES24)
 (CONFIG,) = PREVIEW.configs
+SCHEMAS = {config.name: annotated_schema(config) for config in Dataset.of(ISLES24).configs}
 FACTS = all_facts(ISLES24)
 SUBJECTS = sorted({*ENCODINGS.values(), EMPTY, TINY, NON_FINITE, *SUBJECT_IDS[40:56]})
 
@@ -234,10 +238,8 @@ def test_the_same_volumes_give_the_same_bytes_whenever_they_were_written(sample_
         build_preview(root, folder, survey(root)) for root, folder in zip((sample_tree, tree), folders, strict=True)
     )
     assert first.files == second.files and first.sources != second.sources
-    tables = [folder.root / "train.parquet" for folder in folders]
-    for path, folder in zip(tables, folders, strict=True):
-        PREVIEW.write_table(path, folder, sidecars_of(folder, [SUBJECT]), CONFIG.schema)
-    assert tables[0].read_bytes() == tables[1].read_bytes()
+    one, other = (PREVIEW.files(folder, sidecars_of(folder, [SUBJECT]), SCHEMAS) for folder in folders)
+    assert [(file.path, file.sha256) for file in one] == [(file.path, file.sha256) for file in other]
 
 
 def test_state_is_up_to_date_only_after_building(sample_tree, folder):
@@ -529,7 +531,7 @@ def test_the_card_counts_what_was_found(tree, folder):
     assert counts["final infarct, mL: median (least to greatest)"] == f"{ml / 2:.1f} (0.0 to {ml:.1f})"
     only = dict(PREVIEW.card_parts("owner/name", {NON_FINITE: sidecars[NON_FINITE]}).counts)
     assert only["final infarct, mL: median (least to greatest)"] == "unknown"
-    _, card_picture = PREVIEW.files(folder, sidecars, {CONFIG.name: CONFIG.schema})
+    *_, card_picture = PREVIEW.files(folder, sidecars, SCHEMAS)
     assert card_picture.content == PREVIEW.montage(folder, sidecars[EMPTY])
 
 
@@ -629,13 +631,12 @@ def previews(sample_tree, tmp_path_factory):
     return folder, SUBJECTS
 
 
-def test_the_table_has_all_rows_in_order_in_groups_of_ten_with_an_index_of_pages(previews, tmp_path):
+def test_the_table_has_all_rows_in_order_in_groups_of_ten_with_an_index_of_pages(previews):
     folder, subjects = previews
-    path = tmp_path / "preview" / "train.parquet"
-    written = PREVIEW.write_table(path, folder, sidecars_of(folder, reversed(subjects)), CONFIG.schema)
-    assert (written.size, written.sha256) == (path.stat().st_size, sha256_of(path))
-    with pq.ParquetFile(path) as file:
-        assert file.schema_arrow.equals(CONFIG.schema)
+    published = PREVIEW.table(folder, sidecars_of(folder, reversed(subjects)), CONFIG.columns)
+    assert (published.size, published.sha256) == (published.content.stat().st_size, sha256_of(published.content))
+    with pq.ParquetFile(published.content) as file:
+        assert file.schema_arrow.equals(CONFIG.columns)
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         assert [group.num_rows for group in groups] == [10, 10, 3]
         columns = [group.column(number) for group in groups for number in range(group.num_columns)]
@@ -647,25 +648,22 @@ def test_the_table_has_all_rows_in_order_in_groups_of_ten_with_an_index_of_pages
     assert [row["subject_id"] for row in rows] == subjects
     for row in (rows[0], rows[-1]):
         stored = row_of(folder, row["subject_id"])
-        assert row == {name: stored[name] for name in CONFIG.schema.names}
+        assert row == {**{name: stored[name] for name in CONFIG.schema.names}, FOLD.name: row[FOLD.name]}
 
 
-def test_the_table_says_where_it_is_from_and_nothing_of_this_machine(previews, tmp_path):
+def test_a_table_says_where_it_is_from_and_nothing_of_this_machine(previews):
     folder, subjects = previews
-    PREVIEW.write_table(tmp_path / "train.parquet", folder, sidecars_of(folder, subjects), CONFIG.schema)
-    footer = json.loads(pq.read_metadata(tmp_path / "train.parquet").metadata[FOOTER_KEY.encode()])
+    previews_of, look, _ = PREVIEW.files(folder, sidecars_of(folder, subjects), SCHEMAS)
+    footer = json.loads(pq.read_metadata(previews_of.content).metadata[FOOTER_KEY.encode()])
     assert (footer["format"], footer["release"]["version"], footer["synthetic"]) == (PREVIEW.version, "v7", True)
-    content = (tmp_path / "train.parquet").read_bytes()
+    content = previews_of.content.read_bytes() + look.content.read_bytes()
     assert str(folder.root).encode() not in content and b"mtime" not in content
 
 
 def test_datasets_reads_the_table_with_pictures(previews, tmp_path):
     folder, subjects = previews
-    features = datasets.Features.from_arrow_schema(CONFIG.schema)
-    features |= {picture.column: datasets.Image() for picture in PICTURES}
-    path = tmp_path / "train.parquet"
-    PREVIEW.write_table(path, folder, sidecars_of(folder, subjects), datasets.Features(features).arrow_schema)
-    dataset = datasets.Dataset.from_parquet(str(path), cache_dir=str(tmp_path / "cache"))
+    table = PREVIEW.table(folder, sidecars_of(folder, subjects), SCHEMAS[CONFIG.name])
+    dataset = datasets.Dataset.from_parquet(str(table.content), cache_dir=str(tmp_path / "cache"))
     assert dataset["subject_id"][:] == subjects
     assert dataset.features["tmax_picture"] == datasets.Image()
     assert dataset[3]["tmax_picture"].size == SIZE
@@ -681,21 +679,20 @@ def copied(previews, tmp_path):
     return folder, sidecars_of(folder, previews[1][:3])
 
 
-def test_the_table_is_refused_where_a_preview_is_missing_or_damaged(copied, tmp_path):
+def test_the_table_is_refused_where_a_preview_is_missing_or_damaged(copied):
     folder, sidecars = copied
     first, second, _ = sidecars
     preview(folder, first).unlink()
     flip(preview(folder, second))
-    target = tmp_path / "to" / "train.parquet"
     with pytest.raises(Refusal, match="was not written") as refusal:
-        PREVIEW.write_table(target, folder, sidecars, CONFIG.schema)
+        table_of(folder, sidecars)
     assert [finding.subject for finding in refusal.value.findings] == [first, second]
-    assert not list(target.parent.iterdir())
+    assert not (PREVIEW.root(folder) / "table").exists()
 
 
 def table_of(folder, sidecars, product=PREVIEW):
     """What is published as the table of all previews."""
-    return product.files(folder, sidecars, {CONFIG.name: CONFIG.schema})[0]
+    return product.table(folder, sidecars, SCHEMAS[CONFIG.name])
 
 
 def flipped_somewhere(path):

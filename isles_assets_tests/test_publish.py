@@ -23,7 +23,7 @@ from isles_assets.hub.verification import card_valid, remote_matches_local
 from isles_assets.lib.files import free_space
 from isles_assets.lib.findings import Finding, Refusal, TransientRefusal
 from isles_assets.products.building import MAX_LOCAL_SUBJECTS, STAGE_SIZE, build_subjects, state_of
-from isles_assets.products.config import CARD
+from isles_assets.products.config import CARD, LOOK_PATH
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
 from isles_assets.products.preview.product import CARD_PICTURE
@@ -64,7 +64,7 @@ CONFIGS = DATASET.configs
 LARGE_FILES = len(SUBJECTS) * len(CONFIGS)
 """All of it that travels as large files: everything but the card."""
 
-DESCRIBING = (CARD_PICTURE, PREVIEW.configs[0].path(""))
+DESCRIBING = (LOOK_PATH, CARD_PICTURE, PREVIEW.configs[0].path(""))
 LARGE_FILES_OF_SMALL = len(SMALL.subjects) * len(isles24.CONFIGS) + len(DESCRIBING)
 
 PART = ISLES24.only(ISLES24.subjects[:12])

@@ -1,15 +1,15 @@
-"""The config `preview`: what the Hub's Dataset Viewer shows, and that it is within the viewer's limits."""
+"""The split `look` and the config `preview`, which the Hub's Dataset Viewer shows, and its limits."""
 
 import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from datasets import Features, Image, IterableDataset, Value, load_dataset
+from datasets import Features, Image, IterableDataset, Nifti, Value, get_dataset_split_names, load_dataset
 from huggingface_hub import DatasetCard
 
 from isles_assets.hub.streaming import first_row, rows_of
-from isles_assets.products.config import CARD
+from isles_assets.products.config import CARD, LOOK, LOOK_PATH, MAIN_CONFIG, MONTAGE, SPLIT
 from isles_assets.products.features import features
 from isles_assets.products.preview.facts import all_facts
 from isles_assets.products.preview.pictures import PICTURES
@@ -80,7 +80,7 @@ def test_the_card_declares_what_the_file_says_of_itself(small_folder):
     footer = pq.read_metadata(small_folder / PREVIEW.path(""))
     card = DatasetCard.load(small_folder / CARD).data.to_dict()
     (info,) = [info for info in card["dataset_info"] if info["config_name"] == PREVIEW.name]
-    assert [feature["name"] for feature in info["features"]] == PREVIEW.schema.names
+    assert [feature["name"] for feature in info["features"]] == PREVIEW.columns.names
     assert {f["name"] for f in info["features"] if f.get("dtype") == "image"} == {p.column for p in PICTURES}
     assert info["splits"] == [{"name": "train", "num_bytes": info["dataset_size"], "num_examples": 6}]
     stated = json.loads(footer.metadata[b"huggingface"])["info"]["features"]
@@ -120,3 +120,49 @@ def test_the_first_row_is_decoded_as_datasets_does(small_folder):
     first = first_row(rows_of(str(small_folder), PREVIEW.name))
     table = load_dataset(str(small_folder), PREVIEW.name, split="train")
     assert first == table[0]
+
+
+def test_the_viewer_opens_on_pictures_without_a_volume(small_folder, small_built):
+    """It shows the first split of the config `default`, and fails on a volume that is not null."""
+    assert get_dataset_split_names(str(small_folder)) == [LOOK, SPLIT]
+    look = load_dataset(str(small_folder), split=LOOK)
+    assert look["subject_id"] == list(SMALL.subjects)
+    assert look.column_names[:2] == ["subject_id", MONTAGE.name]
+    assert all(isinstance(feature, Nifti) == (name in ISLES24.by_column) for name, feature in look.features.items())
+    clinical = clinical_values(read_clinical_table(small_built.folder))
+    for row in look:
+        page = row.pop(MONTAGE.name)
+        assert page.format == "JPEG" and page.width > page.height > 100
+        assert row == {**dict.fromkeys(row), **clinical[row["subject_id"]], "subject_id": row["subject_id"]}
+
+
+def test_train_has_every_volume_and_no_montage(small_folder):
+    volumes = {volume.column for volume in ISLES24.volumes if not volume.apart}
+    names = {"subject_id", MONTAGE.name, *volumes, *(variable.column for variable in ISLES24.variables)}
+    whole = load_dataset(str(small_folder), split=SPLIT)
+    assert set(whole.column_names) == names
+    assert whole["subject_id"] == list(SMALL.subjects) and set(whole[MONTAGE.name]) == {None}
+    streamed = list(load_dataset(str(small_folder), split=SPLIT, streaming=True).decode(False))
+    assert [row["subject_id"] for row in streamed] == list(SMALL.subjects)
+    for row in streamed:
+        assert row.keys() == names and row[MONTAGE.name] is None and all(row[column]["bytes"] for column in volumes)
+
+
+def test_one_shard_loads_by_itself_and_by_columns(small_folder):
+    path = f"data/{SPLIT}/{SMALL.subjects[1]}.parquet"
+    (row,) = load_dataset(str(small_folder), data_files={SPLIT: path}, split=SPLIT, streaming=True).decode(False)
+    assert row["subject_id"] == SMALL.subjects[1] and row["ncct"]["bytes"]
+    only = load_dataset(str(small_folder), split=SPLIT, streaming=True, columns=["subject_id", "age"])
+    assert [list(row) for row in only] == [["subject_id", "age"]] * len(SMALL.subjects)
+
+
+def test_the_card_states_both_splits_with_their_sizes_and_counts(small_folder):
+    card = DatasetCard.load(small_folder / CARD).data.to_dict()
+    (info,) = [info for info in card["dataset_info"] if info["config_name"] == MAIN_CONFIG]
+    look = (small_folder / LOOK_PATH).stat().st_size
+    assert info["splits"][0] == {"name": LOOK, "num_bytes": look, "num_examples": 6}
+    assert info["splits"][1]["name"] == SPLIT and info["splits"][1]["num_examples"] == 6
+    (files,) = [c["data_files"] for c in card["configs"] if c["config_name"] == MAIN_CONFIG]
+    assert files == [{"split": LOOK, "path": LOOK_PATH}, {"split": SPLIT, "path": f"data/{SPLIT}/*.parquet"}]
+    shards = sum(path.stat().st_size for path in (small_folder / "data" / SPLIT).iterdir())
+    assert info["download_size"] == look + shards

@@ -8,13 +8,14 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from datasets import Image, Nifti, get_dataset_config_names
+from datasets import Image, Nifti, get_dataset_config_names, get_dataset_split_names
 
 from isles_assets.cli.exit_codes import exit_code_of
 from isles_assets.hub.reading import open_revision
 from isles_assets.hub.streaming import first_row, loading_explained, rows_of, subject_rows
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.words import counted
+from isles_assets.products.config import SPLIT
 from isles_assets.release.default import RELEASE
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
@@ -36,31 +37,39 @@ def summarize_dataset(location: str, *, short: bool = False) -> Iterator[str]:
 
 def _lines(location: str, *, short: bool) -> Iterator[str]:
     for name in sorted(get_dataset_config_names(location), key=lambda name: (name != "default", name)):
-        dataset = rows_of(location, name)
-        if SUBJECT_COLUMN not in (dataset.features or ()):
-            problem = f"has no column {SUBJECT_COLUMN} in {name}"
-            raise Refusal.of("This is another dataset.", problem, "name one that isles-assets published", path=location)
-        volumes = [column for column, feature in dataset.features.items() if isinstance(feature, Nifti)]
-        pictures = [column for column, feature in dataset.features.items() if isinstance(feature, Image)]
-        others = [column for column in dataset.features if column not in (*volumes, *pictures)]
-        subjects = [row[SUBJECT_COLUMN] for row in subject_rows(location, name)]
-        size = dataset.info.download_size  # None if the card does not state it
-        span = f", {subjects[0]} to {subjects[-1]}" if subjects else ""
-        yield f"{name}: {counted(len(subjects), 'subject')}{span}{'' if size is None else f'; {size:,} bytes'}"
-        if short or not subjects:
-            continue
-        if volumes:
-            yield f"  {counted(len(volumes), 'volume')}: {', '.join(volumes)}"
-        if pictures:
-            yield f"  {counted(len(pictures), 'picture')}: {', '.join(pictures)}"
-        yield f"  {counted(len(others), 'other column')}: {', '.join(others)}"
-        row = first_row(dataset)
-        for column in volumes:
-            image = row[column]
-            yield f"  {row[SUBJECT_COLUMN]} {column}: {'x'.join(map(str, image.shape))} {image.get_data_dtype()}"
-        if pictures:
-            sizes = sorted({"x".join(map(str, row[column].size)) for column in pictures})
-            yield f"  {row[SUBJECT_COLUMN]} pictures: {', '.join(sizes)}"
+        for split in sorted(get_dataset_split_names(location, name), key=lambda split: split != SPLIT):
+            yield from _lines_of_split(location, name, split, short=short)
+
+
+def _lines_of_split(location: str, name: str, split: str, *, short: bool) -> Iterator[str]:
+    dataset = rows_of(location, name, split)
+    if SUBJECT_COLUMN not in (dataset.features or ()):
+        problem = f"has no column {SUBJECT_COLUMN} in {name}"
+        raise Refusal.of("This is another dataset.", problem, "name one that isles-assets published", path=location)
+    subjects = [row[SUBJECT_COLUMN] for row in subject_rows(location, name, split)]
+    stated = (dataset.info.splits or {}).get(split)
+    span = f", {subjects[0]} to {subjects[-1]}" if subjects else ""
+    size = f"; {stated.num_bytes:,} bytes" if stated else ""
+    where = name if split == SPLIT else f"{name}, split {split}"
+    yield f"{where}: {counted(len(subjects), 'subject')}{span}{size}"
+    if short or not subjects:
+        return
+    row = first_row(dataset)
+    filled = [column for column, value in row.items() if value is not None]
+    volumes = [column for column in filled if isinstance(dataset.features[column], Nifti)]
+    pictures = [column for column in filled if isinstance(dataset.features[column], Image)]
+    others = [column for column in dataset.features if not isinstance(dataset.features[column], Nifti | Image)]
+    if volumes:
+        yield f"  {counted(len(volumes), 'volume')}: {', '.join(volumes)}"
+    if pictures:
+        yield f"  {counted(len(pictures), 'picture')}: {', '.join(pictures)}"
+    yield f"  {counted(len(others), 'other column')}: {', '.join(others)}"
+    for column in volumes:
+        image = row[column]
+        yield f"  {row[SUBJECT_COLUMN]} {column}: {'x'.join(map(str, image.shape))} {image.get_data_dtype()}"
+    if pictures:
+        sizes = sorted({"x".join(map(str, row[column].size)) for column in pictures})
+        yield f"  {row[SUBJECT_COLUMN]} pictures: {', '.join(sizes)}"
 
 
 def _print(location: str, *, short: bool) -> int:

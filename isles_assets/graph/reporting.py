@@ -268,13 +268,17 @@ def of_report_file(folder: DataFolder) -> Metadata:
 def of_publication(publication: Publication) -> Metadata:
     """Return metadata of a publication."""
     pictures = [f"![{path}]({address})" for path, address in _pictures(publication, small=True).items()]
-    configs = [(name, contents.rows, contents.files, contents.size) for name, contents in publication.contents.items()]
+    splits = [
+        (config, split, held.rows, held.files, held.size)
+        for config, of_config in publication.contents.items()
+        for split, held in of_config.items()
+    ]
     return {
         **display_size(publication.size),
         "repo": publication.repo,
         "subjects": len(publication.subjects),
         "files": len(publication.files),
-        "configs": dg.MetadataValue.md(markdown_table(("config", "rows", "files", "bytes"), configs)),
+        "configs": dg.MetadataValue.md(markdown_table(("config", "split", "rows", "files", "bytes"), splits)),
         "digest": dg.MetadataValue.md(
             f"`{publication.digest[:32]}`  \n`{publication.digest[32:]}`"
         ),  # one line is too long

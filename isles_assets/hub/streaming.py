@@ -21,8 +21,8 @@ _READ_AHEAD = 1 << 16
 """Least number of bytes that the Hub's file system fetches; its default is 5 MiB a file."""
 
 
-def rows_of(location: str, config: str, **options: Any) -> datasets.IterableDataset:
-    """Return the rows of `config` of a published dataset.
+def rows_of(location: str, config: str, split: str = SPLIT, **options: Any) -> datasets.IterableDataset:
+    """Return the rows of a split of `config` of a published dataset.
 
     `datasets` locks a folder of its cache even if it caches nothing, so it gets a temporary one.
 
@@ -37,7 +37,7 @@ def rows_of(location: str, config: str, **options: Any) -> datasets.IterableData
         TemporaryDirectory() as cache,
         write_errors_refused(Path(constants.HF_HUB_CACHE), "HF_HOME", headline="The dataset was not loaded."),
     ):
-        return datasets.load_dataset(location, config, split=SPLIT, streaming=True, cache_dir=cache, **options)
+        return datasets.load_dataset(location, config, split=split, streaming=True, cache_dir=cache, **options)
 
 
 _FAULTS = (AssertionError, AttributeError, ImportError, NameError, TypeError)
@@ -81,7 +81,7 @@ def first_undecoded(rows: datasets.IterableDataset) -> dict[str, Any]:
     return dict(first)
 
 
-def subject_rows(location: str, config: str, **options: Any) -> datasets.IterableDataset:
-    """Return the rows of a published config with the subject only. `select_columns` would fetch the volumes, too."""
+def subject_rows(location: str, config: str, split: str = SPLIT, **options: Any) -> datasets.IterableDataset:
+    """Return the rows of a split with the subject only. `select_columns` would fetch the volumes, too."""
     only = {"columns": [SUBJECT_COLUMN], "storage_options": {"hf": {"block_size": _READ_AHEAD}}}
-    return rows_of(location, config, **only, **options)
+    return rows_of(location, config, split, **only, **options)

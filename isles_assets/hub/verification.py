@@ -26,7 +26,7 @@ from isles_assets.lib.words import counted
 from isles_assets.products.config import CARD, SPLIT, Config
 from isles_assets.products.features import features
 from isles_assets.products.product import PublicationFile
-from isles_assets.publication.card import dataset_info
+from isles_assets.publication.card import data_files, dataset_info
 from isles_assets.publication.publication import Publication
 from isles_assets.reading.nifti import NiftiError, inspect
 from isles_assets.release.volumes import Content
@@ -98,7 +98,7 @@ def subjects_to_read(subjects: Sequence[str], read_back: str | int, after: int =
 
 
 def loads(target: Target, publication: Publication, *, decode: bool = True) -> list[Finding]:
-    """Check that each config streams all columns and one row a subject, and that its first row decodes.
+    """Check that each split streams all columns and one row a subject, and that its first row decodes.
 
     Takes memory of some three times the largest compressed volume, and at least some hundred MB.
 
@@ -109,46 +109,57 @@ def loads(target: Target, publication: Publication, *, decode: bool = True) -> l
         Refusal: `datasets` cannot write to its cache on this disk.
     """
     return [
-        finding for config in publication.dataset.configs for finding in _loads(target, config, publication, decode)
+        finding
+        for config in publication.dataset.configs
+        for split in config.splits
+        for finding in _loads(target, config, split, publication, decode)
     ]
 
 
-def _loads(target: Target, config: Config, publication: Publication, decode: bool) -> Iterator[Finding]:
+def _loads(target: Target, config: Config, split: str, publication: Publication, decode: bool) -> Iterator[Finding]:
     name, options, column = config.name, target.load_options, ""
     try:
-        dataset = rows_of(target.location, name, **options)
+        dataset = rows_of(target.location, name, split, **options)
         if dataset.features != features(config):
             yield Finding("has other features than declared", PUBLISH, path=name)
-        for columns in _column_groups(config, publication) if decode else ():
-            row = first_undecoded(rows_of(target.location, name, columns=columns, **options))
+        for columns in _column_groups(config, split, publication) if decode else ():
+            row = first_undecoded(rows_of(target.location, name, split, columns=columns, **options))
             for column in columns:
-                _decode_fully(row.pop(column), dataset.features[column])
+                value = row.pop(column)
+                if value is None and split == SPLIT and column in config.volumes:
+                    yield Finding(f"has no {column} in its first row", PUBLISH, path=name)
+                elif value is not None:
+                    _decode_fully(value, dataset.features[column])
         column = ""
-        subjects = tuple(row[SUBJECT_COLUMN] for row in subject_rows(target.location, name, **options))
+        subjects = tuple(row[SUBJECT_COLUMN] for row in subject_rows(target.location, name, split, **options))
     except Refusal:  # a full disk here is no fault of the published dataset
         raise
     except Exception as error:  # any failure of a reader is a finding
         denial = denial_of(error)
         reason = str(denial) if denial else without_secrets(f"{type(error).__name__}: {error}")
         mend = way_back(denial) if denial else PUBLISH
-        yield Finding(f"does not load: {f'{column}: ' if column else ''}{reason}", mend, path=name)
+        yield Finding(f"does not load: {f'{column}: ' if column else ''}{reason}", mend, path=_place(name, split))
         return
     if subjects != publication.subjects:
         problem = f"has {counted(len(subjects), 'row')} instead of {len(publication.subjects)}, one a subject"
-        yield Finding(problem, PUBLISH, path=name)
+        yield Finding(problem, PUBLISH, path=_place(name, split))
 
 
-def _column_groups(config: Config, publication: Publication) -> Iterator[list[str]]:
-    """Yield the columns of `config` in groups. The first row's volumes of a group fit into `_FETCHED_TOGETHER`."""
+def _place(config: str, split: str) -> str:
+    return config if split == SPLIT else f"{config}, split {split}"
+
+
+def _column_groups(config: Config, split: str, publication: Publication) -> Iterator[list[str]]:
+    """Yield the columns in groups. The first row's volumes of a group fit into `_FETCHED_TOGETHER`."""
     sizes = {
         column: source.size
         for sidecar in publication.sidecars
-        if sidecar.subject == publication.subjects[0]
+        if sidecar.subject == publication.subjects[0] and split == SPLIT
         for column, source in sidecar.sources.items()
         if column in config.volumes
     }
     group: list[str] = []
-    for column in config.schema.names:
+    for column in (config.schema if split == SPLIT and not config.joined else config.columns).names:
         if group and sum(sizes.get(name, 0) for name in (*group, column)) > _FETCHED_TOGETHER:
             yield group
             group = []
@@ -187,6 +198,6 @@ def card_valid(target: Target, publication: Publication) -> list[Finding]:
     for config in publication.dataset.configs:
         if stated.get(config.name) != dataset_info(config, publication.contents[config.name]):
             findings.append(Finding(f"states other features or sizes of {config.name} than it has", PUBLISH, path=CARD))
-        if patterns.get(config.name, {}).get("data_files") != [{"split": SPLIT, "path": config.pattern}]:
+        if patterns.get(config.name, {}).get("data_files") != data_files(config):
             findings.append(Finding(f"names other files of {config.name} than are published", PUBLISH, path=CARD))
     return findings

@@ -1,10 +1,10 @@
 """The dataset of a release: its products, configs and paths in the repo, whether or not they exist yet."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from isles_assets.products import registry
-from isles_assets.products.config import CARD, Config
+from isles_assets.products.config import CARD, LOOK_PATH, MAIN_CONFIG, MONTAGE, Config
 from isles_assets.products.product import Product
 from isles_assets.release.release import Release
 
@@ -26,14 +26,25 @@ class Dataset:
 
     @cached_property
     def configs(self) -> tuple[Config, ...]:
-        """All configs, in the order of the products."""
-        return tuple(config for product in self.products for config in product.configs)
+        """All configs, in the order of the products. With pictures to show, `default` has the split `look`."""
+        configs = (config for product in self.products for config in product.configs)
+        return tuple(
+            replace(config, added=(MONTAGE,), has_look=True)
+            if self._has_look and config.name == MAIN_CONFIG
+            else config
+            for config in configs
+        )
+
+    @property
+    def _has_look(self) -> bool:
+        return any(product.has_montages for product in self.products)
 
     @cached_property
     def common_files(self) -> tuple[str, ...]:
         """Paths in the repo of the files that do not belong to one subject."""
         joined = (config.path("") for config in self.configs if config.joined)
-        return (CARD, *(path for product in self.products for path in product.other_files), *joined)
+        look = (LOOK_PATH,) if self._has_look else ()
+        return (CARD, *(path for product in self.products for path in product.other_files), *joined, *look)
 
     def is_ours(self, path: str) -> bool:
         """Return whether `path` in the repo is one of this dataset's, or one that `load_dataset` would read, too.

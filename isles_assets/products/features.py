@@ -7,12 +7,12 @@ from isles_assets.products.config import MEDIA, Config
 
 
 def features(config: Config) -> Features:
-    """Return the features of `config`: `Nifti()` for volumes, `Image()` for pictures, plain values for the rest."""
-    return Features({field.name: _feature(config, field) for field in config.schema})
+    """Return the features that readers of `config` see: `Nifti()` for volumes, `Image()` for pictures, plain values."""
+    return Features({field.name: _feature(config, field) for field in config.columns})
 
 
 def annotated_schema(config: Config) -> pa.Schema:
-    """Return the schema of `config`'s files. Its metadata tells `load_dataset` the features without a card."""
+    """Return the columns of `config`. The schema's metadata tells `load_dataset` the features without a card."""
     return features(config).arrow_schema
 
 

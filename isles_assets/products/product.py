@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from isles_assets.lib.files import FileStatus, sha256_of
 from isles_assets.lib.fingerprint import fingerprint
-from isles_assets.products.config import Config
+from isles_assets.products.config import SPLIT, Config
 from isles_assets.products.sidecar import BuiltFile, Sidecar
 from isles_assets.products.sources import Source, check_entry, read_source
 from isles_assets.release.release import Release
@@ -63,6 +63,8 @@ class PublicationFile:
     sha256: str
     config: str = ""
     """The config that it belongs to; empty if none."""
+    split: str = SPLIT
+    """The split of that config."""
     rows: int = 0
     values: int = 0
     """Bytes of the values in it."""
@@ -105,6 +107,8 @@ class Product(ABC):
     """Follows the id of a subject that could not be built, such as `was not packed`."""
     published_as_built: ClassVar[bool] = True
     """Whether each file is published as it was built. Then it may be freed once the Hub has it."""
+    has_montages: ClassVar[bool] = False
+    """Whether it has a page of pictures for each subject, which `look` shows."""
     may_skip_decoding: ClassVar[bool] = False
     """Whether it is of use without decoding the volumes."""
 
@@ -219,7 +223,7 @@ class Product(ABC):
 
         Args:
             sidecars: Sidecars by subject.
-            schemas: Annotated schemas by config.
+            schemas: Annotated schemas of all configs of the dataset, by name.
 
         Raises:
             Refusal: A subject's file is missing or damaged, or the disk is full.
@@ -231,7 +235,7 @@ class Product(ABC):
         return [
             PublicationFile(
                 config.path(sidecar.subject), path if path.exists() else None, built.size, built.sha256,
-                config.name, 1, built.values, sidecar.noted.get(config.name),
+                config.name, rows=1, values=built.values, noted=sidecar.noted.get(config.name),
             )
             for config in self.configs
             for built, path in [(sidecar.files[config.name], self.path(folder, config, sidecar.subject))]

@@ -4,7 +4,7 @@ The text is in `card.md.j2`; what it is filled with is computed here.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from datasets.info import DatasetInfo, DatasetInfosDict
 from datasets.splits import SplitDict, SplitInfo
@@ -32,17 +32,23 @@ CODE_VERSION = 5
 Rows = Sequence[tuple[object, ...]]
 
 
-def dataset_info(config: Config, contents: Contents) -> DatasetInfo:
-    """Return features, split and sizes in bytes of `config`, which holds `contents`."""
+def dataset_info(config: Config, contents: Mapping[str, Contents]) -> DatasetInfo:
+    """Return features, splits and sizes in bytes of `config`, which holds `contents` by split."""
     splits = SplitDict()
-    splits.add(SplitInfo(SPLIT, num_bytes=contents.values, num_examples=contents.rows))
+    for split, held in contents.items():
+        splits.add(SplitInfo(split, num_bytes=held.values, num_examples=held.rows))
     return DatasetInfo(
         features=features(config),
         config_name=config.name,
         splits=splits,
-        download_size=contents.size,
-        dataset_size=contents.values,
+        download_size=sum(held.size for held in contents.values()),
+        dataset_size=sum(held.values for held in contents.values()),
     )
+
+
+def data_files(config: Config) -> list[dict[str, str]]:
+    """Return the files of each split of `config`, as the card's YAML names them."""
+    return [{"split": split, "path": pattern} for split, pattern in config.splits.items()]
 
 
 def render_card(publication: Publication) -> str:
@@ -62,8 +68,7 @@ def _front_matter(publication: Publication) -> str:
         size_categories=["n<1K"],
     )
     DatasetInfosDict({c.name: dataset_info(c, contents[c.name]) for c in configs}).to_dataset_card_data(data)
-    files = {config.name: {"data_files": [{"split": SPLIT, "path": config.pattern}]} for config in configs}
-    MetadataConfigs(files).to_dataset_card_data(data)
+    MetadataConfigs({config.name: {"data_files": data_files(config)} for config in configs}).to_dataset_card_data(data)
     return data.to_yaml()
 
 
@@ -109,7 +114,7 @@ def _configs(publication: Publication) -> Rows:
     return [
         (f"`{config.name}`", config.description, held.rows, held.files, f"{held.size:,}")
         for config in publication.dataset.configs
-        for held in [publication.contents[config.name]]
+        for held in [publication.contents[config.name][SPLIT]]
     ]
 
 

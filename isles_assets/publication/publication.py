@@ -15,7 +15,7 @@ Made = Mapping[str, Mapping[str, Sidecar]]
 
 @dataclass(frozen=True)
 class Contents:
-    """The contents of one config: numbers of rows and files, bytes of the files, bytes of the values in them."""
+    """The contents of one split: numbers of rows and files, bytes of the files, bytes of the values in them."""
 
     rows: int
     files: int
@@ -73,13 +73,16 @@ class Publication:
         return _digest_of_lines({f"{source.path} {source.size} {source.sha256}" for source in sources})
 
     @property
-    def contents(self) -> dict[str, Contents]:
-        """The contents of each config, by its name."""
-        files = {c.name: [file for file in self.files if file.config == c.name] for c in self.dataset.configs}
+    def contents(self) -> dict[str, dict[str, Contents]]:
+        """The contents of each split of each config, by their names, in the card's order."""
         return {
-            name: Contents(sum(f.rows for f in held), len(held), sum(f.size for f in held), sum(f.values for f in held))
-            for name, held in files.items()
+            config.name: {split: self._contents_of(config.name, split) for split in config.splits}
+            for config in self.dataset.configs
         }
+
+    def _contents_of(self, config: str, split: str) -> Contents:
+        held = [file for file in self.files if (file.config, file.split) == (config, split)]
+        return Contents(sum(f.rows for f in held), len(held), sum(f.size for f in held), sum(f.values for f in held))
 
 
 def _digest_of_lines(lines: Iterable[str]) -> str:

@@ -13,9 +13,9 @@ from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.parquet import read_footer, read_values, value_places
 from isles_assets.lib.threads import map_in_threads
 from isles_assets.lib.words import counted
-from isles_assets.products.config import Config
+from isles_assets.products.config import MAIN_CONFIG, Config
 from isles_assets.products.shard.footer import ShardFooter, parse_footer
-from isles_assets.products.shard.product import MAIN_CONFIG, shard_configs
+from isles_assets.products.shard.product import shard_configs
 from isles_assets.reading.workbooks import Value
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Volume

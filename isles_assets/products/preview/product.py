@@ -8,7 +8,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from statistics import median, median_high
@@ -18,17 +18,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isles_assets.lib.display import Markdown, display_size
-from isles_assets.lib.files import atomic_write, status_of
 from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
 from isles_assets.lib.markdown import markdown_table
-from isles_assets.products.config import MEDIA, Config
+from isles_assets.products.config import LOOK, LOOK_PATH, MAIN_CONFIG, MEDIA, SPLIT, Config
 from isles_assets.products.footer import FOOTER_KEY, provenance
-from isles_assets.products.preview.digesting import DigestingWriter, FileDigest, digest_of
+from isles_assets.products.preview.digesting import DigestingWriter, FileDigest
 from isles_assets.products.preview.facts import Decoded, all_facts, header_facts, values, voxel_facts
+from isles_assets.products.preview.folds import FOLD, UNKNOWN_CENTRE, folds
 from isles_assets.products.preview.left_out import left_out, preview_volumes
 from isles_assets.products.preview.montage import montage, small_montage
 from isles_assets.products.preview.pictures import PICTURES, THICKNESS, draw
+from isles_assets.products.preview.rows import BUILT_MONTAGE, look_row, preview_row
 from isles_assets.products.preview.scene import LESION, REFERENCE, Axes, ReadVolume, Scene, read_scene
+from isles_assets.products.preview.tables import TABLES_VERSION, KeptFile, kept_file, layout, write_rows
 from isles_assets.products.product import Build, BuildResult, CardParts, Product, PublicationFile
 from isles_assets.products.sidecar import BuiltFile, Sidecar
 from isles_assets.products.sources import Source, UnfitError, read_source
@@ -45,8 +47,6 @@ CARD_PICTURE = "preview/overview.jpg"
 
 _NEEDED = {REFERENCE, LESION, "ctp", "lvo_mask", "cow_mask", *THICKNESS}
 _SHORT = {LESION: "lesion", "lvo_mask": "LVO", "cow_mask": "CoW"}
-_MONTAGE = "montage"
-_ROWS_IN_GROUP = 10
 
 
 class Preview(Product):
@@ -61,6 +61,7 @@ class Preview(Product):
     A subject that cannot be drawn does not stop the others."""
     failure_text = "has no preview"
     published_as_built = False
+    has_montages = True
 
     @classmethod
     def fits(cls, release: Release) -> bool:
@@ -73,7 +74,7 @@ class Preview(Product):
         facts = [pa.field(fact.column, fact.type) for fact in all_facts(self.release)]
         subject = pa.field(SUBJECT_COLUMN, pa.string())
         schema = pa.schema([subject, *facts, *pictures, *clinical_fields(self.release)])
-        return (Config(self.name, self.name, description, schema, joined=True),)
+        return (Config(self.name, self.name, description, schema, joined=True, added=(FOLD,)),)
 
     @cached_property
     def sources(self) -> tuple[Volume, ...]:
@@ -115,11 +116,11 @@ class Preview(Product):
         drawings = draw(scene, self._backgrounds, omitted)
         pngs = {picture: drawings[picture.name].png for picture in PICTURES}
         pictures = {p.column: png and {"bytes": png, "path": p.filename(row.subject)} for p, png in pngs.items()}
-        page = {_MONTAGE: montage(drawings, headline(row, facts, omitted))}
+        page = {BUILT_MONTAGE.name: montage(drawings, headline(row, facts, omitted))}
         record = {SUBJECT_COLUMN: row.subject, **facts, **pictures, **row.clinical, **page}
-        table = pa.Table.from_pylist([record], self.configs[0].schema.append(pa.field(_MONTAGE, pa.binary())))
+        table = pa.Table.from_pylist([record], self.configs[0].schema.append(BUILT_MONTAGE))
         with DigestingWriter(paths[self.name]) as file, io.BufferedWriter(file) as buffered:
-            pq.write_table(table, buffered, **self._layout())
+            pq.write_table(table, buffered, **layout(self.configs[0].schema))
         size, sha256 = file.written.size, file.written.sha256
         return BuildResult({self.name: BuiltFile(size, sha256, size)}, sources, facts)
 
@@ -130,11 +131,6 @@ class Preview(Product):
         reference = row.entry(REFERENCE)
         assert reference.shape and reference.affine
         return read_scene(Axes.of(reference.shape, reference.affine), THICKNESS, read, omitted)
-
-    def _layout(self) -> dict[str, Any]:
-        """Return pyarrow's options. Pictures are compressed already, and statistics of them would hold whole ones."""
-        statistics = [_leaf(field) for field in self.configs[0].schema]
-        return {"compression": "none", "use_dictionary": False, "write_statistics": statistics}
 
     def mismatch(self, row: ManifestRow, sidecar: Sidecar) -> str:
         facts = values(header_facts(self.release), row.volumes)
@@ -148,56 +144,13 @@ class Preview(Product):
 
     def montage(self, folder: DataFolder, sidecar: Sidecar) -> bytes:
         content = pa.BufferReader(self._content(folder, sidecar))
-        return bytes(pq.read_table(content, columns=[_MONTAGE]).column(_MONTAGE)[0].as_py())
-
-    def write_table(
-        self, path: Path, folder: DataFolder, sidecars: Mapping[str, Sidecar], schema: pa.Schema
-    ) -> FileDigest:
-        """Write all previews as one Parquet file, sorted by id, whole or not at all.
-
-        Row groups are small and there is a page index, so that a reader of a few rows reads little more. Only one group
-        is in memory. The same previews give the same bytes.
-
-        Args:
-            sidecars: Sidecars by subject.
-            schema: Schema of the config with its metadata. The provenance is added.
-
-        Returns:
-            The digest of the bytes that were written.
-
-        Raises:
-            Refusal: Previews are missing or damaged, all of which it names; or the disk is full.
-        """
-        schema, subjects, missing = self._with_provenance(schema, sidecars), sorted(sidecars), list[Finding]()
-        with atomic_write(path) as temporary:
-            with (
-                DigestingWriter(temporary) as file,
-                io.BufferedWriter(file) as buffered,
-                pq.ParquetWriter(buffered, schema, write_page_index=True, **self._layout()) as writer,
-            ):
-                for first in range(0, len(subjects), _ROWS_IN_GROUP):
-                    group = [sidecars[subject] for subject in subjects[first : first + _ROWS_IN_GROUP]]
-                    rows = [row for sidecar in group if (row := self._row(folder, sidecar, schema, missing))]
-                    if not missing:
-                        writer.write_table(pa.concat_tables(rows).combine_chunks())
-            if missing:
-                raise Refusal("The table of previews was not written.", missing)
-        return file.written
+        return bytes(pq.read_table(content, columns=[BUILT_MONTAGE.name])[0][0].as_py())
 
     def _with_provenance(self, schema: pa.Schema, sidecars: Mapping[str, Sidecar]) -> pa.Schema:
-        """Return `schema` with the provenance of the table of these subjects."""
+        """Return `schema` with the provenance of a table of these subjects."""
         synthetic = any(sidecar.synthetic for sidecar in sidecars.values())
         footer = {FOOTER_KEY: json.dumps(provenance(self.release, self.version, synthetic), sort_keys=True)}
         return schema.with_metadata({**(schema.metadata or {}), **footer})
-
-    def _row(self, folder: DataFolder, sidecar: Sidecar, schema: pa.Schema, missing: list[Finding]) -> pa.Table | None:
-        """Return a subject's row. If its preview is missing or damaged, add a finding to `missing` and return None."""
-        try:
-            content = self._content(folder, sidecar)
-        except Refusal as refusal:
-            missing += refusal.findings
-            return None
-        return pq.read_table(pa.BufferReader(content), columns=schema.names).select(schema.names).cast(schema)
 
     def _content(self, folder: DataFolder, sidecar: Sidecar) -> bytes:
         """Return the bytes of a subject's preview. Raise `Refusal` unless they are the recorded ones."""
@@ -213,37 +166,89 @@ class Preview(Product):
     def files(
         self, folder: DataFolder, sidecars: Mapping[str, Sidecar], schemas: Mapping[str, pa.Schema]
     ) -> list[PublicationFile]:
-        """Return the table of all previews, which is written again if it has changed, and the card's picture."""
-        (config,) = self.configs
-        table = self._table(folder, sidecars, schemas[config.name])
+        """Return the table of all previews, the one of `look`, and the card's picture.
+
+        The tables are written again if they have changed.
+        """
+        previews = self.table(folder, sidecars, schemas[self.name])
+        look = self.look_table(folder, sidecars, schemas[MAIN_CONFIG])
         _, typical = median_high((sidecar.facts["lesion_ml"] or 0, subject) for subject, sidecar in sidecars.items())
-        return [table, PublicationFile.of_bytes(CARD_PICTURE, self.montage(folder, sidecars[typical]))]
+        return [previews, look, PublicationFile.of_bytes(CARD_PICTURE, self.montage(folder, sidecars[typical]))]
 
-    def _table(self, folder: DataFolder, sidecars: Mapping[str, Sidecar], schema: pa.Schema) -> PublicationFile:
-        """Return the table of all previews. Its file name is a digest of its inputs. Tables of other names are removed.
+    def table(self, folder: DataFolder, sidecars: Mapping[str, Sidecar], schema: pa.Schema) -> PublicationFile:
+        """Return the file with all previews and their folds. It is written again if its inputs have changed.
 
-        A note of the digest lies beside it. Unless the table is there with that digest, it is written again.
+        Args:
+            sidecars: Sidecars by subject.
+            schema: Annotated schema of the config.
+
+        Raises:
+            Refusal: Previews are missing or damaged, all of which it names; or the disk is full.
         """
         (config,) = self.configs
+
+        def write(path: Path, schema: pa.Schema) -> FileDigest:
+            fold_of = folds(self.release, sidecars, self._centres(folder, sidecars))
+            rows = (
+                preview_row(self._content(folder, sidecar), fold_of[subject], schema)
+                for subject, sidecar in sorted(sidecars.items())
+            )
+            return write_rows(path, schema, rows)
+
+        kept = self._kept("table", folder, sidecars, schema, write)
+        return kept.published(config.path(""), self.name, SPLIT, len(sidecars))
+
+    def look_table(self, folder: DataFolder, sidecars: Mapping[str, Sidecar], schema: pa.Schema) -> PublicationFile:
+        """Return the file of the split `look`. It is written again if its inputs have changed.
+
+        Args:
+            sidecars: Sidecars by subject.
+            schema: Annotated schema of the config `default`.
+
+        Raises:
+            Refusal: Previews are missing or damaged; or the disk is full.
+        """
+
+        def write(path: Path, schema: pa.Schema) -> FileDigest:
+            rows = (look_row(self._content(folder, sidecar), schema) for _, sidecar in sorted(sidecars.items()))
+            return write_rows(path, schema, rows)
+
+        return self._kept("look", folder, sidecars, schema, write).published(
+            LOOK_PATH, MAIN_CONFIG, LOOK, len(sidecars)
+        )
+
+    def _kept(
+        self,
+        name: str,
+        folder: DataFolder,
+        sidecars: Mapping[str, Sidecar],
+        schema: pa.Schema,
+        write: Callable[[Path, pa.Schema], FileDigest],
+    ) -> KeptFile:
+        """Return the file in the folder `name` that `write` makes of the previews of these subjects."""
+        (config,) = self.configs
+        schema = self._with_provenance(schema, sidecars)
         digests = {subject: sidecar.files[config.name].sha256 for subject, sidecar in sidecars.items()}
-        inputs = self._with_provenance(schema, sidecars).serialize().to_pybytes()
-        inputs += json.dumps([self.release.name, digests], sort_keys=True).encode()
-        name = hashlib.sha256(inputs).hexdigest()
-        path, note = (self.root(folder) / "table" / f"{name}.{suffix}" for suffix in ("parquet", "json"))
-        status = status_of(path) if path.exists() else None  # before it is read, so that a change meanwhile shows
-        actual = digest_of(path) if status else None
-        if actual is None or not note.exists() or note.read_bytes() != actual.note:
-            for older in {*path.parent.glob("[!.]*")} - {path, note}:
-                older.unlink(missing_ok=True)
-            written = self.write_table(path, folder, sidecars, schema)
-            status, actual = status_of(path), digest_of(path)
-            if actual != written:
-                mend = "see whether the disk is sound; then run again"
-                raise Refusal.of("Not published.", "is not what was written to it", mend, path=path)
-            with atomic_write(note) as temporary:
-                temporary.write_bytes(written.note)
-        size, rows = actual.size, len(sidecars)
-        return PublicationFile(config.path(""), path, size, actual.sha256, config.name, rows, size, status)
+        others = [TABLES_VERSION, self.release.name, self.release.is_part, digests]
+        inputs = schema.serialize().to_pybytes() + json.dumps(others, sort_keys=True).encode()
+        return kept_file(self.root(folder) / name, inputs, lambda path: write(path, schema))
+
+    def _centres(self, folder: DataFolder, sidecars: Mapping[str, Sidecar]) -> dict[str, str]:
+        """Return the centre of each subject as text. Raises `Refusal` for all damaged previews at once."""
+        centres, missing = {}, list[Finding]()
+        for subject, sidecar in sidecars.items():
+            try:
+                content = pa.BufferReader(self._content(folder, sidecar))
+            except Refusal as refusal:
+                missing += refusal.findings
+            else:
+                columns = [self.release.centre] if self.release.centre else []
+                (row,) = pq.read_table(content, columns=[SUBJECT_COLUMN, *columns]).to_pylist()
+                centre = row.get(self.release.centre)
+                centres[subject] = UNKNOWN_CENTRE if centre is None else str(centre)
+        if missing:
+            raise Refusal("The table of previews was not written.", missing)
+        return centres
 
     def describe(self, folder: DataFolder, row: ManifestRow, sidecar: Sidecar) -> dict[str, Any]:
         page = base64.b64encode(small_montage(self.montage(folder, sidecar))).decode()
@@ -328,10 +333,3 @@ def headline(row: ManifestRow, facts: Mapping[str, Any], omitted: Mapping[str, s
             unseen.setdefault(reason, []).append(_SHORT.get(column, column))
     parts += [f"{', '.join(names)} {reason}" for reason, names in unseen.items()]
     return "  |  ".join(parts)
-
-
-def _leaf(field: pa.Field) -> str:
-    """Return the name of the field's column in Parquet; of a picture, that of its path."""
-    if field.type == MEDIA:
-        return f"{field.name}.path"
-    return f"{field.name}.list.element" if pa.types.is_list(field.type) else str(field.name)

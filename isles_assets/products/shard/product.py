@@ -18,7 +18,7 @@ from isles_assets.lib.files import sync
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.markdown import markdown_table
 from isles_assets.lib.parquet import LARGEST_VALUE, ReadBack, Sink, Streamed, Written, read_back, write_row
-from isles_assets.products.config import MEDIA, Config
+from isles_assets.products.config import MAIN_CONFIG, MEDIA, Config
 from isles_assets.products.footer import FOOTER_KEY, provenance
 from isles_assets.products.product import Build, BuildResult, Product
 from isles_assets.products.shard.footer import PackedSource
@@ -30,8 +30,6 @@ from isles_assets.tables.clinical import clinical_fields
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import ManifestRow
 from isles_assets.tables.storage import SUBJECT_COLUMN
-
-MAIN_CONFIG = "default"
 
 
 def shard_configs(release: Release) -> tuple[Config, ...]:

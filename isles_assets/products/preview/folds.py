@@ -1,0 +1,32 @@
+"""Folds for cross-validation: a suggestion of this project, which the release does not have."""
+
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from isles_assets.products.sidecar import Sidecar
+from isles_assets.release.release import Release
+
+FOLDS = 5
+FOLD = pa.field("fold", pa.int8())
+"""Null where only a part of the release is published, whose folds would not be those of the whole."""
+UNKNOWN_CENTRE = "unknown"
+
+
+def folds(release: Release, sidecars: Mapping[str, Sidecar], centres: Mapping[str, str]) -> dict[str, int | None]:
+    """Return the fold of each subject, from 0; None for all of a part of the release.
+
+    Subjects are ordered by centre, lesion volume and id, and dealt out in turn. So the folds of a centre differ by one
+    subject at most, and each has small and large lesions.
+
+    Args:
+        sidecars: Sidecars of previews by subject, whose facts have the lesion's volume. An unknown one counts as 0 ml.
+        centres: Centres by subject.
+    """
+    if release.is_part:
+        return dict.fromkeys(sidecars)
+
+    def place(subject: str) -> tuple[str, float, str]:
+        return centres[subject], sidecars[subject].facts["lesion_ml"] or 0, subject
+
+    return {subject: number % FOLDS for number, subject in enumerate(sorted(sidecars, key=place))}
