@@ -30,4 +30,4 @@ def publication_of_one(material: Material, subject: str, folder: Path) -> Public
     shard = build_shard(material.release, folder, row, material.schemas(), decode=False)
     preview = build_preview(material.release, folder, row)
     made = {SHARD.name: {subject: shard}, PREVIEW.name: {subject: preview}}
-    return assemble(DATASET, DataFolder(folder, DATASET.release), REPO, made)
+    return assemble(DATASET, DataFolder(folder, DATASET.release), REPO, made, {subject: row})

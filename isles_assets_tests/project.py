@@ -25,6 +25,7 @@ from isles_assets.release.isles24 import ISLES24
 from isles_assets.release.release import Release
 from isles_assets.sample.tree import make_sample
 from isles_assets.tables.folder import DataFolder
+from isles_assets.tables.manifest import read_manifest
 
 OF_TABLES = ("raw_tree", "clinical_table", "subject_manifest")
 PARTITIONED = ("subject_shard", "subject_preview")
@@ -218,7 +219,9 @@ def part_of(whole: Publication, folder: DataFolder, other: Path, subjects: Seque
         whole: The publication of all subjects, made from `folder`.
     """
     made = {product: {subject: of[subject] for subject in subjects} for product, of in whole.made.items()}
-    return assemble(whole.dataset, linked(whole.dataset, folder, other, subjects), whole.repo, made)
+    return assemble(
+        whole.dataset, linked(whole.dataset, folder, other, subjects), whole.repo, made, read_manifest(folder)
+    )
 
 
 def linked(dataset: Dataset, folder: DataFolder, other: Path, subjects: Sequence[str]) -> DataFolder:

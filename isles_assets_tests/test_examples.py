@@ -23,10 +23,11 @@ from isles_assets.publication.assembling import assemble
 from isles_assets.reading.tree import take_inventory
 from isles_assets.reading.workbooks import read_clinical_rows
 from isles_assets.release.clinical import Known
+from isles_assets.release.release import Release
 from isles_assets.sample.tree import make_sample
 from isles_assets.tables.clinical import clinical_table, clinical_values
 from isles_assets.tables.folder import DataFolder
-from isles_assets.tables.manifest import read_manifest, survey
+from isles_assets.tables.manifest import ManifestRow, read_manifest, survey
 from isles_assets_tests.hub_server import HubServer, Token
 from isles_assets_tests.isles24 import BY_COLUMN, CONFIGS, ISLES24, PREVIEW, SHARD, SMALL, VARIABLES
 from isles_assets_tests.materials import volume, write_volume
@@ -52,10 +53,11 @@ def published(tmp_path_factory):
     sample, tree, folder = root / "sample", root / "train", DataFolder(root / "data", release)
     make_sample(release, sample)
     clinical = clinical_values(clinical_table(release, read_clinical_rows(release, sample, THREE)))
-    previews = build(PREVIEW, sample, folder, clinical)
+    previews = build(PREVIEW, folder, sample, survey_of(release, sample, clinical))
     enlarge(sample, tree)
-    shards = build(SHARD, tree, folder, clinical)
-    publication = assemble(Dataset.of(release), folder, REPO, {PREVIEW.name: previews, SHARD.name: shards})
+    manifest = survey_of(release, tree, clinical)
+    shards = build(SHARD, folder, tree, manifest)
+    publication = assemble(Dataset.of(release), folder, REPO, {PREVIEW.name: previews, SHARD.name: shards}, manifest)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", "hf_writer")
         with HubServer(root / "hub", tokens={"hf_writer": Token("ada", orgs={"hugging-science": "write"})}) as hub:
@@ -78,11 +80,15 @@ def enlarge(sample: Path, tree: Path) -> None:
         write_volume(tree / BY_COLUMN["lesion_mask"].path(subject), volume(lesion))
 
 
-def build(product: Product, tree: Path, folder: DataFolder, clinical: Mapping[str, Any]) -> dict[str, Sidecar]:
+def survey_of(release: Release, tree: Path, clinical: Mapping[str, Any]) -> dict[str, ManifestRow]:
+    """The manifest of `tree`."""
+    return {row.subject: row for row in survey(release, tree, take_inventory(release, tree), clinical)}
+
+
+def build(product: Product, folder: DataFolder, tree: Path, manifest: Mapping[str, ManifestRow]) -> dict[str, Sidecar]:
     """Make `product` of what is in `tree`."""
     schemas = {config.name: annotated_schema(config) for config in product.configs}
-    rows = survey(folder.release, tree, take_inventory(folder.release, tree), clinical)
-    return {row.subject: build_subject(product, Build(tree, folder, schemas), row) for row in rows}
+    return {s: build_subject(product, Build(tree, folder, schemas), row) for s, row in manifest.items()}
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from isles_assets.hub.verification import loads, remote_matches_local, subjects_
 from isles_assets.lib.files import sha256_of, status_of
 from isles_assets.lib.findings import InOrder, Materialize, Refusal
 from isles_assets.lib.progress import readable_bytes
-from isles_assets.products.config import CARD
+from isles_assets.products.config import METADATA
 from isles_assets.products.product import PublicationFile
 from isles_assets.publication.guard import recorded_publication
 from isles_assets.publication.publication import Publication
@@ -147,7 +147,9 @@ def test_nothing_is_freed_of_which_other_bytes_were_sent(hub, target, publicatio
     with pytest.raises(Refusal, match="nothing was freed") as refusal:
         stage_and_free(target, SHARD, folder, lambda sidecar: [], publication.sidecars)
     assert [finding.path for finding in refusal.value.findings] == [PATH]
-    assert all(place_of(publication, file.path).exists() for file in publication.files if file.path != CARD)
+    assert all(
+        place_of(publication, file.path).exists() for file in publication.files if isinstance(file.content, Path)
+    )
     assert list(hub.files(REPO, STAGING)) == [".gitattributes"]
 
 
@@ -165,13 +167,15 @@ def test_nothing_is_freed_that_does_not_come_back(hub, target, publication, fold
     target.prepare_staging()
     with pytest.raises(Refusal, match="comes back from the Hub with other bytes than it states"):
         stage_and_free(target, SHARD, folder, lambda sidecar: [], publication.sidecars)
-    assert all(place_of(publication, file.path).exists() for file in publication.files if file.path != CARD)
+    assert all(
+        place_of(publication, file.path).exists() for file in publication.files if isinstance(file.content, Path)
+    )
 
 
 @both_ways
 def test_what_was_staged_before_is_read_back_before_it_is_freed(hub, target, publication, folder):
     target.prepare_staging()
-    target.stage([file for file in publication.files if file.path != CARD])
+    target.stage([file for file in publication.files if isinstance(file.content, Path)])
     hub.damage(REPO, publication.files[0].path, revision=STAGING, at=100)
     with pytest.raises(Refusal, match="comes back from the Hub"):
         stage_and_free(target, SHARD, folder, lambda sidecar: [], publication.sidecars)
@@ -200,7 +204,9 @@ def test_a_blob_that_the_store_damaged_is_found_where_it_is_read_back(hub, targe
     hub.damage(REPO, PATH, at=100)
     said = []
     assert remote_matches_local(target, publication, subjects=[OTHER], log=said.append) == []
-    assert said[-1].startswith(f"{len(publication.files)} files compared with what the Hub states; 3, ")
+    assert said[-1].startswith(
+        f"{len(publication.files)} files compared with what the Hub states; {3 + len(METADATA)}, "
+    )
     assert said[-1].endswith(f"read back; digest {publication.digest}")
     (finding,) = remote_matches_local(target, publication, subjects=TOY.subjects)
     assert finding.path == PATH and "its store has damaged them" in finding.problem
@@ -398,7 +404,7 @@ def test_publishing_notes_that_shards_got_a_link_and_a_bit_that_flips_in_one_is_
     """Or each publication would read all shards again."""
     assert toy_unbuilt.build().success
     publication = recorded_publication(DATASET, toy_unbuilt.folder, REPO)
-    assert all(status_of(f.content) == f.noted for f in publication.files if f.path != CARD)
+    assert all(status_of(f.content) == f.noted for f in publication.files if isinstance(f.content, Path))
     flip(Path(toy_unbuilt.setup.target().location) / PATH)
     result, said = verify(toy_unbuilt)
     assert not result.success and any(SUBJECT in words and "subject_shard" in words for words in said)

@@ -23,7 +23,7 @@ from isles_assets.hub.verification import card_valid, remote_matches_local
 from isles_assets.lib.files import free_space
 from isles_assets.lib.findings import Finding, Refusal, TransientRefusal
 from isles_assets.products.building import MAX_LOCAL_SUBJECTS, STAGE_SIZE, build_subjects, state_of
-from isles_assets.products.config import CARD, LOOK_PATH
+from isles_assets.products.config import CARD, LOOK_PATH, METADATA, VOLUMES
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
 from isles_assets.products.preview.product import CARD_PICTURE
@@ -62,10 +62,11 @@ DATASET = Dataset.of(MANY)
 (SHARD,) = DATASET.products
 CONFIGS = DATASET.configs
 LARGE_FILES = len(SUBJECTS) * len(CONFIGS)
-"""All of it that travels as large files: everything but the card."""
+"""All of it that travels as large files: everything but the card and the metadata tables."""
 
 DESCRIBING = (LOOK_PATH, CARD_PICTURE, PREVIEW.configs[0].path(""))
 LARGE_FILES_OF_SMALL = len(SMALL.subjects) * len(isles24.CONFIGS) + len(DESCRIBING)
+FILES_OF_SMALL = LARGE_FILES_OF_SMALL + 1 + len(METADATA)
 
 PART = ISLES24.only(ISLES24.subjects[:12])
 """So many subjects with previews that some are freed and others left."""
@@ -128,6 +129,10 @@ def small(first):
     return first(6)
 
 
+def large_files(publication: Publication) -> int:
+    return sum(file.path not in (CARD, *METADATA) for file in publication.files)
+
+
 def moves_of_main(hub: HubServer) -> int:
     """How often `main` moved since the repo was made."""
     return sum(move.ref == MAIN and move.old is not None for move in hub.ref_moves(REPO))
@@ -150,9 +155,13 @@ def test_first_publication_moves_main_once_and_is_tagged(hub, target_of_small, w
     assert moves_of_main(hub) == 1
     assert published.changed and published.revision == hub.head(REPO)
     assert hub.head(REPO, tag_of(whole)) == published.revision
-    assert published.changes.by_kind() == {"added": [CARD, *DESCRIBING, *SMALL.subjects], "changed": [], "removed": []}
+    assert published.changes.by_kind() == {
+        "added": [CARD, *METADATA, *DESCRIBING, *SMALL.subjects],
+        "changed": [],
+        "removed": [],
+    }
     assert len(uploads(hub)) == len(set(uploads(hub))) == LARGE_FILES_OF_SMALL
-    assert said[-1].startswith(f"{LARGE_FILES_OF_SMALL + 1} of {LARGE_FILES_OF_SMALL + 1} files")
+    assert said[-1].startswith(f"{FILES_OF_SMALL} of {FILES_OF_SMALL} files")
     assert remote_matches_local(target, whole) == []
     assert card_valid(target, whole) == []
 
@@ -178,8 +187,8 @@ def test_one_changed_subject_sends_one_subject(hub, target, data, whole, small, 
         SHARD.path(folder, config, changed).unlink()
         SHARD.path(folder, config, changed).hardlink_to(SHARD.path(data, config, other))
     sidecars = {**small.made[SHARD.name], changed: replace(whole.made[SHARD.name][other], subject=changed)}
-    published = target.publish(assemble(DATASET, folder, REPO, {SHARD.name: sidecars}))
-    assert published.changes.by_kind() == {"added": [], "changed": [CARD, changed], "removed": []}
+    published = target.publish(assemble(DATASET, folder, REPO, {SHARD.name: sidecars}, read_manifest(data)))
+    assert published.changes.by_kind() == {"added": [], "changed": [CARD, VOLUMES, changed], "removed": []}
     assert len(uploads(hub)) - before == len(CONFIGS)
     assert moves_of_main(hub) == 2
 
@@ -209,7 +218,7 @@ def test_a_failed_publication_is_resumed_and_nothing_is_sent_twice(hub, target, 
     fault.times = fault.hits
     target.publish(small)
     assert is_there(hub, small)
-    assert len(uploads(hub)) == len(set(uploads(hub))) == len(small.files) - 1
+    assert len(uploads(hub)) == len(set(uploads(hub))) == large_files(small)
     assert moves_of_main(hub) == 1
 
 
@@ -257,7 +266,7 @@ def test_a_passing_fault_ends_in_one_publication(hub, target, small, fault):
         target.publish(small)
     assert is_there(hub, small)
     assert moves_of_main(hub) == 1
-    assert len(uploads(hub)) == len(small.files) - 1
+    assert len(uploads(hub)) == large_files(small)
 
 
 def test_a_lost_answer_to_the_commit_is_looked_up_and_not_repeated(hub, target, small):
@@ -300,7 +309,7 @@ def test_a_token_that_expires_on_the_way_is_named_and_nothing_is_published(hub, 
     assert moves_of_main(hub) == 0
     hub.tokens[SECRET].expired = False
     target.publish(small)
-    assert is_there(hub, small) and len(uploads(hub)) == len(small.files) - 1
+    assert is_there(hub, small) and len(uploads(hub)) == large_files(small)
 
 
 @pytest.mark.parametrize(
@@ -440,7 +449,7 @@ def freeing(many, data, target, tmp_path):
             outcomes.append(outcome)
             held.append(shards_here(folder))
         sidecars = {row.subject: sidecar for row in rows if (sidecar := state_of(SHARD, folder, row).sidecar)}
-        publication = assemble(DATASET, folder, REPO, {SHARD.name: sidecars})
+        publication = assemble(DATASET, folder, REPO, {SHARD.name: sidecars}, everything)
         return outcomes, publication, list(held)
 
     return folder, build
@@ -635,7 +644,7 @@ def dagster(release: Release, tree: Path, data: Path | str, hub, home: Path, *ar
 
 
 def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, small_built, home):
-    outputs, large = [], LARGE_FILES_OF_SMALL
+    outputs = []
     folder, lost = small_built.folder, isles24.CONFIGS[0].path(SMALL.subjects[3])
 
     def run(*arguments):
@@ -651,7 +660,7 @@ def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, small_bui
     allowed = '{"ops": {"hub_dataset": {"config": {"allow_synthetic": true}}}}'
     code, output = run(*publish, allowed)
     assert code == 0, output
-    assert f"{large + 1} of {large + 1} files" in output
+    assert f"{FILES_OF_SMALL} of {FILES_OF_SMALL} files" in output
     assert f"Published {hub.endpoint}/datasets/{REPO}/tree/{hub.head(REPO)}" in output
     assert "failed" not in output
 
@@ -707,7 +716,9 @@ def test_the_whole_graph_runs_on_a_disk_that_frees_itself(hub, part_tree, home):
     left, configs = len(PART.subjects) % STAGE_SIZE, len(isles24.CONFIGS)
     assert shards_here(DataFolder(home / "freed", PART)) == left * configs == 4
     assert moves_of_main(hub) == 1
-    assert len(hub.files(REPO)) == len(PART.subjects) * configs + len(DESCRIBING) + 2  # the card and .gitattributes
+    assert (
+        len(hub.files(REPO)) == len(PART.subjects) * configs + len(DESCRIBING) + len(METADATA) + 2
+    )  # the card and .gitattributes
     assert "failed:" not in output.replace("value_ranges failed:", "")
 
 
@@ -761,7 +772,7 @@ def test_nothing_is_published_while_it_is_uploaded(hub, target, small):
     thread.start()
     held.wait()
     assert set(hub.files(REPO)) <= {".gitattributes"}
-    assert len(uploads(hub)) == len(small.files) - 1
+    assert len(uploads(hub)) == large_files(small)
     held.release()
     thread.join()
     assert not compare(small, target.stored())

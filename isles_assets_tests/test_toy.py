@@ -10,6 +10,7 @@ import pytest
 from isles_assets.cli.restore import main
 from isles_assets.graph.settings import Settings
 from isles_assets.hub.huggingface import HuggingFaceHub
+from isles_assets.products.config import METADATA
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication.guard import publication_of
 from isles_assets_tests.archives import pack
@@ -56,7 +57,11 @@ def test_from_the_archive_to_the_files_again(project, toy_sample_tree, tmp_path,
         dataset = Dataset.of(project.release)
         publication = publication_of(dataset, project.setup.tree, project.folder, TOY.repo)
         published = HuggingFaceHub(TOY.repo, dataset, endpoint=hub.endpoint).publish(publication)
-        assert published.tag.startswith("v2-") and published.changes.by_kind()["added"] == ["README.md", *TOY.subjects]
+        assert published.tag.startswith("v2-") and published.changes.by_kind()["added"] == [
+            "README.md",
+            *METADATA,
+            *TOY.subjects,
+        ]
         assert {path for path in hub.files(TOY.repo) if path != ".gitattributes"} == {
             file.path for file in publication.files
         }

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from isles_assets.products import registry
-from isles_assets.products.config import CARD, LOOK_PATH, MAIN_CONFIG, MONTAGE, Config
+from isles_assets.products.config import CARD, LOOK_PATH, MAIN_CONFIG, METADATA, MONTAGE, Config
 from isles_assets.products.product import Product
 from isles_assets.release.release import Release
 
@@ -35,6 +35,11 @@ class Dataset:
             for config in configs
         )
 
+    def configs_of(self, product: Product) -> tuple[Config, ...]:
+        """Return the configs that hold `product`."""
+        names = {config.name for config in product.configs}
+        return tuple(config for config in self.configs if config.name in names)
+
     @property
     def _has_look(self) -> bool:
         return any(product.has_montages for product in self.products)
@@ -44,7 +49,8 @@ class Dataset:
         """Paths in the repo of the files that do not belong to one subject."""
         joined = (config.path("") for config in self.configs if config.joined)
         look = (LOOK_PATH,) if self._has_look else ()
-        return (CARD, *(path for product in self.products for path in product.other_files), *joined, *look)
+        others = (path for product in self.products for path in product.other_files)
+        return (CARD, *METADATA, *others, *joined, *look)
 
     def is_ours(self, path: str) -> bool:
         """Return whether `path` in the repo is one of this dataset's, or one that `load_dataset` would read, too.

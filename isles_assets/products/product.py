@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from isles_assets.lib.files import FileStatus, sha256_of
 from isles_assets.lib.fingerprint import fingerprint
+from isles_assets.products.column import Column, subject_column, variable_column
 from isles_assets.products.config import SPLIT, Config
 from isles_assets.products.sidecar import BuiltFile, Sidecar
 from isles_assets.products.sources import Source, check_entry, read_source
@@ -134,6 +135,17 @@ class Product(ABC):
     @abstractmethod
     def sources(self) -> tuple[Volume, ...]:
         """The volumes that it reads."""
+
+    @property
+    def own_columns(self) -> Sequence[Column]:
+        """The columns of its configs, without the subject's id and the clinical variables."""
+        return ()
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """All columns of its configs by name."""
+        others = (variable_column(variable) for variable in self.release.variables)
+        return {column.name: column for column in (subject_column(), *self.own_columns, *others)}
 
     @property
     def other_files(self) -> tuple[str, ...]:

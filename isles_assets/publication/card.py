@@ -16,18 +16,19 @@ import isles_assets
 from isles_assets.lib.findings import Finding, name_some
 from isles_assets.lib.markdown import escaped, markdown_table
 from isles_assets.lib.project import code_url
-from isles_assets.products.config import SPLIT, Config
+from isles_assets.products.column import grid_of
+from isles_assets.products.config import COLUMNS, SPLIT, VOLUMES, WAIVERS, Config
 from isles_assets.products.features import features
 from isles_assets.publication.publication import Contents, Publication
 from isles_assets.publication.waivers import Judgement
 from isles_assets.release.clinical import Kind, Known
 from isles_assets.release.problems import problem_of
 from isles_assets.release.release import Release
-from isles_assets.release.volumes import Content, Grid
+from isles_assets.release.volumes import Content
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
-CODE_VERSION = 5
-"""Raise it when the same products are to get another card."""
+CODE_VERSION = 6
+"""Raise it when the same products are to get another card or other metadata tables."""
 
 Rows = Sequence[tuple[object, ...]]
 
@@ -83,7 +84,7 @@ def text_of_card(publication: Publication) -> str:
     release, made = publication.dataset.release, publication.made
     parts = [product.card_parts(publication.repo, made[product.name]) for product in publication.dataset.products]
     whole, other, value = release.examples
-    columns = [f"`{volume.column}`" for volume in release.volumes if volume.session != release.sessions[0]]
+    columns = [f"`{volume.column}`" for volume in release.volumes if release.known(volume) is Known.OUTCOME]
     text = environment.get_template("card.md.j2").render(
         table=markdown_table,
         publication=publication,
@@ -93,6 +94,9 @@ def text_of_card(publication: Publication) -> str:
         code=code_url(),
         parts=parts,
         subject_column=SUBJECT_COLUMN,
+        columns=COLUMNS,
+        volume_list=VOLUMES,
+        waivers=WAIVERS,
         first=min(publication.subjects),
         whole=whole,
         other=other,
@@ -122,7 +126,7 @@ def _volumes(release: Release) -> Rows:
     return [
         (
             f"`{volume.column}`",
-            release.common_grid if volume.grid is Grid.COMMON else volume.grid.value,
+            grid_of(release, volume),
             volume.description,
             f"`{volume.path('<subject>')}`",
         )

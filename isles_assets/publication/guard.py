@@ -41,7 +41,7 @@ def publication_of(dataset: Dataset, root: Path, folder: DataFolder, repo: str) 
     if reasons:
         how = how_to_waive(dataset.release, broken, folder.waivers)
         raise Refusal(f"Not published: {'; '.join(reasons)}.", [*broken, *unfit], how)
-    return assemble(dataset, folder, repo, made, judge_recorded(evidence))
+    return assemble(dataset, folder, repo, made, evidence.manifest, judge_recorded(evidence))
 
 
 def recorded_publication(dataset: Dataset, folder: DataFolder, repo: str) -> Publication:
@@ -54,7 +54,7 @@ def recorded_publication(dataset: Dataset, folder: DataFolder, repo: str) -> Pub
     made, reasons, unfit = _made(dataset, evidence)
     if reasons:
         raise Refusal(f"{'; '.join(reasons)}.", unfit)
-    return assemble(dataset, folder, repo, made, judge_recorded(evidence))
+    return assemble(dataset, folder, repo, made, evidence.manifest, judge_recorded(evidence))
 
 
 def keep_release_from_sample(folder: DataFolder) -> None:

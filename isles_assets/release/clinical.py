@@ -54,6 +54,12 @@ class Variable:
     low: float | None = None
     high: float | None = None
     levels: tuple[str | int, ...] = ()
+    measured_in: str = ""  # if the dictionary workbook has no unit
+
+    @property
+    def column_unit(self) -> str:
+        """Unit of the published values; empty if they have none, or none is known."""
+        return "min" if self.kind is Kind.MINUTES else self.unit or self.measured_in
 
     def allows(self, value: str | float) -> bool:
         """Return whether `value`, which is not null, is a level or in the range."""

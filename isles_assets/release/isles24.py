@@ -86,8 +86,10 @@ def _flag(header: str, column: str, description: str, dictionary: str | None = N
                     f"{description}: 1 yes, 0 no", levels=(0, 1))  # fmt: skip
 
 
-def _number(header: str, column: str, unit: str | None, description: str, low: float, high: float) -> Variable:
-    return Variable(BASELINE, header, header, column, Kind.NUMBER, unit, Known.ADMISSION, description, low, high)
+def _number(header: str, column: str, unit: str | None, description: str, low: float, high: float,
+            measured_in: str = "") -> Variable:  # fmt: skip
+    return Variable(BASELINE, header, header, column, Kind.NUMBER, unit, Known.ADMISSION, description, low, high,
+                    measured_in=measured_in)  # fmt: skip
 
 
 def _minutes(header: str, column: str, known: Known, description: str) -> Variable:
@@ -110,7 +112,7 @@ _VARIABLES: tuple[Variable, ...] = (
     Variable(BASELINE, "Center", None, "center", Kind.WHOLE, None, Known.ADMISSION,
              "Centre code; by the ids 1 is Munich, 2 is Zurich", levels=(1, 2)),
     Variable(BASELINE, "Sex", "Sex", "sex", Kind.LEVEL, None, Known.ADMISSION, "Sex", levels=("M", "F")),
-    _number("Age", "age", None, "Age in years; fractional in centre 2", 0, 120),
+    _number("Age", "age", None, "Age in years; fractional in centre 2", 0, 120, measured_in="years"),
     _flag("Atrial fibrillation", "atrial_fibrillation", "Atrial fibrillation"),
     _flag("Hypertension", "hypertension", "Hypertension"),
     _flag("Diabetes", "diabetes", "Diabetes"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from isles_assets.lib.findings import Finding, Refusal
-from isles_assets.release.clinical import Dictionary, Variable, Workbook
+from isles_assets.release.clinical import Dictionary, Known, Variable, Workbook
 from isles_assets.release.oddities import Oddity, StrayFile, Trait
 from isles_assets.release.volumes import Grid, Volume
 from isles_assets.release.waivers import Waiver
@@ -80,6 +80,10 @@ class Release:
     def registered(self) -> tuple[Volume, ...]:
         """The volumes that must be on the grid of the reference."""
         return tuple(v for v in self.volumes if v.grid is Grid.COMMON and v is not self.reference)
+
+    def known(self, volume: Volume) -> Known:
+        """Return when the voxels of `volume` are known: those of the first session at admission."""
+        return Known.ADMISSION if volume.session == self.sessions[0] else Known.OUTCOME
 
     @property
     def _volumes_and_workbooks(self) -> tuple[Volume | Workbook, ...]:

@@ -1,11 +1,9 @@
 """The clinical table as CSV."""
 
-import csv
-import io
-import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+from isles_assets.lib.csv_text import csv_text
 from isles_assets.lib.files import atomic_write, write_errors_refused
 from isles_assets.lib.findings import Refusal
 from isles_assets.reading.workbooks import Value
@@ -13,11 +11,6 @@ from isles_assets.release.release import Release
 from isles_assets.tables.clinical import clinical_schema
 
 _SETTING = "--clinical"
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""First characters of a text that a spreadsheet program may take for a formula.
-
-Source: https://owasp.org/www-community/attacks/CSV_Injection
-"""
 
 
 def write_clinical(release: Release, path: Path, rows: Mapping[str, Mapping[str, Value]], *, overwrite: bool) -> bool:
@@ -35,10 +28,8 @@ def write_clinical(release: Release, path: Path, rows: Mapping[str, Mapping[str,
         Refusal: There is a file with other content and `overwrite` is not set, or the file cannot be written.
     """
     subject_column, *columns = clinical_schema(release).names
-    lines = [
-        [subject, *(_escape_formula(values[column]) for column in columns)] for subject, values in sorted(rows.items())
-    ]
-    content = "".join(map(_csv_line, [[subject_column, *columns], *lines])).encode()
+    lines = [[subject, *(values[column] for column in columns)] for subject, values in sorted(rows.items())]
+    content = csv_text([[subject_column, *columns], *lines]).encode()
     with write_errors_refused(path, _SETTING):
         if path.is_file() and path.read_bytes() == content:
             return False
@@ -48,16 +39,3 @@ def write_clinical(release: Release, path: Path, rows: Mapping[str, Mapping[str,
         with atomic_write(path, _SETTING) as temporary:
             temporary.write_bytes(content)
     return True
-
-
-def _escape_formula(value: Value) -> Value:
-    """Return `value` after a `'` if it is a text that looks like a formula."""
-    is_formula = isinstance(value, str) and unicodedata.normalize("NFKC", value).lstrip(" ").startswith(_FORMULA)
-    return f"'{value}" if is_formula else value
-
-
-def _csv_line(cells: Sequence[Value]) -> str:
-    """Return a line of CSV that ends in a line feed. Cells with a line feed or carriage return are quoted."""
-    line = io.StringIO(newline="")
-    csv.writer(line).writerow(cells)  # with `lineterminator` set, it would not quote carriage returns
-    return line.getvalue().removesuffix("\r\n") + "\n"

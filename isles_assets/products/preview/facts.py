@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import cos, radians
 from operator import attrgetter
 from typing import Any, Generic, TypeVar
@@ -10,9 +11,10 @@ import numpy as np
 import pyarrow as pa
 from nibabel.affines import voxel_sizes
 
-from isles_assets.products.preview.left_out import left_out
+from isles_assets.products.preview.left_out import left_out, preview_volumes
 from isles_assets.products.preview.scene import LESION
 from isles_assets.products.sources import Voxels
+from isles_assets.release.clinical import Known
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Content, Grid
 from isles_assets.tables.manifest import VolumeEntry
@@ -29,8 +31,10 @@ class Fact(Generic[Input]):
 
     column: str
     type: pa.DataType
+    known: Known
     description: str
     value: Callable[[Input], Any]
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,10 @@ def _labels(decoded: Decoded) -> list[int] | None:
     return None if cow.more_labels else cow.labels
 
 
+_NCCT_SHAPE = "Voxels of the NCCT grid along x, y, z"
+_CTP_SHAPE = "Voxels of the native CTP grid along x, y, z"
 _NCCT_SPACING = "Voxel spacing of the NCCT grid along x, y, z in mm; null: the affine cannot be used"
+_CTP_FRAMES = "Frames of the CTP series"
 _CTP_SPACING = "Voxel spacing of the native CTP grid along x, y, z in mm; null: the affine cannot be used"
 _OBLIQUE = (
     "Whether the NCCT is turned about more than one axis: none of its voxel axes is within "
@@ -92,42 +99,58 @@ _SHOWN_SLICE = (
     "Index, from 0, of the axial slice in the pictures, along the voxel axis closest to inferior-superior: that of the "
     "largest lesion area or, without a lesion, of the most soft tissue"
 )
+_LESION_VOXELS = "Voxels of the final infarct; 0: the mask is empty"
 _LESION_ML = "Volume of the final infarct in millilitres; null: the mask's affine cannot be used"
+_COW_EMPTY = "Whether no vessel of the circle of Willis is marked"
 _LABELS = "Labels that occur in the circle of Willis; null: so many values that they are no labels"
 
 
 def header_facts(release: Release) -> tuple[Fact[Volumes], ...]:
     """Return the facts that follow from the manifest."""
+    known = partial(_known, release)
+    spacing = pa.list_(pa.float64())
     return (
-        Fact("ncct_shape", _LIST, "Voxels of the NCCT grid along x, y, z", _header_value("ncct", _shape)),
-        Fact("ncct_spacing_mm", pa.list_(pa.float64()), _NCCT_SPACING, _header_value("ncct", _spacing)),
-        Fact("oblique", pa.bool_(), _OBLIQUE, _header_value("ncct", _oblique)),
-        Fact("ctp_shape", _LIST, "Voxels of the native CTP grid along x, y, z", _header_value("ctp", _shape)),
-        Fact("ctp_spacing_mm", pa.list_(pa.float64()), _CTP_SPACING, _header_value("ctp", _spacing)),
-        Fact("ctp_frames", _COUNT, "Frames of the CTP series", _header_value("ctp", attrgetter("frames"))),
-        Fact("left_out", pa.list_(pa.string()), _LEFT_OUT, lambda volumes: list(left_out(release, volumes))),
+        Fact("ncct_shape", _LIST, known("ncct"), _NCCT_SHAPE, _header_value("ncct", _shape)),
+        Fact("ncct_spacing_mm", spacing, known("ncct"), _NCCT_SPACING, _header_value("ncct", _spacing), "mm"),
+        Fact("oblique", pa.bool_(), known("ncct"), _OBLIQUE, _header_value("ncct", _oblique)),
+        Fact("ctp_shape", _LIST, known("ctp"), _CTP_SHAPE, _header_value("ctp", _shape)),
+        Fact("ctp_spacing_mm", spacing, known("ctp"), _CTP_SPACING, _header_value("ctp", _spacing), "mm"),
+        Fact("ctp_frames", _COUNT, known("ctp"), _CTP_FRAMES, _header_value("ctp", attrgetter("frames"))),
+        Fact(
+            "left_out",
+            pa.list_(pa.string()),
+            known(*(volume.column for volume in preview_volumes(release))),
+            _LEFT_OUT,
+            lambda volumes: list(left_out(release, volumes)),
+        ),
     )
 
 
-_VOXEL_FACTS: tuple[Fact[Decoded], ...] = (
-    Fact("lesion_voxels", _COUNT, "Voxels of the final infarct; 0: the mask is empty", _voxels(LESION, "marked")),
-    Fact("lesion_ml", pa.float64(), _LESION_ML, _voxels(LESION, "marked_ml")),
-    Fact("shown_slice", _WHOLE, _SHOWN_SLICE, attrgetter("slice")),
-    Fact("lvo_empty", pa.bool_(), "Whether no large vessel occlusion is marked", _voxels("lvo_mask", "empty")),
-    Fact("lvo_voxels", _COUNT, "Voxels of the large vessel occlusion", _voxels("lvo_mask", "marked")),
-    Fact("cow_empty", pa.bool_(), "Whether no vessel of the circle of Willis is marked", _voxels("cow_mask", "empty")),
-    Fact("cow_voxels", _COUNT, "Voxels of the circle of Willis", _voxels("cow_mask", "marked")),
-    Fact("cow_labels", _LIST, _LABELS, _labels),
-)
+def _known(release: Release, *columns: str) -> Known:
+    """Return when a fact is known that follows from these volumes: afterwards, if one of them is from follow-up."""
+    known = {release.known(release.by_column[column]) for column in columns}
+    return Known.OUTCOME if Known.OUTCOME in known else Known.ADMISSION
 
 
 def voxel_facts(release: Release) -> tuple[Fact[Decoded], ...]:
     """Return the facts that follow from decoded voxels."""
+    known = partial(_known, release)
+    lesion, lvo, cow = known(LESION), known("lvo_mask"), known("cow_mask")
     maps = (v.column for v in release.volumes if v.content is Content.MAP and v.grid is Grid.COMMON)
-    non_finite = (
-        Fact(f"{m}_non_finite", _COUNT, f"NaN and infinite voxels of `{m}`", _voxels(m, "non_finite")) for m in maps
+    return (
+        Fact("lesion_voxels", _COUNT, lesion, _LESION_VOXELS, _voxels(LESION, "marked")),
+        Fact("lesion_ml", pa.float64(), lesion, _LESION_ML, _voxels(LESION, "marked_ml"), "ml"),
+        Fact("shown_slice", _WHOLE, lesion, _SHOWN_SLICE, attrgetter("slice")),
+        Fact("lvo_empty", pa.bool_(), lvo, "Whether no large vessel occlusion is marked", _voxels("lvo_mask", "empty")),
+        Fact("lvo_voxels", _COUNT, lvo, "Voxels of the large vessel occlusion", _voxels("lvo_mask", "marked")),
+        Fact("cow_empty", pa.bool_(), cow, _COW_EMPTY, _voxels("cow_mask", "empty")),
+        Fact("cow_voxels", _COUNT, cow, "Voxels of the circle of Willis", _voxels("cow_mask", "marked")),
+        Fact("cow_labels", _LIST, cow, _LABELS, _labels),
+        *(
+            Fact(f"{m}_non_finite", _COUNT, known(m), f"NaN and infinite voxels of `{m}`", _voxels(m, "non_finite"))
+            for m in maps
+        ),
     )
-    return (*_VOXEL_FACTS, *non_finite)
 
 
 def all_facts(release: Release) -> tuple[Fact[Any], ...]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pyarrow as pa
 
+from isles_assets.products.column import Column
 from isles_assets.products.sidecar import Sidecar
 from isles_assets.release.release import Release
 
@@ -11,6 +12,14 @@ FOLDS = 5
 FOLD = pa.field("fold", pa.int8())
 """Null where only a part of the release is published, whose folds would not be those of the whole."""
 UNKNOWN_CENTRE = "unknown"
+
+
+def fold_column(release: Release) -> Column:
+    """Return the column of the fold."""
+    description = f"Fold for cross-validation, 0 to {FOLDS - 1}: a suggestion, not of the release"
+    return Column(
+        FOLD.name, description, None, levels=tuple(range(FOLDS)), is_null=lambda row, sidecar: release.is_part
+    )
 
 
 def folds(release: Release, sidecars: Mapping[str, Sidecar], centres: Mapping[str, str]) -> dict[str, int | None]:

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from isles_assets.products.preview.crop import Crop
 from isles_assets.products.preview.lettering import font, text_coverage
 from isles_assets.products.preview.scene import LESION, REFERENCE, Mask, Plane, Scene, soft_tissue
 from isles_assets.products.preview.shades import Fixed, Palette, Shading, UpToMedians, Window, greys, turbo
+from isles_assets.release.clinical import Known
 
 SIZE = (240, 300)
 """Width and height of each picture in px, with the line of the caption."""
@@ -50,6 +52,9 @@ class Picture:
     """Whether it has colours. Then it is black where nothing was scanned."""
     outlined: bool = False
     """Whether the lesion's outline lies over it."""
+
+    known: ClassVar[Known] = Known.OUTCOME
+    """Every picture is an outcome, whatever it shows: the lesion decides which slice it is, and how it is cropped."""
 
     @property
     def column(self) -> str:

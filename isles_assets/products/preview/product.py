@@ -20,14 +20,15 @@ import pyarrow.parquet as pq
 from isles_assets.lib.display import Markdown, display_size
 from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
 from isles_assets.lib.markdown import markdown_table
+from isles_assets.products.column import Column
 from isles_assets.products.config import LOOK, LOOK_PATH, MAIN_CONFIG, MEDIA, SPLIT, Config
 from isles_assets.products.footer import FOOTER_KEY, provenance
 from isles_assets.products.preview.digesting import DigestingWriter, FileDigest
-from isles_assets.products.preview.facts import Decoded, all_facts, header_facts, values, voxel_facts
-from isles_assets.products.preview.folds import FOLD, UNKNOWN_CENTRE, folds
+from isles_assets.products.preview.facts import Decoded, Fact, all_facts, header_facts, values, voxel_facts
+from isles_assets.products.preview.folds import FOLD, UNKNOWN_CENTRE, fold_column, folds
 from isles_assets.products.preview.left_out import left_out, preview_volumes
 from isles_assets.products.preview.montage import montage, small_montage
-from isles_assets.products.preview.pictures import PICTURES, THICKNESS, draw
+from isles_assets.products.preview.pictures import PICTURES, THICKNESS, Picture, draw
 from isles_assets.products.preview.rows import BUILT_MONTAGE, look_row, preview_row
 from isles_assets.products.preview.scene import LESION, REFERENCE, Axes, ReadVolume, Scene, read_scene
 from isles_assets.products.preview.tables import TABLES_VERSION, KeptFile, kept_file, layout, write_rows
@@ -79,6 +80,11 @@ class Preview(Product):
     @cached_property
     def sources(self) -> tuple[Volume, ...]:
         return preview_volumes(self.release)
+
+    @property
+    def own_columns(self) -> Sequence[Column]:
+        facts = map(_fact_column, all_facts(self.release))
+        return (*facts, *map(_picture_column, PICTURES), fold_column(self.release))
 
     @property
     def other_files(self) -> tuple[str, ...]:
@@ -333,3 +339,17 @@ def headline(row: ManifestRow, facts: Mapping[str, Any], omitted: Mapping[str, s
             unseen.setdefault(reason, []).append(_SHORT.get(column, column))
     parts += [f"{', '.join(names)} {reason}" for reason, names in unseen.items()]
     return "  |  ".join(parts)
+
+
+def _fact_column(fact: Fact[Any]) -> Column:
+    def is_null(row: ManifestRow, sidecar: Sidecar) -> bool:
+        return sidecar.facts[fact.column] is None
+
+    return Column(fact.column, fact.description, fact.known, unit=fact.unit, is_null=is_null)
+
+
+def _picture_column(picture: Picture) -> Column:
+    def is_null(row: ManifestRow, sidecar: Sidecar) -> bool:
+        return picture.volume in sidecar.facts["left_out"]
+
+    return Column(picture.column, picture.description, picture.known, is_null=is_null)

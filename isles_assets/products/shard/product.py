@@ -5,7 +5,7 @@ Each source is read once. Buffer by buffer it is digested, decoded, written, and
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from isles_assets.lib.files import sync
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.markdown import markdown_table
 from isles_assets.lib.parquet import LARGEST_VALUE, ReadBack, Sink, Streamed, Written, read_back, write_row
+from isles_assets.products.column import Column, volume_column
 from isles_assets.products.config import MAIN_CONFIG, MEDIA, Config
 from isles_assets.products.footer import FOOTER_KEY, provenance
 from isles_assets.products.product import Build, BuildResult, Product
@@ -68,6 +69,10 @@ class Shard(Product):
     @cached_property
     def sources(self) -> tuple[Volume, ...]:
         return self.release.volumes
+
+    @property
+    def own_columns(self) -> Sequence[Column]:
+        return [volume_column(self.release, volume) for volume in self.release.volumes]
 
     def check(self, build: Build, row: ManifestRow, volume: Volume) -> None:
         check_entry(build.root, row, volume)
