@@ -518,8 +518,9 @@ def test_the_card_counts_what_was_found(tree, folder):
     subjects = [SUBJECT, EMPTY, NON_FINITE]
     spoil(tree, SUBJECT, "cow_mask", on_another_grid)
     spoil(tree, NON_FINITE, "lesion_mask", with_sform(np.nan))
-    sidecars = {subject: build_preview(tree, folder, survey(tree, subject)) for subject in subjects}
-    counts = dict(PREVIEW.card_parts("owner/name", sidecars).counts)
+    rows = {subject: survey(tree, subject) for subject in subjects}
+    sidecars = {subject: build_preview(tree, folder, row) for subject, row in rows.items()}
+    counts = dict(PREVIEW.card_parts("owner/name", sidecars, rows).counts)
     assert counts["volumes that the pictures do without"] == f"2: {NON_FINITE} (lesion_mask), {SUBJECT} (cow_mask)"
     assert counts["`lesion_mask` is empty"] == f"1: {EMPTY}"
     assert counts["`mtt` holds NaN or infinite voxels"] == f"1: {NON_FINITE}"
@@ -528,9 +529,8 @@ def test_the_card_counts_what_was_found(tree, folder):
         f"{len(oblique)}: {', '.join(oblique)}" if oblique else "none"
     )
     ml = sidecars[SUBJECT].facts["lesion_ml"]
-    assert counts["final infarct, mL: median (least to greatest)"] == f"{ml / 2:.1f} (0.0 to {ml:.1f})"
-    only = dict(PREVIEW.card_parts("owner/name", {NON_FINITE: sidecars[NON_FINITE]}).counts)
-    assert only["final infarct, mL: median (least to greatest)"] == "unknown"
+    assert dict(PREVIEW.summary(sidecars))["final infarct, ml"] == f"{ml / 2:.3g} (0 to {ml:.3g})"
+    assert dict(PREVIEW.summary({NON_FINITE: sidecars[NON_FINITE]}))["final infarct, ml"] == "unknown"
     *_, card_picture = PREVIEW.files(folder, sidecars, SCHEMAS)
     assert card_picture.content == PREVIEW.montage(folder, sidecars[EMPTY])
 

@@ -75,7 +75,7 @@ def test_it_is_built_published_verified_and_loaded(project, dataset):
     assert [row["subject_id"] for row in rows] == list(TOY.subjects)
     assert all(len(row["counts"]) == BINS and sum(row["counts"]) > 0 for row in rows)
     card = (published(project) / "README.md").read_text()
-    assert f"| `histogram` | {BINS} counts of voxels | 6 | 6 |" in card
+    assert f"| `histogram` | `train` | {BINS} counts of voxels | 6 | 6 |" in card
     assert any(line.startswith("histogram: 6 subjects") for line in summarize_dataset(str(published(project))))
 
 

@@ -270,6 +270,10 @@ class Product(ABC):
         """
         return None
 
-    def card_parts(self, repo: str, sidecars: Mapping[str, Sidecar]) -> CardParts:
-        """Return the product's parts of the card for `repo`. The sidecars are by subject."""
+    def card_parts(self, repo: str, sidecars: Mapping[str, Sidecar], rows: Mapping[str, ManifestRow]) -> CardParts:
+        """Return the product's parts of the card for `repo`. Sidecars and rows of the manifest are by subject."""
         return CardParts()
+
+    def summary(self, sidecars: Mapping[str, Sidecar]) -> Sequence[tuple[str, str]]:
+        """Return lines of the card's summary of a group of subjects: what, and its distribution in the group."""
+        return ()

@@ -29,6 +29,8 @@ class Voxels:
     labels: list[int]
     """Distinct whole numbers of the marked voxels; only the first ones if there are `more_labels`."""
     more_labels: bool
+    inexact_labels: bool
+    """Whether labels are whole numbers only up to rounding, so that a comparison such as `== 1` misses them."""
     no_labels: str
     """The values that are not labels, in words."""
 
@@ -175,6 +177,7 @@ def _decoded(source: Source, inspection: Inspection) -> Source:
             marked_ml=None if header.transform else round(marked * voxel_ml(header.affine), 6),
             labels=list(inspection.labels),
             more_labels=inspection.more_labels,
+            inexact_labels=inspection.inexact_labels,
             no_labels=inspection.no_labels,
         ),
         surplus=inspection.surplus,

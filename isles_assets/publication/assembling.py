@@ -32,6 +32,6 @@ def assemble(
     """
     schemas = {config.name: annotated_schema(config) for config in dataset.configs}
     files = [file for p in dataset.products for file in p.files(folder, made[p.name], schemas)]
-    described = Publication(repo, dataset, made, tuple(files), judgement)
+    described = Publication(repo, dataset, made, tuple(files), judgement, manifest)
     card = PublicationFile.of_bytes(CARD, render_card(described).encode())
-    return replace(described, files=(*described.files, *metadata_files(described, manifest), card))
+    return replace(described, files=(*described.files, *metadata_files(described), card))

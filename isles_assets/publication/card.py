@@ -4,7 +4,7 @@ The text is in `card.md.j2`; what it is filled with is computed here.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from datasets.info import DatasetInfo, DatasetInfosDict
 from datasets.splits import SplitDict, SplitInfo
@@ -12,25 +12,25 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-import isles_assets
-from isles_assets.lib.findings import Finding, name_some
-from isles_assets.lib.markdown import escaped, markdown_table
+from isles_assets.lib.markdown import markdown_table
+from isles_assets.lib.progress import readable_bytes
 from isles_assets.lib.project import code_url
-from isles_assets.products.column import grid_of
-from isles_assets.products.config import COLUMNS, SPLIT, VOLUMES, WAIVERS, Config
+from isles_assets.products.config import COLUMNS, MAIN_CONFIG, VOLUMES, WAIVERS, Config
 from isles_assets.products.features import features
+from isles_assets.publication import card_tables as tables
 from isles_assets.publication.publication import Contents, Publication
-from isles_assets.publication.waivers import Judgement
-from isles_assets.release.clinical import Kind, Known
-from isles_assets.release.problems import problem_of
-from isles_assets.release.release import Release
-from isles_assets.release.volumes import Content
+from isles_assets.publication.summary import summary_by_centre
+from isles_assets.release.clinical import Known
+from isles_assets.release.volumes import Content, Grid
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
 CODE_VERSION = 6
 """Raise it when the same products are to get another card or other metadata tables."""
 
-Rows = Sequence[tuple[object, ...]]
+LOWEST_DATASETS = "4.4.0"
+"""The lowest version of `datasets` that reads the dataset as the card says. It is the first one with `Nifti`."""
+
+_MASKS = (Content.MASK, Content.LABELS)
 
 
 def dataset_info(config: Config, contents: Mapping[str, Contents]) -> DatasetInfo:
@@ -82,8 +82,12 @@ def text_of_card(publication: Publication) -> str:
         undefined=StrictUndefined,
     )
     release, made = publication.dataset.release, publication.made
-    parts = [product.card_parts(publication.repo, made[product.name]) for product in publication.dataset.products]
-    whole, other, value = release.examples
+    parts = [
+        product.card_parts(publication.repo, made[product.name], publication.manifest)
+        for product in publication.dataset.products
+    ]
+    whole, other, _ = release.examples
+    summary_header, summary = summary_by_centre(publication)
     columns = [f"`{volume.column}`" for volume in release.volumes if release.known(volume) is Known.OUTCOME]
     text = environment.get_template("card.md.j2").render(
         table=markdown_table,
@@ -94,90 +98,30 @@ def text_of_card(publication: Publication) -> str:
         code=code_url(),
         parts=parts,
         subject_column=SUBJECT_COLUMN,
-        columns=COLUMNS,
-        volume_list=VOLUMES,
-        waivers=WAIVERS,
+        columns_table=COLUMNS,
+        volumes_table=VOLUMES,
+        waivers_table=WAIVERS,
+        lowest_datasets=LOWEST_DATASETS,
         first=min(publication.subjects),
         whole=whole,
         other=other,
-        value=value,
-        configs=_configs(publication),
-        counts=[("subjects", len(publication.subjects)), *(row for part in parts for row in part.counts)],
-        volumes=_volumes(release),
+        other_is_mask=release.by_column[other].content in _MASKS if other in release.by_column else False,
+        masks=[volume for volume in release.volumes if volume.content in _MASKS],
+        inexact=tables.inexact_masks(publication),
+        glance=tables.at_a_glance(publication),
+        splits=tables.splits(publication),
+        twice=readable_bytes(2 * sum(held.size for held in publication.contents[MAIN_CONFIG].values())),
+        summary_header=summary_header,
+        summary=summary,
+        counts=[row for part in parts for row in part.counts],
+        native=next((volume.column for volume in release.volumes if volume.grid is Grid.NATIVE), ""),
+        labels=tables.label_names(release),
+        volumes=tables.volumes(release),
         maps=", ".join(f"`{volume.column}`" for volume in release.volumes if volume.content is Content.MAP),
-        variables=_variables(release),
-        oddities=_oddities(publication),
-        odd=_odd(publication.judgement),
+        variables=tables.variables(publication),
+        oddities=tables.oddities(publication),
+        odd=tables.odd_findings(publication.judgement),
         follow_up=" and ".join(part for part in (", ".join(columns[:-1]), *columns[-1:]) if part),
-        provenance=_provenance(publication),
+        provenance=tables.provenance(publication),
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"  # a line that is only a tag leaves an empty one
-
-
-def _configs(publication: Publication) -> Rows:
-    return [
-        (f"`{config.name}`", config.description, held.rows, held.files, f"{held.size:,}")
-        for config in publication.dataset.configs
-        for held in [publication.contents[config.name][SPLIT]]
-    ]
-
-
-def _volumes(release: Release) -> Rows:
-    return [
-        (
-            f"`{volume.column}`",
-            grid_of(release, volume),
-            volume.description,
-            f"`{volume.path('<subject>')}`",
-        )
-        for volume in release.volumes
-    ]
-
-
-def _variables(release: Release) -> Rows:
-    return [
-        (
-            f"`{variable.column}`",
-            variable.kind.value,
-            "at admission" if variable.known is Known.ADMISSION else "**afterwards (outcome)**",
-            variable.header,
-            f"{variable.description}{' (minutes)' if variable.kind is Kind.MINUTES else ''}",
-        )
-        for variable in release.variables
-    ]
-
-
-def _oddities(publication: Publication) -> Rows:
-    """Return what the authors say about published subjects that cannot be computed: subjects, and text."""
-    return [
-        (", ".join(subjects), oddity.text)
-        for oddity in publication.dataset.release.oddities
-        if (subjects := [subject for subject in oddity.subjects if subject in publication.subjects])
-    ]
-
-
-def _odd(judgement: Judgement) -> Rows:
-    """Return a row for each kind of problem and waiver: number, subjects, and why it is published.
-
-    A row holds no text of the release, and only the reason of a waiver.
-    """
-    kinds: dict[tuple[str, str], list[Finding]] = {}
-    for finding, reason in [
-        *((finding, waiver.reason) for finding, waiver in judgement.waived),
-        *((finding, "") for finding in judgement.notes),
-    ]:
-        kinds.setdefault((finding.code, reason), []).append(finding)
-    return [
-        (problem_of(code).meaning, len(found), name_some(sorted({f.subject for f in found} - {""})), escaped(reason))
-        for (code, reason), found in kinds.items()
-    ]
-
-
-def _provenance(publication: Publication) -> Rows:
-    record = publication.dataset.release.record
-    return [
-        ("release", f"Zenodo record [{record.record}]({record.url}), {record.version}, {record.doi}"),
-        ("archive", f"`{record.archive}`, {record.size:,} bytes, md5 `{record.md5}`"),
-        ("made with", f"[isles-assets]({code_url()}) {isles_assets.__version__}"),
-        ("volumes", f"SHA-256 over path, size and SHA-256 of each: `{publication.sources_digest}`"),
-    ]

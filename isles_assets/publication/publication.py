@@ -2,12 +2,13 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.product import PublicationFile
 from isles_assets.products.sidecar import Sidecar
 from isles_assets.publication.waivers import NOTHING_FOUND, Judgement
+from isles_assets.tables.manifest import ManifestRow
 
 Made = Mapping[str, Mapping[str, Sidecar]]
 """The sidecars of all products, by product name and subject."""
@@ -33,6 +34,7 @@ class Publication:
         made: The sidecars of the products, by product and subject.
         files: Every file of the repo.
         judgement: The judgement on the findings, which the card tells.
+        manifest: Rows of the published subjects, by subject.
     """
 
     repo: str
@@ -40,6 +42,7 @@ class Publication:
     made: Made
     files: tuple[PublicationFile, ...]
     judgement: Judgement = NOTHING_FOUND
+    manifest: Mapping[str, ManifestRow] = field(default_factory=dict)
 
     @property
     def sidecars(self) -> list[Sidecar]:

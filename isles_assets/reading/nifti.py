@@ -134,6 +134,8 @@ class Inspection:
     """Distinct whole numbers from 1 up: all, or `MOST_LABELS` of them if there are `more_labels`."""
 
     more_labels: bool
+    inexact_labels: bool
+    """Whether labels are whole numbers only up to rounding, so that a comparison such as `== 1` misses them."""
     no_labels: str
     """The kinds of values that are neither 0 nor a label, in words; empty for none."""
 
@@ -254,6 +256,7 @@ def inspect(file: BinaryIO | DigestingReader, content: Content, sink: VoxelSink 
         marked=marks.marked,
         labels=tuple(sorted(marks.labels)),
         more_labels=marks.more,
+        inexact_labels=marks.inexact,
         no_labels=marks.non_labels(),
         surplus=surplus,
         trailing=stream.trailing,
@@ -266,7 +269,7 @@ class _Marks:
     """The marked voxels and labels of a mask, gathered piece by piece."""
 
     def __init__(self) -> None:
-        self.marked, self.more, self._many = 0, False, False
+        self.marked, self.more, self.inexact, self._many = 0, False, False, False
         self.labels: set[int] = set()
         self._non_labels: set[str] = set()
 
@@ -290,6 +293,7 @@ class _Marks:
         real = scaled[finite & is_real].real
         rounded = np.rint(real)
         is_integer, is_large = np.abs(real - rounded) <= _LABEL_TOLERANCE, rounded > _LARGEST_LABEL
+        self.inexact |= bool((real[is_integer] != rounded[is_integer]).any())
         non_labels = (~is_integer & (real > 0), real < 0, is_large, finite & ~is_real, ~finite)
         self._non_labels.update(kind for kind, mask in zip(_NON_LABELS, non_labels, strict=True) if mask.any())
         if not self.more:

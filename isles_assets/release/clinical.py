@@ -71,7 +71,11 @@ class Variable:
     @property
     def allowed(self) -> str:
         """Levels or range, for people."""
-        return ", ".join(map(str, self.levels)) if self.levels else f"{self.low:g} to {self.high:g}"
+        if not self.levels:
+            return f"{self.low:g} to {self.high:g}"
+        first, last = self.levels[0], self.levels[-1]
+        is_run = len(self.levels) > 2 and self.levels == tuple(range(int(first), int(first) + len(self.levels)))
+        return f"{first} to {last}" if is_run else ", ".join(map(str, self.levels))
 
 
 @dataclass(frozen=True)

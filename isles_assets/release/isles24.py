@@ -10,6 +10,7 @@ Source:
 from dataclasses import replace
 
 from isles_assets.release.clinical import Dictionary, Kind, Known, Variable, Workbook
+from isles_assets.release.guidance import Guidance
 from isles_assets.release.oddities import Oddity, StrayFile, Trait
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Content, Grid, Volume
@@ -30,6 +31,10 @@ def subject_id(number: int) -> str:
 
 _TMAX_BACKGROUND = -30.0  # of a Tmax map outside the brain; the other maps have 0 there
 _CIRCLE_LABELS = (*range(1, 13), 15)  # 13 and 14 occur in no subject
+# Source: the scheme of TopCoW; the names of 1 to 7 and 12 are in tables that others made of the release.
+_CIRCLE_NAMES = (
+    "BA", "R-PCA", "L-PCA", "R-ICA", "R-MCA", "L-ICA", "L-MCA", "R-Pcom", "L-Pcom", "Acom", "R-ACA", "L-ACA", "3rd-A2",
+)  # fmt: skip
 _RAW, _DERIVED = "raw_data", "derivatives"
 _CT, _MRI = "ses-01", "ses-02"
 _MAPS = "perfusion-maps"
@@ -60,7 +65,8 @@ _VOLUMES: tuple[Volume, ...] = (
     Volume("lvo_mask", _DERIVED, _CT, "", "space-ncct_lvo-msk", Grid.COMMON, Content.MASK,
            "Large vessel occlusion; empty in some subjects"),
     Volume("cow_mask", _DERIVED, _CT, "", "space-ncct_cow-msk", Grid.COMMON, Content.LABELS,
-           "Circle of Willis, one label a vessel segment, numbered as in TopCoW", labels=_CIRCLE_LABELS),
+           "Circle of Willis, one label a vessel segment, numbered as in TopCoW", labels=_CIRCLE_LABELS,
+           label_names=_CIRCLE_NAMES),
     Volume("cta_ncct", _DERIVED, _CT, "", "space-ncct_cta", Grid.COMMON, Content.CT,
            "CT angiography, registered to the NCCT"),
     Volume("ctp_ncct", _DERIVED, _CT, "", "space-ncct_ctp", Grid.COMMON, Content.CT_SERIES,
@@ -253,6 +259,23 @@ _WAIVERS = (
     ),
 )
 
+# Source: the release's record and paper for the cohort and the hidden cases, its dictionary workbook for the altered
+# values, its workbooks as others read them for the differences between the centres.
+_GUIDANCE = Guidance(
+    intended="research on stroke images, such as predicting the final infarct from what is known at admission",
+    not_intended="decisions on patients; identifying people",
+    not_in_it="the hidden test cases of the challenge; most gaps between the subjects' numbers are theirs",
+    contact=f"on the data: its authors, by the [Zenodo record]({_RECORD.url})",
+    limits=(
+        "The subjects are of two centres, and had CT perfusion at admission and MRI afterwards. They are no sample of "
+        "all strokes.",
+        "Scanners, protocols and laboratories differ between the centres, and so do the values: age is fractional in "
+        "one of them, and its glucose is converted from mmol/l. A model may learn the centre.",
+        "The final infarct is drawn on the follow-up MRI. It depends on the treatment, which is known only afterwards.",
+        "By the release's text, the perfusion series are motion-corrected and resampled in time, also the native ones.",
+    ),
+)
+
 ISLES24 = Release(
     name="isles24",
     label="ISLES'24",
@@ -276,6 +299,7 @@ ISLES24 = Release(
     waivers=_WAIVERS,
     citations=_CITATIONS,
     known_text=(r"Warped image using NiftyReg \([\w -]+\)", r"FSL[\d.: -]*"),
+    guidance=_GUIDANCE,
     tags=("medical", "neuroimaging", "stroke", "ct", "mri", "nifti"),
 )
 """ISLES'24, version 7."""

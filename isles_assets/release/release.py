@@ -10,6 +10,7 @@ from functools import cached_property
 
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.release.clinical import Dictionary, Known, Variable, Workbook
+from isles_assets.release.guidance import Guidance
 from isles_assets.release.oddities import Oddity, StrayFile, Trait
 from isles_assets.release.volumes import Grid, Volume
 from isles_assets.release.waivers import Waiver
@@ -45,6 +46,7 @@ class Release:
     citations: tuple[Citation, ...] = ()
     known_text: tuple[str, ...] = ()  # patterns of free text that tools write into headers
     tags: tuple[str, ...] = ()  # on the Hub
+    guidance: Guidance | None = None
     task_categories: tuple[str, ...] = ("image-segmentation",)  # on the Hub
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ class Volume:
     description: str
     background: float = 0.0  # value of voxels without data
     labels: tuple[int, ...] = ()  # that may occur in a label mask; if empty, any
+    label_names: tuple[str, ...] = ()  # of `labels`, in their order
     apart: str = ""  # if it is published in a config of its own, named like the column: what it holds, and why
 
     @property

@@ -1,6 +1,7 @@
 """Folds for cross-validation: a suggestion of this project, which the release does not have."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,7 +12,13 @@ from isles_assets.release.release import Release
 FOLDS = 5
 FOLD = pa.field("fold", pa.int8())
 """Null where only a part of the release is published, whose folds would not be those of the whole."""
-UNKNOWN_CENTRE = "unknown"
+_UNKNOWN_CENTRE = "unknown"
+
+
+def centre_of(release: Release, clinical: Mapping[str, Any]) -> str:
+    """Return the centre of a subject as text, from its clinical values; `unknown` without one."""
+    centre = clinical.get(release.centre)
+    return _UNKNOWN_CENTRE if centre is None else str(centre)
 
 
 def fold_column(release: Release) -> Column:

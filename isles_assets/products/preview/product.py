@@ -11,21 +11,22 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from statistics import median, median_high
+from statistics import median_high
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isles_assets.lib.display import Markdown, display_size
-from isles_assets.lib.findings import Finding, Materialize, Refusal, name_some
+from isles_assets.lib.findings import Finding, Materialize, Refusal
 from isles_assets.lib.markdown import markdown_table
 from isles_assets.products.column import Column
 from isles_assets.products.config import LOOK, LOOK_PATH, MAIN_CONFIG, MEDIA, SPLIT, Config
 from isles_assets.products.footer import FOOTER_KEY, provenance
+from isles_assets.products.preview import card
 from isles_assets.products.preview.digesting import DigestingWriter, FileDigest
 from isles_assets.products.preview.facts import Decoded, Fact, all_facts, header_facts, values, voxel_facts
-from isles_assets.products.preview.folds import FOLD, UNKNOWN_CENTRE, fold_column, folds
+from isles_assets.products.preview.folds import FOLD, centre_of, fold_column, folds
 from isles_assets.products.preview.left_out import left_out, preview_volumes
 from isles_assets.products.preview.montage import montage, small_montage
 from isles_assets.products.preview.pictures import PICTURES, THICKNESS, Picture, draw
@@ -250,8 +251,7 @@ class Preview(Product):
             else:
                 columns = [self.release.centre] if self.release.centre else []
                 (row,) = pq.read_table(content, columns=[SUBJECT_COLUMN, *columns]).to_pylist()
-                centre = row.get(self.release.centre)
-                centres[subject] = UNKNOWN_CENTRE if centre is None else str(centre)
+                centres[subject] = centre_of(self.release, row)
         if missing:
             raise Refusal("The table of previews was not written.", missing)
         return centres
@@ -267,52 +267,11 @@ class Preview(Product):
             "synthetic": sidecar.synthetic,
         }
 
-    def card_parts(self, repo: str, sidecars: Mapping[str, Sidecar]) -> CardParts:
-        facts = all_facts(self.release)
-        pictures = markdown_table(("column", "picture"), [(f"`{p.column}`", p.description) for p in PICTURES])
-        columns = markdown_table(("column", "type", "fact"), [(f"`{f.column}`", f.type, f.description) for f in facts])
-        return CardParts(
-            picture=f"![Pictures of one subject]({CARD_PICTURE})",
-            example=f"""Only the clinical variables and the facts about the volumes, as a table, without any volume:
+    def card_parts(self, repo: str, sidecars: Mapping[str, Sidecar], rows: Mapping[str, ManifestRow]) -> CardParts:
+        return card.card_parts(self.release, self.name, repo, CARD_PICTURE, sidecars, rows)
 
-```python
-table = load_dataset("{repo}", "{self.name}", split="train").remove_columns([
-    {", ".join(f'"{picture.column}"' for picture in PICTURES)}
-]).to_pandas()
-```""",
-            counts=self._counts({subject: sidecar.facts for subject, sidecar in sorted(sidecars.items())}),
-            section=f"""## Previews
-
-The config `{self.name}` is for viewing and for tables. Its pictures are made for people, not for training.
-
-{pictures}
-
-{columns}""",
-        )
-
-    def _counts(self, facts_of: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-        """Return the card's counts of lesions, empty masks, oblique axes, and voxels that are not finite."""
-        ml = sorted(facts["lesion_ml"] for facts in facts_of.values() if facts["lesion_ml"] is not None)
-        least_to_greatest = f"{median(ml):.1f} ({ml[0]:.1f} to {ml[-1]:.1f})" if ml else "unknown"
-        omitted = [f"{s} ({', '.join(facts['left_out'])})" for s, facts in facts_of.items() if facts["left_out"]]
-        subjects = {
-            "`lesion_mask` is empty": [s for s, facts in facts_of.items() if not facts["lesion_voxels"]],
-            "`lvo_mask` is empty": [s for s, facts in facts_of.items() if facts["lvo_empty"]],
-            "`cow_mask` is empty": [s for s, facts in facts_of.items() if facts["cow_empty"]],
-            "`ncct` is oblique about more than one axis": [s for s, facts in facts_of.items() if facts["oblique"]],
-            "volumes that the pictures do without": omitted,
-        }
-        for volume in self.release.volumes:
-            column = f"{volume.column}_non_finite"
-            if affected := [s for s, facts in facts_of.items() if facts.get(column)]:
-                subjects[f"`{volume.column}` holds NaN or infinite voxels"] = affected
-        return [
-            ("final infarct, mL: median (least to greatest)", least_to_greatest),
-            *(
-                (title, f"{len(names)}: {name_some(names, 20)}" if names else "none")
-                for title, names in subjects.items()
-            ),
-        ]
+    def summary(self, sidecars: Mapping[str, Sidecar]) -> Sequence[tuple[str, str]]:
+        return card.summary(sidecars)
 
 
 def headline(row: ManifestRow, facts: Mapping[str, Any], omitted: Mapping[str, str]) -> str:
