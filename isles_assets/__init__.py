@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from isles_assets.definitions import build_defs, defs
     from isles_assets.graph.settings import Settings
     from isles_assets.lib.findings import Finding, Refusal
+    from isles_assets.published.clinical_frame import clinical_frame
     from isles_assets.release.isles24 import ISLES24
     from isles_assets.release.release import Release
 
@@ -23,6 +24,7 @@ __all__ = [
     "Release",
     "Settings",
     "build_defs",
+    "clinical_frame",
     "defs",
     "summarize_dataset",
 ]
@@ -34,6 +36,7 @@ _MODULES = {
     "Release": "release.release",
     "Settings": "graph.settings",
     "build_defs": "definitions",
+    "clinical_frame": "published.clinical_frame",
     "defs": "definitions",
     "summarize_dataset": "cli.summary",
 }

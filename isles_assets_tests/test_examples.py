@@ -22,7 +22,6 @@ from isles_assets.products.sidecar import Sidecar
 from isles_assets.publication.assembling import assemble
 from isles_assets.reading.tree import take_inventory
 from isles_assets.reading.workbooks import read_clinical_rows
-from isles_assets.release.clinical import Known
 from isles_assets.release.release import Release
 from isles_assets.sample.tree import make_sample
 from isles_assets.tables.clinical import clinical_table, clinical_values
@@ -228,31 +227,25 @@ def test_slices_are_in_hounsfield_units_and_masks_are_zero_and_one(small_built, 
     assert cut["lesion"].max() == 1
 
 
-TABLE = """
-import json, sys
-import pandas as pd
-from clinical_table import clinical_table, known
-at_admission = known(sys.argv[1])
-table = clinical_table(sys.argv[1], list(at_admission))
-print(json.dumps([table.index.name, *table.columns]))
-print(json.dumps([[None if pd.isna(value) else value for value in row] for row in table.itertuples()]))
-print(json.dumps([column for column, known in at_admission.items() if not known]))
-"""
-
-
-def test_clinical_values_and_which_are_outcomes_are_those_of_the_release(location, small_built):
-    columns, rows, outcomes = map(json.loads, example(location, TABLE).splitlines())
-    table = pq.read_table(small_built.folder.clinical)
-    assert columns == table.schema.names
-    assert rows == [list(row.values()) for row in table.to_pylist()]
-    assert outcomes == [variable.column for variable in VARIABLES if variable.known is Known.OUTCOME]
-
-
 def test_the_clinical_table_travels_without_volumes(on_hub):
     said, sent = on_hub("clinical_table.py")
-    assert "3 subjects, 33 variables" in said
-    assert next(line for line in said if line.startswith("mrs_3month")).split()[1] == "OUTCOME"
-    assert sent < 3 * 80_000 + 80_000
+    assert said[-34] == "3 subjects, 33 variables"
+    words = {line.split()[0]: line.split()[1:] for line in said[-33:]}
+    assert list(words) == [variable.column for variable in VARIABLES]
+    assert {column: known for column, (known, *_) in words.items()} == {v.column: v.known.value for v in VARIABLES}
+    assert words["glucose_mg_dl"][1] == "mg/dl"
+    assert sent < 150_000
+    assert not [line for line in on_hub("clinical_table.py", "--known", "admission")[0] if " outcome " in line]
+
+
+def test_missing_values_of_a_folder_are_counted(location, small_built):
+    code, said = shown(
+        sys.executable, str(EXAMPLES / "clinical_table.py"), "--repo", location, cwd=EXAMPLES, env=os.environ
+    )
+    assert code == 0, said
+    table = pq.read_table(small_built.folder.clinical)
+    missing = {line.split()[0]: int(line.split()[-2]) for line in said.splitlines()[-33:]}
+    assert missing == {variable.column: table.column(variable.column).null_count for variable in VARIABLES}
 
 
 def test_the_docs_list_every_example():

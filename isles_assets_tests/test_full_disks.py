@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from isles_assets.hub.changes import compare
@@ -41,7 +42,7 @@ from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.inventory import write_inventory
 from isles_assets.tables.listing import obtain_listing, write_listing
 from isles_assets.tables.manifest import manifest_table, read_manifest, survey
-from isles_assets.tables.storage import write_table
+from isles_assets.tables.storage import SUBJECT_COLUMN, write_table
 from isles_assets_tests.archives import COPY, pack
 from isles_assets_tests.full_disk import fill
 from isles_assets_tests.hub_server import HubServer, Token
@@ -192,7 +193,9 @@ def restored(given: Given, root: Path) -> None:
     selection = Selection(TOY, TOY.volumes, clinical=True)
     revision = open_revision(str(folder_at(given.toy_data).hub / TOY.repo))
     index = index_shards(revision, selection, TOY.subjects[:2], 1, lambda words: None)
-    write_clinical(TOY, root / "clinical.csv", index.clinical, overwrite=False)
+    rows = [{SUBJECT_COLUMN: subject, **values} for subject, values in index.clinical.items()]
+    table = pa.Table.from_pylist(rows, clinical.clinical_schema(TOY))
+    write_clinical(root / "clinical.csv", table, overwrite=False)
     outcome = restore_volumes(index.volumes, root / "tree", overwrite=False, workers=1, log=lambda words: None)
     if outcome.findings:
         raise Refusal("Not all was restored.", outcome.findings)

@@ -20,7 +20,7 @@ class Missing(MetaPathFinder):
 
 sys.meta_path.insert(0, Missing())
 """
-FOR_READERS = ("ISLES24", "Finding", "Refusal", "Release", "summarize_dataset")
+FOR_READERS = ("ISLES24", "Finding", "Refusal", "Release", "clinical_frame", "summarize_dataset")
 
 
 def without_dagster(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -32,7 +32,17 @@ def without_dagster(code: str, *arguments: str) -> subprocess.CompletedProcess[s
 
 def test_the_exported_names_are_these():
     assert isles_assets.__all__ == [
-        *("ISLES24", "Finding", "Refusal", "Release", "Settings", "build_defs", "defs", "summarize_dataset")
+        *(
+            "ISLES24",
+            "Finding",
+            "Refusal",
+            "Release",
+            "Settings",
+            "build_defs",
+            "clinical_frame",
+            "defs",
+            "summarize_dataset",
+        )
     ]
 
 

@@ -14,7 +14,7 @@ import isles_assets
 PACKAGE = Path(isles_assets.__file__).parent
 ROOMS = (
     *("lib", "release", "reading", "source", "tables", "products"),
-    *("publication", "report", "hub", "sample", "cli", "graph"),
+    *("publication", "report", "hub", "published", "sample", "cli", "graph"),
 )
 MAY_IMPORT = {
     "lib": set(),
@@ -26,12 +26,16 @@ MAY_IMPORT = {
     "publication": {"lib", "release", "reading", "tables", "products"},
     "report": {"lib", "release", "tables", "products", "publication"},
     "hub": {"lib", "release", "reading", "tables", "products", "publication"},
+    "published": {"lib", "release", "tables", "products", "hub"},
     "sample": {"lib", "release", "reading", "source"},
-    "cli": {"lib", "release", "reading", "tables", "products", "publication", "hub", "sample"},
+    "cli": {"lib", "release", "reading", "tables", "products", "publication", "hub", "published", "sample"},
     "graph": set(ROOMS) - {"cli"},
 }
 KNOW_ISLES24 = {"__init__.py", "release/default.py"}
-USE_THE_DEFAULT = {"definitions.py", "cli/reset_demo.py", "cli/restore.py", "cli/sample.py", "cli/summary.py"}
+USE_THE_DEFAULT = {
+    *("definitions.py", "published/clinical_frame.py"),
+    *("cli/reset_demo.py", "cli/restore.py", "cli/sample.py", "cli/summary.py"),
+}
 MAKE_THE_SAMPLE = {"cli/sample.py", "graph/assets.py"}
 COMMAND = re.compile(r"\b(dagster (asset|job|dev|run|definitions)|dg (launch|check|list))\b")
 OF_A_RELEASE = re.compile(r"isles'?24|stroke|ncct|lesion|zenodo", re.IGNORECASE)

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
 from isles_assets.cli.exit_codes import REFUSED, exit_code_of
 from isles_assets.hub.reading import open_revision
 from isles_assets.hub.restoring.clinical import write_clinical
@@ -17,6 +19,7 @@ from isles_assets.lib.progress import readable_bytes
 from isles_assets.lib.words import counted
 from isles_assets.release.default import RELEASE
 from isles_assets.release.release import Release
+from isles_assets.tables.storage import SUBJECT_COLUMN
 
 _ALL = "all"
 
@@ -124,8 +127,12 @@ def _write_clinical(release: Release, path: Path, index: ShardIndex, *, overwrit
     if missing := [subject for subject in index.subjects if subject not in index.clinical]:
         problem = f"is not written: the clinical values of {name_some(missing)} could not be read"
         return [Finding(problem, "see the reasons, or choose other subjects", path=str(path))]
+    from isles_assets.published.clinical_frame import clinical_frame  # imports pandas, which takes half a second
+
+    values = [{SUBJECT_COLUMN: subject, **of_one} for subject, of_one in sorted(index.clinical.items())]
     try:
-        written = write_clinical(release, path, index.clinical, overwrite=overwrite)
+        table = pa.Table.from_pandas(clinical_frame(values, release=release).reset_index(), preserve_index=False)
+        written = write_clinical(path, table, overwrite=overwrite)
     except Refusal as refusal:
         return list(refusal.findings)
     rows = counted(len(index.clinical), "clinical row")

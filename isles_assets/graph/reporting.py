@@ -25,10 +25,11 @@ from isles_assets.products.preview.montage import small_montage
 from isles_assets.publication.card import text_of_card
 from isles_assets.publication.publication import Publication
 from isles_assets.publication.waivers import Judgement
+from isles_assets.published.clinical_frame import clinical_frame
 from isles_assets.reading.nifti import SYNTHETIC_MARK
 from isles_assets.reading.tree import Inventory
 from isles_assets.reading.workbooks import ClinicalRow
-from isles_assets.release.clinical import Kind, Known, Variable
+from isles_assets.release.clinical import Known, Variable
 from isles_assets.report.report import Report
 from isles_assets.source.zenodo import PublishedRecord
 from isles_assets.tables.folder import DataFolder
@@ -214,8 +215,9 @@ def of_raw_tree(setup: Setup, inventory: Inventory, table: pa.Table, compared: s
 
 def of_clinical_table(folder: DataFolder, rows: Sequence[ClinicalRow], table: pa.Table, compared: str) -> Metadata:
     """Return metadata of the table. `compared` tells what was compared with the archive's listing."""
-    missing = {name: table.column(name).null_count for name in table.column_names}
-    preview = table.select([SUBJECT_COLUMN, *folder.release.first_look])
+    frame = clinical_frame(table.to_pylist(), release=folder.release)
+    missing = {name: int(count) for name, count in frame.isna().sum().items()}
+    preview = pa.Table.from_pandas(frame[[*folder.release.first_look]].reset_index(), preserve_index=False)
     return {
         **_of_table(folder, folder.clinical, table, preview),
         "missing values": {name: count for name, count in missing.items() if count},
@@ -354,7 +356,7 @@ def _breakable(name: str) -> str:
 
 def _description(variable: Variable) -> str:
     """Return the description of a clinical variable with its unit, and whether it is an outcome."""
-    unit = "min" if variable.kind is Kind.MINUTES else variable.unit
+    unit = variable.column_unit
     outcome = "**Outcome**, known only afterwards. " if variable.known is Known.OUTCOME else ""
     return f"{outcome}{variable.description}{f' [{unit}]' if unit else ''}"
 

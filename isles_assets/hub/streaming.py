@@ -1,7 +1,7 @@
 """Reading a published dataset as its users do: `load_dataset` with streaming."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +38,19 @@ def rows_of(location: str, config: str, split: str = SPLIT, **options: Any) -> d
         write_errors_refused(Path(constants.HF_HUB_CACHE), "HF_HOME", headline="The dataset was not loaded."),
     ):
         return datasets.load_dataset(location, config, split=split, streaming=True, cache_dir=cache, **options)
+
+
+def rows_of_files(files: Sequence[str], columns: Sequence[str]) -> datasets.IterableDataset:
+    """Return `columns` of the rows of published Parquet files; of the others nothing is read.
+
+    Args:
+        files: Paths, or addresses as in a streamed dataset.
+
+    Raises:
+        Refusal: The library cannot write to its cache on this disk.
+    """
+    options = {"columns": list(columns), "storage_options": {"hf": {"block_size": _READ_AHEAD}}}
+    return rows_of("parquet", "default", data_files={SPLIT: list(files)}, **options)
 
 
 _FAULTS = (AssertionError, AttributeError, ImportError, NameError, TypeError)

@@ -1,25 +1,20 @@
 """The clinical table as CSV."""
 
-from collections.abc import Mapping
 from pathlib import Path
+
+import pyarrow as pa
 
 from isles_assets.lib.csv_text import csv_text
 from isles_assets.lib.files import atomic_write, write_errors_refused
 from isles_assets.lib.findings import Refusal
-from isles_assets.reading.workbooks import Value
-from isles_assets.release.release import Release
-from isles_assets.tables.clinical import clinical_schema
 
 _SETTING = "--clinical"
 
 
-def write_clinical(release: Release, path: Path, rows: Mapping[str, Mapping[str, Value]], *, overwrite: bool) -> bool:
-    """Write clinical values as CSV: one line a subject, sorted; a missing value is an empty cell.
+def write_clinical(path: Path, table: pa.Table, *, overwrite: bool) -> bool:
+    """Write the clinical table as CSV: one line a subject; a missing value is an empty cell.
 
     A text that a spreadsheet program would take for a formula gets a `'` before it.
-
-    Args:
-        rows: Values by subject and column.
 
     Returns:
         False if the file already had this content.
@@ -27,9 +22,7 @@ def write_clinical(release: Release, path: Path, rows: Mapping[str, Mapping[str,
     Raises:
         Refusal: There is a file with other content and `overwrite` is not set, or the file cannot be written.
     """
-    subject_column, *columns = clinical_schema(release).names
-    lines = [[subject, *(values[column] for column in columns)] for subject, values in sorted(rows.items())]
-    content = csv_text([[subject_column, *columns], *lines]).encode()
+    content = csv_text([table.column_names, *(list(row.values()) for row in table.to_pylist())]).encode()
     with write_errors_refused(path, _SETTING):
         if path.is_file() and path.read_bytes() == content:
             return False
