@@ -23,7 +23,7 @@ from isles_assets.hub.verification import card_valid, remote_matches_local
 from isles_assets.lib.files import free_space
 from isles_assets.lib.findings import Finding, Refusal, TransientRefusal
 from isles_assets.products.building import MAX_LOCAL_SUBJECTS, STAGE_SIZE, build_subjects, state_of
-from isles_assets.products.config import CARD, LOOK_PATH, METADATA, VOLUMES
+from isles_assets.products.config import CARD, CROISSANT, LOOK_PATH, METADATA, VOLUMES
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.features import annotated_schema
 from isles_assets.products.preview.product import CARD_PICTURE
@@ -188,7 +188,7 @@ def test_one_changed_subject_sends_one_subject(hub, target, data, whole, small, 
         SHARD.path(folder, config, changed).hardlink_to(SHARD.path(data, config, other))
     sidecars = {**small.made[SHARD.name], changed: replace(whole.made[SHARD.name][other], subject=changed)}
     published = target.publish(assemble(DATASET, folder, REPO, {SHARD.name: sidecars}, read_manifest(data)))
-    assert published.changes.by_kind() == {"added": [], "changed": [CARD, VOLUMES, changed], "removed": []}
+    assert published.changes.by_kind() == {"added": [], "changed": [CARD, CROISSANT, VOLUMES, changed], "removed": []}
     assert len(uploads(hub)) - before == len(CONFIGS)
     assert moves_of_main(hub) == 2
 

@@ -15,7 +15,8 @@ LOOK_PATH = f"data/{LOOK}.parquet"
 MAIN_CONFIG = "default"
 CARD = "README.md"
 COLUMNS, VOLUMES, WAIVERS = "metadata/columns.csv", "metadata/volumes.csv", "metadata/waivers.csv"
-METADATA = (COLUMNS, VOLUMES, WAIVERS)
+CROISSANT = "metadata/croissant.json"
+METADATA = (COLUMNS, CROISSANT, VOLUMES, WAIVERS)
 """Paths in the repo of the files that describe the others for programs."""
 MEDIA = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 """Storage of `datasets.Nifti()` and `datasets.Image()`. With `large_binary` the library would yield plain dicts."""

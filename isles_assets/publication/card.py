@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from isles_assets.lib.markdown import markdown_table
 from isles_assets.lib.progress import readable_bytes
 from isles_assets.lib.project import code_url
-from isles_assets.products.config import COLUMNS, MAIN_CONFIG, VOLUMES, WAIVERS, Config
+from isles_assets.products.config import COLUMNS, CROISSANT, MAIN_CONFIG, VOLUMES, WAIVERS, Config
 from isles_assets.products.features import features
 from isles_assets.publication import card_tables as tables
 from isles_assets.publication.publication import Contents, Publication
@@ -101,6 +101,7 @@ def text_of_card(publication: Publication) -> str:
         columns_table=COLUMNS,
         volumes_table=VOLUMES,
         waivers_table=WAIVERS,
+        croissant=CROISSANT,
         lowest_datasets=LOWEST_DATASETS,
         first=min(publication.subjects),
         whole=whole,

@@ -90,9 +90,12 @@ def _frame(table: pa.Table, columns: Sequence[Column]) -> pd.DataFrame:
 
 def _published_table(revision: Revision, columns: Sequence[str], release: Release) -> pa.Table:
     """Return the columns from the one file that holds them of all subjects or, if there is none, from the shards."""
-    joined = [config.path("") for config in Dataset.of(release).configs if config.joined]
-    for path, file in revision.find(joined).items() if joined else ():
-        return _table_in_file(path, file, columns)
+    joined = [config for config in Dataset.of(release).configs if config.joined]
+    paths = [config.path("") for config in joined if {*columns} & {*config.schema.names}]
+    files = revision.find(paths) if paths else {}
+    for path in paths:
+        if path in files:
+            return _table_in_file(path, files[path], columns)
     index = index_shards(revision, Selection(release, (), clinical=True), None, _WORKERS, lambda line: None)
     if index.findings:
         raise Refusal("The dataset could not be read.", index.findings)
