@@ -49,8 +49,10 @@ def rows_of_files(files: Sequence[str], columns: Sequence[str]) -> datasets.Iter
     Raises:
         Refusal: The library cannot write to its cache on this disk.
     """
-    options = {"columns": list(columns), "storage_options": {"hf": {"block_size": _READ_AHEAD}}}
-    return rows_of("parquet", "default", data_files={SPLIT: list(files)}, **options)
+    storage = {"hf": {"block_size": _READ_AHEAD}}
+    return rows_of(
+        "parquet", "default", data_files={SPLIT: list(files)}, columns=list(columns), storage_options=storage
+    )
 
 
 _FAULTS = (AssertionError, AttributeError, ImportError, NameError, TypeError)

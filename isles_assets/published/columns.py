@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from isles_assets.hub.reading import Revision
 from isles_assets.lib.findings import Refusal
 from isles_assets.products.column import Column, variable_column
-from isles_assets.products.config import COLUMNS
-from isles_assets.products.shard.product import MAIN_CONFIG
+from isles_assets.products.config import COLUMNS, MAIN_CONFIG
 from isles_assets.release.clinical import Known
 from isles_assets.release.release import Release
 from isles_assets.tables.storage import SUBJECT_COLUMN

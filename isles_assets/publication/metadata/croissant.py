@@ -116,7 +116,7 @@ def _of_table(path: str, columns: Iterable[str]) -> dict[str, Any]:
 
 def _of_config(config: Config, columns: Mapping[str, Column]) -> dict[str, Any]:
     fields = []
-    for field in config.schema:
+    for field in config.columns:
         column = columns.get(field.name) or undescribed_column(field.name)
         is_list = pa.types.is_list(field.type)
         is_image = field.type == MEDIA
