@@ -21,8 +21,16 @@ def csv_text(rows: Iterable[Sequence[Cell]]) -> str:
 
 def _without_formula(cell: Cell) -> Cell:
     """Return `cell` after a `'` if it is a text that looks like a formula."""
-    is_formula = isinstance(cell, str) and unicodedata.normalize("NFKC", cell).lstrip(" ").startswith(_FORMULA)
-    return f"'{cell}" if is_formula else cell
+    return f"'{cell}" if isinstance(cell, str) and _is_formula(cell) else cell
+
+
+def text_of_cell(cell: str) -> str:
+    """Return the text that `csv_text` wrote as `cell`, without the `'` that it put before a formula."""
+    return cell[1:] if cell.startswith("'") and _is_formula(cell[1:]) else cell
+
+
+def _is_formula(text: str) -> bool:
+    return unicodedata.normalize("NFKC", text).lstrip(" ").startswith(_FORMULA)
 
 
 def _line(cells: Sequence[Cell]) -> str:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Mapping
 
 from isles_assets.hub.reading import Revision
+from isles_assets.lib.csv_text import text_of_cell
 from isles_assets.lib.findings import Refusal
 from isles_assets.products.column import Column, variable_column
 from isles_assets.products.config import COLUMNS, MAIN_CONFIG
@@ -32,13 +33,16 @@ def published_columns(revision: Revision, release: Release) -> dict[str, Column]
     try:
         rows = list(csv.DictReader(io.StringIO(b"".join(file.read(0, file.size)).decode(), newline=""), strict=True))
         clinical = [row for row in rows if row["config"] == MAIN_CONFIG and row["type"] not in _MEDIA]
-        return {row["column"]: _column(row) for row in clinical if row["column"] != SUBJECT_COLUMN}
+        columns = {row["column"]: _column(row) for row in clinical if row["column"] != SUBJECT_COLUMN}
+        if not columns:
+            raise ValueError("it names no clinical variable")
+        return columns
     except (KeyError, ValueError, csv.Error) as error:
         problem, mend = f"is not a table of columns: {error}", "name another revision, or tell the publisher"
         raise Refusal.of("The dataset could not be read.", problem, mend, path=COLUMNS) from error
 
 
 def _column(row: Mapping[str, str]) -> Column:
-    """Return the column in a line of the table. A text that was kept from being a formula is as it was before."""
-    texts = {name: (row[name] or "").removeprefix("'") for name in ("column", "description", "unit")}
+    """Return the column in a line of the table."""
+    texts = {name: text_of_cell(row[name] or "") for name in ("column", "description", "unit")}
     return Column(texts["column"], texts["description"], Known(row["known"]) if row["known"] else None, texts["unit"])
