@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import datasets
 from huggingface_hub import constants
 
 from isles_assets.hub.denials import denial_of, one_line
@@ -17,11 +16,14 @@ from isles_assets.lib.findings import Refusal
 from isles_assets.products.config import SPLIT
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
+if TYPE_CHECKING:
+    import datasets
+
 _READ_AHEAD = 1 << 16
 """Least number of bytes that the Hub's file system fetches; its default is 5 MiB a file."""
 
 
-def rows_of(location: str, config: str, split: str = SPLIT, **options: Any) -> datasets.IterableDataset:
+def rows_of(location: str, config: str, split: str = SPLIT, **options: Any) -> "datasets.IterableDataset":
     """Return the rows of a split of `config` of a published dataset.
 
     `datasets` locks a folder of its cache even if it caches nothing, so it gets a temporary one.
@@ -33,6 +35,8 @@ def rows_of(location: str, config: str, split: str = SPLIT, **options: Any) -> d
     Raises:
         Refusal: The library cannot write the card to its cache on this disk.
     """
+    import datasets
+
     with (
         TemporaryDirectory() as cache,
         write_errors_refused(Path(constants.HF_HUB_CACHE), "HF_HOME", headline="The dataset was not loaded."),
@@ -40,7 +44,7 @@ def rows_of(location: str, config: str, split: str = SPLIT, **options: Any) -> d
         return datasets.load_dataset(location, config, split=split, streaming=True, cache_dir=cache, **options)
 
 
-def rows_of_files(files: Sequence[str], columns: Sequence[str]) -> datasets.IterableDataset:
+def rows_of_files(files: Sequence[str], columns: Sequence[str]) -> "datasets.IterableDataset":
     """Return `columns` of the rows of published Parquet files; of the others nothing is read.
 
     Args:
@@ -78,12 +82,12 @@ def loading_explained(location: str) -> Iterator[None]:
         raise Refusal.of("The dataset could not be read.", f"does not load: {what}", mend, path=location) from None
 
 
-def first_row(rows: datasets.IterableDataset) -> dict[str, Any]:
+def first_row(rows: "datasets.IterableDataset") -> dict[str, Any]:
     """Return the first row, decoded."""
     return dict(rows.features.decode_example(first_undecoded(rows)))
 
 
-def first_undecoded(rows: datasets.IterableDataset) -> dict[str, Any]:
+def first_undecoded(rows: "datasets.IterableDataset") -> dict[str, Any]:
     """Return the first row, with the stored bytes of volumes and pictures.
 
     A dataset in one file is read to its end: threads of Arrow read the next row groups ahead, and abort a process that
@@ -96,7 +100,7 @@ def first_undecoded(rows: datasets.IterableDataset) -> dict[str, Any]:
     return dict(first)
 
 
-def subject_rows(location: str, config: str, split: str = SPLIT, **options: Any) -> datasets.IterableDataset:
+def subject_rows(location: str, config: str, split: str = SPLIT, **options: Any) -> "datasets.IterableDataset":
     """Return the rows of a split with the subject only. `select_columns` would fetch the volumes, too."""
     only = {"columns": [SUBJECT_COLUMN], "storage_options": {"hf": {"block_size": _READ_AHEAD}}}
     return rows_of(location, config, split, **only, **options)

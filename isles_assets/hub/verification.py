@@ -7,10 +7,7 @@ from math import prod
 from pathlib import PurePosixPath
 from typing import Any
 
-import datasets
 import numpy as np
-from datasets.info import DatasetInfosDict
-from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCard
 
 from isles_assets.hub.changes import PUBLISH, REPORT_TO_HUB, RETURNS_OTHER_BYTES, differences
@@ -173,6 +170,8 @@ def _decode_fully(value: Any, feature: Any) -> None:
     `datasets` decompresses a whole volume at once, which may take gigabytes, so it decodes only small ones. Our own
     reader decodes all, in pieces.
     """
+    import datasets
+
     if isinstance(feature, datasets.Nifti):
         decoded = inspect(io.BytesIO(value["bytes"]), Content.CT)
         if decoded.garbage:
@@ -186,6 +185,9 @@ def _decode_fully(value: Any, feature: Any) -> None:
 
 def card_valid(target: Target, publication: Publication) -> list[Finding]:
     """Check that the Hub's own classes can read the card, and that it states the features and counts of the shards."""
+    from datasets.info import DatasetInfosDict
+    from datasets.utils.metadata import MetadataConfigs
+
     try:
         data = DatasetCard(target.card()).data
         stated = DatasetInfosDict.from_dataset_card_data(data)

@@ -5,10 +5,8 @@ The text is in `card.md.j2`; what it is filled with is computed here.
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from datasets.info import DatasetInfo, DatasetInfosDict
-from datasets.splits import SplitDict, SplitInfo
-from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -24,6 +22,9 @@ from isles_assets.release.clinical import Known
 from isles_assets.release.volumes import Content, Grid
 from isles_assets.tables.storage import SUBJECT_COLUMN
 
+if TYPE_CHECKING:
+    from datasets.info import DatasetInfo
+
 CODE_VERSION = 6
 """Raise it when the same products are to get another card or other metadata tables."""
 
@@ -33,8 +34,11 @@ LOWEST_DATASETS = "4.4.0"
 _MASKS = (Content.MASK, Content.LABELS)
 
 
-def dataset_info(config: Config, contents: Mapping[str, Contents]) -> DatasetInfo:
+def dataset_info(config: Config, contents: Mapping[str, Contents]) -> "DatasetInfo":
     """Return features, splits and sizes in bytes of `config`, which holds `contents` by split."""
+    from datasets.info import DatasetInfo
+    from datasets.splits import SplitDict, SplitInfo
+
     splits = SplitDict()
     for split, held in contents.items():
         splits.add(SplitInfo(split, num_bytes=held.values, num_examples=held.rows))
@@ -58,6 +62,9 @@ def render_card(publication: Publication) -> str:
 
 
 def _front_matter(publication: Publication) -> str:
+    from datasets.info import DatasetInfosDict
+    from datasets.utils.metadata import MetadataConfigs
+
     synthetic, contents, configs = publication.synthetic, publication.contents, publication.dataset.configs
     release = publication.dataset.release
     data = DatasetCardData(
