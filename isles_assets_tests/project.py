@@ -70,7 +70,7 @@ class Project:
         Both are removed at the end. A run takes half the time with a history in memory.
         """
         if not history:
-            with dg.DagsterInstance.ephemeral() as instance:
+            with dg.DagsterInstance.ephemeral(settings=INSTANCE) as instance:
                 yield cls(settings, instance, release)
             return
         with tempfile.TemporaryDirectory(dir=MEMORY) as home:
@@ -102,6 +102,15 @@ class Project:
     def build(self) -> dg.ExecuteInProcessResult:
         """Run the job `build`."""
         return self.run("build")
+
+    def make(self) -> None:
+        """Make tables, products and the published folder without checks, which takes half the time of `build`."""
+        products = [
+            node.key.to_user_string() for node in self.defs.resolve_asset_graph().asset_nodes if node.is_partitioned
+        ]
+        assert self.materialize("archive_listing", *OF_TABLES, checks=False).success
+        assert self.materialize(*products, checks=False, partitions=self.release.subjects).success
+        assert self.materialize("hub_dataset", checks=False).success
 
     def run(self, job: str) -> dg.ExecuteInProcessResult:
         """Run a job of the code location. A failure does not raise."""
@@ -206,10 +215,10 @@ def content_of(path: Path) -> bytes:
 
 
 def build_all(release: Release, folder: Path) -> None:
-    """Make the synthetic tree of `release` in `folder`, and run the job `build` on it with the data folder `data`."""
+    """Make the synthetic tree of `release` in `folder`, and make everything of it in the data folder `data`."""
     make_sample(release, folder / release.record.top, workers=2)
     with Project.temporary(folder / release.record.top, folder / "data", release=release) as project:
-        assert project.build().success
+        project.make()
 
 
 def part_of(whole: Publication, folder: DataFolder, other: Path, subjects: Sequence[str]) -> Publication:

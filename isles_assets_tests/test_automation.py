@@ -1,7 +1,6 @@
 """What happens without a person: publishing by itself, nightly checks, a newer release, and messages about failures."""
 
 import json
-import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
@@ -21,7 +20,7 @@ from isles_assets.publication.properties import properties_of
 from isles_assets_tests.connections import drop
 from isles_assets_tests.isles24 import DATASET, SMALL
 from isles_assets_tests.materials import workbook
-from isles_assets_tests.project import MEMORY, OF_TABLES, PARTITIONED, Project
+from isles_assets_tests.project import OF_TABLES, PARTITIONED, Project
 from isles_assets_tests.project import replace as put
 from isles_assets_tests.toy import AGE, CLINIC, TOY
 from isles_assets_tests.zenodo_server import Deposit, ZenodoServer
@@ -34,7 +33,7 @@ SECRET = "b0t-5ecret"
 
 @pytest.fixture
 def instance():
-    with tempfile.TemporaryDirectory(dir=MEMORY) as home, dg.DagsterInstance.local_temp(home) as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         yield instance
 
 
@@ -190,7 +189,7 @@ class Chat:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -74,12 +74,18 @@ def with_new_release(project: Project, release: Release, tmp_path: Path) -> Proj
 @pytest.mark.parametrize(
     ("release", "columns"),
     [
-        (changed(TOY, volumes=(*TOY.volumes, FLAIR)), {"flair"}),
-        (changed(TOY, volumes=TOY.volumes[:2]), set()),
-        (changed(TOY, variables=(*TOY.variables, WEIGHT)), {"weight"}),
-        (changed(TOY, variables=TOY.variables[:2], first_look=("age",)), set()),
+        pytest.param(changed(TOY, volumes=(*TOY.volumes, FLAIR)), {"flair"}, id="volume added"),
+        pytest.param(changed(TOY, volumes=TOY.volumes[:2]), set(), id="volume removed", marks=pytest.mark.long),
+        pytest.param(
+            changed(TOY, variables=(*TOY.variables, WEIGHT)), {"weight"}, id="variable added", marks=pytest.mark.long
+        ),
+        pytest.param(
+            changed(TOY, variables=TOY.variables[:2], first_look=("age",)),
+            set(),
+            id="variable removed",
+            marks=pytest.mark.long,
+        ),
     ],
-    ids=["volume added", "volume removed", "variable added", "variable removed"],
 )
 def test_a_line_more_or_less_in_the_tables_of_a_release_is_a_line(toy_built_copy, release, columns, tmp_path):
     before = written(toy_built_copy.folder)
@@ -94,6 +100,23 @@ def test_a_line_more_or_less_in_the_tables_of_a_release_is_a_line(toy_built_copy
     assert f"perfusion/train/{TOY.subjects[0]}.parquet" in published(new) or "perfusion" not in release.by_column
 
 
+def versions(release: Release) -> dict[str, str]:
+    return {product.name: product.version for product in Dataset.of(release).products}
+
+
+def test_a_line_raises_the_versions_of_the_products_that_hold_it():
+    """Shards and previews of another version are made again."""
+    before = versions(SMALL)
+    with_volume = versions(changed(SMALL, volumes=(*SMALL.volumes, NATIVE_DWI)))
+    assert with_volume["preview"] == before["preview"] and with_volume["shard"] != before["shard"]
+    weight = changed(WEIGHT, workbook=BASELINE)
+    with_variable = versions(changed(SMALL, variables=(*SMALL.variables, weight)))
+    assert all(with_variable[name] != before[name] for name in ("preview", "shard"))
+    assert versions(changed(TOY, volumes=TOY.volumes[:2])) != versions(TOY)
+    assert versions(changed(TOY, variables=TOY.variables[:2], first_look=("age",))) != versions(TOY)
+
+
+@pytest.mark.long
 def test_a_volume_that_the_pictures_do_not_need_leaves_the_previews_alone(small_built_copy, tmp_path):
     before = written(small_built_copy.folder)
     new = with_new_release(small_built_copy, changed(SMALL, volumes=(*SMALL.volumes, NATIVE_DWI)), tmp_path)
@@ -101,6 +124,7 @@ def test_a_volume_that_the_pictures_do_not_need_leaves_the_previews_alone(small_
     assert rebuilt(new, before) == {"shard": set(SMALL.subjects), "preview": set()}
 
 
+@pytest.mark.long
 def test_a_clinical_variable_rebuilds_what_holds_it(small_built_copy, tmp_path):
     weight = changed(WEIGHT, workbook=BASELINE)
     before = written(small_built_copy.folder)

@@ -17,6 +17,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from isles_assets.cli import reset_demo
 from isles_assets.graph.environment import variables
 from isles_assets.source.listing import own_listing
 from isles_assets_tests.isles24 import SMALL
@@ -191,6 +192,7 @@ def test_history_is_kept_without_a_dagster_home(toy_copy, monkeypatch):
     assert {state.name for state in states.values()} == {"MATERIALIZED"}
 
 
+@pytest.mark.long
 def test_job_build_again_has_nothing_to_do(toy_copy):
     code, output = run_toy(toy_copy, "dagster", "job", "execute", "-m", TOY_MODULE, "-j", "build")
     assert code == 0, output
@@ -242,6 +244,7 @@ def test_an_environment_tells_commands_of_the_checkout_until_it_is_deactivated(c
     assert seen("deactivate", **own) == own
 
 
+@pytest.mark.long
 def test_bare_commands_work_as_printed_in_an_activated_environment(checkout, told, copy, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
@@ -258,6 +261,7 @@ def test_bare_commands_work_as_printed_in_an_activated_environment(checkout, tol
     assert not list(home.iterdir()) and not list(copy.glob(".tmp_dagster_home_*"))
 
 
+@pytest.mark.long
 def test_the_report_is_made_by_one_command(toy_copy):
     report = toy_copy / "data" / "report" / "index.html"
     report.unlink()
@@ -267,6 +271,7 @@ def test_the_report_is_made_by_one_command(toy_copy):
     assert "sub-" in report.read_text()
 
 
+@pytest.mark.long
 def test_hub_dataset_publishes_from_the_shards_that_are_there(toy_copy):
     shutil.rmtree(toy_copy / "data" / "hub")
     code, output = run_toy(toy_copy, "dagster", "asset", "materialize", "-m", TOY_MODULE, "--select", "hub_dataset")
@@ -275,6 +280,7 @@ def test_hub_dataset_publishes_from_the_shards_that_are_there(toy_copy):
     assert len(list((toy_copy / TOY_HUB).rglob("*.parquet"))) == len(CONFIGS) * 6
 
 
+@pytest.mark.long
 def test_hub_dataset_refuses_while_a_shard_is_missing_and_one_command_mends_it(copy):
     (copy / "data/shards/default/sub-stroke0014.parquet").unlink()
     told = variables(copy)
@@ -292,6 +298,7 @@ def test_hub_dataset_refuses_while_a_shard_is_missing_and_one_command_mends_it(c
     assert len(list((copy / HUB).rglob("*.parquet"))) == 2 * 6 + 1
 
 
+@pytest.mark.long
 def test_a_range_of_partitions_is_built_in_one_run(toy_copy):
     for subject in ("sub-a03", "sub-a05"):
         (toy_copy / "data/shards/default" / f"{subject}.parquet").unlink()
@@ -309,6 +316,7 @@ def take_stock(checkout: Path, *arguments: str, **variables: str) -> tuple[int, 
     return run_toy(checkout, *command, *arguments, **variables)
 
 
+@pytest.mark.long
 def test_a_setting_in_the_launchpad_outranks_the_environment(toy_copy):
     config = json.dumps({"resources": {"settings": {"config": {"raw_root": "/nowhere"}}}})
     code, output = take_stock(toy_copy, "--config-json", config, ISLES_RAW_ROOT=str(toy_copy / TOY_SAMPLE))
@@ -316,6 +324,7 @@ def test_a_setting_in_the_launchpad_outranks_the_environment(toy_copy):
     assert "/nowhere: there is no such folder" in output
 
 
+@pytest.mark.long
 def test_the_brief_logger_says_once_what_failed_and_not_what_that_stopped(toy_copy):
     config = {"loggers": {"brief": {}}, "resources": {"settings": {"config": {"raw_root": "/nowhere"}}}}
     (toy_copy / "config.yaml").write_text(json.dumps(config))
@@ -338,8 +347,8 @@ def test_a_data_folder_that_cannot_be_written_is_refused(toy_sample_tree, tmp_pa
     "command",
     [
         ("dagster", "definitions", "validate"),
-        ("dg", "check", "defs"),
-        ("dg", "list", "defs", "--json"),
+        pytest.param(("dg", "check", "defs"), marks=pytest.mark.long),
+        pytest.param(("dg", "list", "defs", "--json"), marks=pytest.mark.long),
     ],
 )
 def test_the_project_is_found_without_arguments(bare, command):
@@ -357,6 +366,7 @@ def answer_to(request: urllib.request.Request) -> dict[str, Any] | None:
     return None
 
 
+@pytest.mark.long
 def test_dagster_dev_serves_the_graph_and_sees_the_runs_of_the_command_line(toy_copy):
     port = free_port()
     query = "{ assetNodes { assetKey { path } } runsOrError { ... on Runs { count } } }"
@@ -414,20 +424,22 @@ def test_make_reset_demo_removes_the_sample_and_what_was_made_of_it(copy):
     assert make(copy, "reset-demo") == (0, "There was nothing to remove.\n")
 
 
-def test_make_reset_demo_refuses_where_anything_else_is(copy):
+def test_reset_demo_refuses_where_anything_else_is(copy, caplog):
     data = copy / "data"
     before = {*data.rglob("*")}
     for strange in ("waivers.yaml", "downloads", "hub/mine", "hub/hugging-science/mine/1", "sample/mine"):
         (data / strange).mkdir(parents=True)
         (data / strange / "file").write_text("mine")
-        code, output = make(copy, "reset-demo")
-        assert code and "Nothing was removed." in output
-        assert str(data / Path(strange).parts[0]) in output
+        caplog.clear()
+        assert reset_demo.main([str(data)], SMALL)
+        assert "Nothing was removed." in caplog.text
+        assert str(data / Path(strange).parts[0]) in caplog.text
         assert before < {*data.rglob("*")}
         shutil.rmtree(data / strange)
     shutil.rmtree(data / "hub/hugging-science/mine")
     own_listing(data / "sample" / "train").unlink()
-    assert "it has no listing" in make(copy, "reset-demo")[1]
+    assert reset_demo.main([str(data)], SMALL)
+    assert "it has no listing" in caplog.text
 
 
 def test_sample_command_writes_chosen_subjects_and_refuses_an_existing_root(tmp_path):
@@ -459,12 +471,25 @@ def revisions(storage: Path) -> dict[str, list[str]]:
     return found
 
 
-def test_after_setup_commands_that_start_at_once_all_succeed(bare):
+@pytest.fixture
+def after_setup(bare):
+    """A checkout in which `make setup` has made Dagster's instance, and nothing else has run."""
     code, output = make(bare, "setup")
     assert code == 0, output
+    return bare
+
+
+def test_setup_makes_the_databases_of_the_instance(after_setup):
+    made = revisions(after_setup / ".dagster" / "storage")
+    assert set(made) == {"runs.db", "index.db", "schedules.db"}
+    assert all(len(heads) == 1 for heads in made.values())
+
+
+@pytest.mark.long
+def test_after_setup_commands_that_start_at_once_all_succeed(after_setup):
+    bare = after_setup
     storage = bare / ".dagster" / "storage"
     made = revisions(storage)
-    assert set(made) == {"runs.db", "index.db", "schedules.db"}
     command = ("dagster", "asset", "materialize", "-m", TOY_MODULE, "--select", "archive_listing")
     with ThreadPoolExecutor(3) as executor:
         results = list(executor.map(lambda data: run_toy(bare, *command, ISLES_DATA_DIR=data), "abc"))

@@ -164,7 +164,7 @@ def test_settings_have_the_documented_defaults(no_variables):
     assert setup.workers >= 1 and not setup.publishes_to_hub
 
 
-def test_settings_come_from_the_environment_and_one_given_leaves_the_others(no_variables, monkeypatch, tmp_path):
+def test_settings_come_from_the_environment_and_one_given_leaves_the_others(no_variables, monkeypatch):
     values = {"RAW_ROOT": "/x", "DATA_DIR": "/y", "HUB_REPO": "me/mine", "WORKERS": "3", "HUB_TARGET": "huggingface"}
     values |= {"ZENODO_ENDPOINT": "https://mirror.example"}
     for name, value in values.items():
@@ -178,7 +178,7 @@ def test_settings_come_from_the_environment_and_one_given_leaves_the_others(no_v
         seen.append((str(setup.tree), str(setup.folder.root), setup.repo, setup.workers, hub, endpoint))
 
     one_given = {"resources": {"settings": {"config": {"data_dir": "/z"}}}}
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         for config in ({}, one_given):
             dg.materialize([probe], resources={"settings": Settings()}, instance=instance, run_config=config)
     rest = ("me/mine", 3, True, "https://mirror.example")

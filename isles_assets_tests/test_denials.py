@@ -153,7 +153,7 @@ def test_staging_is_denied_in_the_same_words(hub, target, publication, place):
 
 
 @pytest.mark.parametrize("how", [{"Retry-After": "1"}, {"RateLimit": '"api";r=0;t=1'}], ids=["seconds", "window"])
-@pytest.mark.parametrize("code", [429, 503])
+@pytest.mark.parametrize("code", [429, pytest.param(503, marks=pytest.mark.long)])
 def test_a_commit_is_tried_again_when_the_hub_says(hub, target, publication, code, how):
     said: list[str] = []
     fault = hub.fail(**COMMIT, times=1, how=status(code, how, message="too many requests"))

@@ -330,6 +330,7 @@ by_xet_on_a_full_disk(*map(Path, sys.argv[1:]))
 """
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_while_xet_sends_is_named_and_nothing_is_published(toy_built_folder, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -131,6 +131,7 @@ def test_a_change_of_content_or_of_a_clinical_value_rebuilds_exactly_its_shard(s
     assert table.column("dwi")[0].as_py()["bytes"] == other
 
 
+@pytest.mark.long
 def test_bad_subjects_fail_alone_are_mended_alone_and_the_same_tree_gives_the_same_bytes(
     small_unbuilt, small_tree, small_built
 ):

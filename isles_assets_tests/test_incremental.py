@@ -68,6 +68,7 @@ def stale(project: Project) -> dict[str, str]:
     return {subject: state.reason for subject, state in states.items() if state.reason}
 
 
+@pytest.mark.long
 @pytest.mark.history
 def test_staleness_is_that_of_the_content(small_built_copy, small_tree):
     assert staleness(small_built_copy) == all_are("FRESH")
@@ -208,6 +209,7 @@ def test_full_finds_what_size_and_time_do_not_tell(small_built_copy, small_tree)
     assert small_built_copy.materialize("hub_dataset").success
 
 
+@pytest.mark.long
 def test_full_spares_what_was_only_touched(small_built_copy, small_tree):
     for volume in VOLUMES:
         path = small_tree / volume.path(SUBJECT)

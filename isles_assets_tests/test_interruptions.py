@@ -131,6 +131,7 @@ def shardless(thirty_built: Project, thirty_tree: Path, tmp_path: Path) -> Itera
         yield new
 
 
+@pytest.mark.long
 def test_each_bad_subject_is_named_with_its_reason_and_the_others_are_done(shardless, thirty_tree):
     spoilt, missing = SUBJECTS[12], SUBJECTS[24]
     path = thirty_tree / BY_COLUMN["cta"].path(spoilt)
@@ -161,6 +162,7 @@ def test_each_bad_subject_is_named_with_its_reason_and_the_others_are_done(shard
     assert_all_is_whole(shardless.folder)
 
 
+@pytest.mark.long
 def test_workers_killed_at_any_moment_cost_one_subject_each_at_most_and_the_run_ends(shardless, thirty_built):
     changes = Changes(shardless.folder)
     killed: set[int] = set()
@@ -209,6 +211,7 @@ MATERIALIZE = (
 )  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "number", "everyone"),
     [(BUILD, signal.SIGINT, True), (MATERIALIZE, signal.SIGTERM, False)],
@@ -366,6 +369,7 @@ def test_killed_at_twenty_moments_nothing_is_half_written_and_each_run_goes_on(b
         hold_when_killed(project, built, MOMENTS_OF_TABLES, MOMENTS_OF_SHARDS, tmp_path)
 
 
+@pytest.mark.long
 def test_killed_at_a_few_moments_nothing_is_half_written_and_each_run_goes_on(thirty_built, tmp_path):
     with outdated(thirty_built, tmp_path) as project:
         hold_when_killed(project, thirty_built, MOMENTS_OF_TABLES[2:], FEW_MOMENTS_OF_SHARDS, tmp_path)
@@ -403,6 +407,7 @@ def hold_when_killed(
 FILL = f"import sys; from {__name__} import on_a_disk_that_fills_up as run; run(*sys.argv[1:])"
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_up_costs_what_was_not_done_yet_and_a_run_with_room_completes(
     thirty_built, thirty_sample_tree, tmp_path
 ):

@@ -359,18 +359,22 @@ def begun(work: Callable[[Ground], Work], place: Path, twelve: Path, *, xet: boo
         yield work(Ground(place, data, twelve / TWELVE.record.top, hub, whole))
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(ROUNDS, marks=pytest.mark.long)])
+WORKS = {
+    "LFS": (publication_after_another, False),
+    "Xet": (publication_after_another, True),
+    "taking over": (publication_in_place_of_somebody_elses, False),
+    "staging": (staging, False),
+    "freeing": (freeing, False),
+    "rollback": (rollback, False),
+}
+
+
 @pytest.mark.parametrize(
-    ("work", "xet"),
+    ("work", "xet", "rounds"),
     [
-        (publication_after_another, False),
-        (publication_after_another, True),
-        (publication_in_place_of_somebody_elses, False),
-        (staging, False),
-        (freeing, False),
-        (rollback, False),
+        *(pytest.param(*WORKS[name], 1, id=name) for name in ("LFS", "freeing")),
+        *(pytest.param(*work, ROUNDS, id=f"{name}-{ROUNDS}", marks=pytest.mark.long) for name, work in WORKS.items()),
     ],
-    ids=["LFS", "Xet", "taking over", "staging", "freeing", "rollback"],
 )
 def test_killed_at_any_moment_main_is_whole_nothing_is_lost_and_the_next_run_ends_right(
     twelve, tmp_path, monkeypatch, work, xet, rounds

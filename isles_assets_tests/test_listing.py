@@ -172,7 +172,7 @@ def trickle(server):
         (no_file, "answers 404 Not Found"),
         (limited, "the server asks to wait for 60 s"),
         (another_archive, "is pinned"),
-        (trickle, "sends too slowly"),
+        pytest.param(trickle, "sends too slowly", marks=pytest.mark.long),
     ],
 )
 def test_where_zenodo_does_not_answer_nothing_is_compared_and_that_is_said(server, tmp_path, monkeypatch, fault, why):
@@ -331,8 +331,8 @@ def rewrite(path):
     ("damage", "path", "found"),
     [
         (spoil_unseen, PERFUSION.path(SUBJECT), ["bytes_of_archive"]),
-        (rewrite, MASK.path(SUBJECT), ["as_listed", "bytes_of_archive"]),
-        (save_again, CLINIC.path(SUBJECT), ["as_listed", "workbooks_of_archive"]),
+        pytest.param(rewrite, MASK.path(SUBJECT), ["as_listed", "bytes_of_archive"], marks=pytest.mark.long),
+        pytest.param(save_again, CLINIC.path(SUBJECT), ["as_listed", "workbooks_of_archive"], marks=pytest.mark.long),
     ],
 )
 def test_a_file_of_a_given_tree_that_is_not_the_archives_stops_one_subject_until_it_is_waived(

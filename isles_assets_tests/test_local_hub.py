@@ -249,7 +249,7 @@ FULL = (
 )
 
 
-@pytest.mark.parametrize("size", ["8m", "8m,nr_inodes=200"])
+@pytest.mark.parametrize("size", [pytest.param("8m", marks=pytest.mark.long), "8m,nr_inodes=200"])
 def test_a_disk_that_is_full_at_any_write_leaves_all_as_it_was(toy_built, tmp_path, size):
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -74,6 +74,7 @@ def of_isles24(tmp_path: Path) -> Iterator[Deployment]:
         yield new
 
 
+@pytest.mark.long
 def test_the_graph_its_checks_and_what_can_be_automated_are_shown(of_isles24):
     deployment = of_isles24
     nodes = deployment.ask("""{ assetNodes { assetKey { path } isPartitioned groupName
@@ -98,6 +99,7 @@ def test_the_graph_its_checks_and_what_can_be_automated_are_shown(of_isles24):
     assert {s["name"]: s["scheduleState"]["status"] for s in repository["schedules"]} == {"nightly_verify": "STOPPED"}
 
 
+@pytest.mark.long
 def test_all_is_materialized_from_nothing_and_later_only_what_failed(deployment, thirty_tree):
     project = deployment.project
     assert deployment.end(deployment.launch(*CONTRACT)) == ("COMPLETED_SUCCESS", dict.fromkeys(PARTITIONED, (N, 0)))
@@ -138,6 +140,7 @@ def test_all_is_materialized_from_nothing_and_later_only_what_failed(deployment,
     assert later == [(first, False)] * 2  # all is again as it was
 
 
+@pytest.mark.long
 def test_all_is_not_published_while_a_blocking_check_fails(deployment, thirty_tree):
     """Dagster itself goes on after a failed check, since each layer of a backfill is a run of its own."""
     wrong = thirty_tree / "raw_data" / BAD[0] / "ses-01"
@@ -224,6 +227,7 @@ def test_a_backfill_cancelled_in_the_ui_keeps_what_is_finished_and_the_rest_runs
     assert rewritten(project, before) == ALL - done
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_is_failed_and_what_it_had_finished_is_not_made_again(deployment, thirty_built):
     project = deployment.project
     shutil.copytree(thirty_built.folder.root / TABLES, project.folder.root / TABLES)

@@ -561,10 +561,10 @@ def filled(shape, spacing, dtype, value):
     ("shape", "spacing", "drawn"),
     [
         ((160, 160, 8), (5, 0.05, 1), True),
-        ((160, 160, 8), (1e-30, 1e30, 1), True),
-        ((2048, 2048, 3), (0.2, 0.2, 1e-5), True),
-        ((32000, 130, 2), (1, 1, 1), True),
-        ((130, 2, 32000), (1, 1, 1), True),
+        pytest.param((160, 160, 8), (1e-30, 1e30, 1), True, marks=pytest.mark.long),
+        pytest.param((2048, 2048, 3), (0.2, 0.2, 1e-5), True, marks=pytest.mark.long),
+        pytest.param((32000, 130, 2), (1, 1, 1), True, marks=pytest.mark.long),
+        pytest.param((130, 2, 32000), (1, 1, 1), True, marks=pytest.mark.long),
         ((30000, 8000, 1), (0.01, 0.01, 1), False),
     ],
 )

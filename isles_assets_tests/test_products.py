@@ -50,6 +50,8 @@ def with_it(made_once, toy_sample_tree):
             patch.setattr(registry, "PRODUCTS", WITH_IT)
             with Project.temporary(toy_sample_tree, folder / "data", release=TOY) as new:
                 assert new.build().success
+                states = new.partition_states("subject_histogram")
+            assert states == dict.fromkeys(TOY.subjects, "MATERIALIZED")
 
     return made_once("histograms", build) / "data"
 
@@ -65,18 +67,16 @@ def published(project: Project) -> Path:
     return project.folder.hub / project.setup.repo
 
 
-def test_it_is_built_published_verified_and_loaded(project, dataset):
+def test_it_is_built_published_verified_and_loaded(built, dataset):
     assert [product.name for product in dataset.products] == ["shard", "histogram"]
-    assert project.build().success
-    assert project.partition_states("subject_histogram") == dict.fromkeys(TOY.subjects, "MATERIALIZED")
-    assert project.run("verify").success
+    assert built.run("verify").success
 
-    rows = list(datasets.load_dataset(str(published(project)), "histogram", split="train", streaming=True))
+    rows = list(datasets.load_dataset(str(published(built)), "histogram", split="train", streaming=True))
     assert [row["subject_id"] for row in rows] == list(TOY.subjects)
     assert all(len(row["counts"]) == BINS and sum(row["counts"]) > 0 for row in rows)
-    card = (published(project) / "README.md").read_text()
+    card = (published(built) / "README.md").read_text()
     assert f"| `histogram` | `train` | {BINS} counts of voxels | 6 | 6 |" in card
-    assert any(line.startswith("histogram: 6 subjects") for line in summarize_dataset(str(published(project))))
+    assert any(line.startswith("histogram: 6 subjects") for line in summarize_dataset(str(published(built))))
 
 
 def test_the_guard_and_staleness_know_it(built, dataset, toy_tree):

@@ -455,6 +455,7 @@ def freeing(many, data, target, tmp_path):
     return folder, build
 
 
+@pytest.mark.long
 def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target, whole, freeing):
     folder, build = freeing
     outcomes, publication, held = build()
@@ -485,6 +486,7 @@ def test_fewer_than_two_groups_are_on_the_disk_at_any_moment(hub, freeing):
     assert shards_here(folder) == (len(SUBJECTS) - left) % STAGE_SIZE * len(CONFIGS)
 
 
+@pytest.mark.long
 def test_a_group_of_which_some_cannot_be_made_is_no_room_for_the_next(freeing):
     folder, build = freeing
     odd = SUBJECTS[1 : STAGE_SIZE - 1]
@@ -520,6 +522,7 @@ def test_shards_that_were_built_before_are_freed_as_well(hub, target, whole, fre
     assert is_there(hub, whole)
 
 
+@pytest.mark.long
 def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, whole, freeing):
     folder, build = freeing
     fault = hub.fail(**UPLOAD, after=27, times=10_000, how=status(400))
@@ -643,6 +646,7 @@ def dagster(release: Release, tree: Path, data: Path | str, hub, home: Path, *ar
     return shown("dagster", *arguments, cwd=home, env=environment)
 
 
+@pytest.mark.long
 def test_hub_dataset_publishes_verifies_and_never_shows_the_token(hub, small_built, home):
     outputs = []
     folder, lost = small_built.folder, isles24.CONFIGS[0].path(SMALL.subjects[3])
@@ -708,6 +712,7 @@ def part_tree(made_once):
     return made_once("part_sample", lambda folder: make_sample(PART, folder / "train", workers=2)) / "train"
 
 
+@pytest.mark.long
 def test_the_whole_graph_runs_on_a_disk_that_frees_itself(hub, part_tree, home):
     (home / "free-disk.yaml").write_text(FREE_DISK)
     build = ("job", "execute", "-m", "part", "-j", "build", "-c", "free-disk.yaml")
@@ -731,6 +736,7 @@ ops:
 """
 
 
+@pytest.mark.long
 def test_shards_that_were_not_decoded_reach_the_hub_only_if_that_is_waived(hub, small_sample_tree, home):
     (home / "undecoded.yaml").write_text(UNDECODED)
     build = ("job", "execute", "-m", "part", "-j", "build", "-c", "undecoded.yaml")
@@ -783,6 +789,7 @@ print(*loads(HuggingFaceHub(repo, dataset), publication))
 {END_AT_ONCE}"""
 
 
+@pytest.mark.long
 def test_a_blob_damaged_in_storage_does_not_load(hub, target_of_small, small_built, whole_of_small, tmp_path):
     target_of_small.publish(whole_of_small)
     arguments = [sys.executable, "-c", LOADS, str(small_built.folder.root), REPO, *SMALL.subjects]

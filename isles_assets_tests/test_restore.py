@@ -782,7 +782,11 @@ def test_a_wrong_command_line_is_explained(capsys, arguments, words):
     ("variables", "words"),
     [
         ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "the Hub cannot be reached: [Errno 111] Connection refused"),
-        ({"HF_HUB_OFFLINE": "1"}, "cannot be read while HF_HUB_OFFLINE is set -> unset it, or name a folder"),
+        pytest.param(
+            {"HF_HUB_OFFLINE": "1"},
+            "cannot be read while HF_HUB_OFFLINE is set -> unset it, or name a folder",
+            marks=pytest.mark.long,
+        ),
     ],
 )
 def test_no_network_is_said_in_a_line(tmp_path, variables, words):

@@ -19,7 +19,7 @@ from isles_assets.lib.findings import Refusal
 from isles_assets.products.config import CARD
 from isles_assets.products.product import PublicationFile
 from isles_assets.publication.publication import Publication
-from isles_assets_tests.project import failure, replace
+from isles_assets_tests.project import OF_TABLES, failure, replace
 from isles_assets_tests.toy import CONFIGS, T1, TOY
 
 
@@ -108,7 +108,9 @@ def test_it_says_that_it_keeps_history_and_so_is_rolled_back(toy_built_copy, she
     before = shelf.stored()
     path = toy_tree / T1.path(TOY.subjects[0])
     replace(path, gzip.compress(gzip.decompress(path.read_bytes()), 9))
-    assert toy_built_copy.build().success
+    assert toy_built_copy.materialize(*OF_TABLES, checks=False).success
+    assert toy_built_copy.materialize("subject_shard", checks=False, partitions=TOY.subjects[:1]).success
+    assert toy_built_copy.materialize("hub_dataset", checks=False).success
     assert shelf.stored() != before
 
     job = toy_built_copy.defs.resolve_job_def("rollback")

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 from collections.abc import Sequence
 
 import dagster as dg
@@ -15,7 +16,10 @@ from isles_assets.graph.reporting import of_judgement, refusals_reported
 from isles_assets.graph.terminal import terminal
 from isles_assets.lib.findings import Finding, InOrder, Level, Materialize, Refusal, TransientRefusal
 from isles_assets.publication.waivers import Judgement
-from isles_assets_tests.test_commands import TOY_MODULE, TOY_SAMPLE, run_toy, toy_checkout, toy_copy
+from isles_assets.source.listing import own_listing
+from isles_assets_tests.project import replace
+from isles_assets_tests.test_commands import TOY_MODULE, run_toy, toy_checkout, toy_copy
+from isles_assets_tests.toy import T1
 
 __all__ = ["toy_checkout", "toy_copy"]
 
@@ -23,6 +27,8 @@ JOB = ("dagster", "job", "execute", "-m", TOY_MODULE, "-j")
 PUBLISH = ("dagster", "asset", "materialize", "-m", TOY_MODULE, "--select", "hub_dataset")
 QUIET = {"PYTHONWARNINGS": "ignore:Function"}
 SUBJECTS = ("sub-a02", "sub-a05", "sub-a08")
+MOON = ({"ISLES_HUB_TARGET": "moon"}, "ISLES_HUB_TARGET: is 'moon' -> set it to local or huggingface")
+MANY = ({"ISLES_PARTITIONS_PER_RUN": "many"}, "ISLES_PARTITIONS_PER_RUN is 'many'; set it to a whole number")
 
 
 def traces(output: str) -> int:
@@ -30,10 +36,10 @@ def traces(output: str) -> int:
 
 
 def block(output: str) -> str:
-    """What stands between the head of the block at the end and the last line, which is Dagster's."""
+    """What stands from the head of the block at the end on, without Dagster's last line of a command."""
+    told = output.partition("\nNot done. ")[2]
     *_, last = output.rstrip().splitlines()
-    assert last.startswith("Error: "), output
-    return output.partition("\nNot done. ")[2].rpartition(last)[0]
+    return told.rpartition(last)[0] if last.startswith("Error: ") else told
 
 
 def times(output: str) -> int:
@@ -63,14 +69,13 @@ def step(error: BaseException | None, output, **options) -> str:
 
 
 @pytest.mark.slow
-def test_damaged_files_are_said_in_one_block_at_the_end(toy_copy):
+def test_damaged_files_are_said_in_one_block_at_the_end(toy_built_copy, toy_tree, toy_sample_tree, capfd):
+    shutil.copyfile(own_listing(toy_sample_tree), own_listing(toy_tree))
     for subject in SUBJECTS:
-        (path,) = (toy_copy / TOY_SAMPLE).rglob(f"{subject}*T1w.nii.gz")
-        content = path.read_bytes()
-        path.unlink()  # it is a hard link
-        path.write_bytes(content[:300])
-    code, output = run_toy(toy_copy, *JOB, "build", **QUIET)
-    assert code == 1
+        path = toy_tree / T1.path(subject)
+        replace(path, path.read_bytes()[:300])
+    assert not toy_built_copy.build().success
+    output = capfd.readouterr().err
     assert traces(output) == 0 and "Not executing" not in output
     assert len(output.splitlines()) < 40
     told = block(output)
@@ -83,11 +88,10 @@ def test_damaged_files_are_said_in_one_block_at_the_end(toy_copy):
 
 
 @pytest.mark.slow
-def test_a_failed_check_is_said_once_and_what_was_not_run_is_counted(toy_copy):
-    (path,) = (toy_copy / TOY_SAMPLE).rglob("sub-a05*T1w.nii.gz")
-    path.unlink()
-    code, output = run_toy(toy_copy, *JOB, "build", **QUIET)
-    assert code == 1
+def test_a_failed_check_is_said_once_and_what_was_not_run_is_counted(toy_built_copy, toy_tree, capfd):
+    (toy_tree / T1.path("sub-a05")).unlink()
+    assert not toy_built_copy.build().success
+    output = capfd.readouterr().err
     assert traces(output) == 0 and "Not executing" not in output
     assert len(output.splitlines()) < 20
     told = block(output)
@@ -96,6 +100,7 @@ def test_a_failed_check_is_said_once_and_what_was_not_run_is_counted(toy_copy):
     assert re.search(r"^Not run because of that: \d+ steps\.$", told, re.MULTILINE)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_rollback_at_a_local_target_is_refused_in_a_few_words(toy_copy):
     (toy_copy / "rollback.yaml").write_text("ops: {restore_revision: {config: {to: v7-0123456789ab}}}")
@@ -117,15 +122,16 @@ def test_asset_materialize_refuses_without_a_trace(toy_copy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [(*JOB, "verify"), PUBLISH])
 @pytest.mark.parametrize(
-    ("setting", "words"),
+    ("setting", "words", "command"),
     [
-        ({"ISLES_HUB_TARGET": "moon"}, "ISLES_HUB_TARGET: is 'moon' -> set it to local or huggingface"),
-        ({"ISLES_PARTITIONS_PER_RUN": "many"}, "ISLES_PARTITIONS_PER_RUN is 'many'; set it to a whole number"),
+        pytest.param(*MOON, (*JOB, "verify"), marks=pytest.mark.long),
+        pytest.param(*MOON, PUBLISH, marks=pytest.mark.long),
+        pytest.param(*MANY, (*JOB, "verify"), marks=pytest.mark.long),
+        (*MANY, PUBLISH),
     ],
 )
-def test_a_wrong_setting_is_said_in_words(toy_copy, command, setting, words):
+def test_a_wrong_setting_is_said_in_words(toy_copy, setting, words, command):
     code, output = run_toy(toy_copy, *command, **QUIET, **setting)
     assert code == 1
     assert traces(output) == 0 and len(output.splitlines()) < 12

@@ -203,10 +203,10 @@ def text_in_header(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "asset", "check"),
     [
-        (label_2, "subject_shard", "mask_labels"),
+        pytest.param(label_2, "subject_shard", "mask_labels", marks=pytest.mark.long),
         (off_grid, "subject_manifest", "ncct_grid"),
-        (unreadable_cell, "clinical_table", "readable_workbooks"),
-        (text_in_header, "subject_manifest", "no_identifying_text"),
+        pytest.param(unreadable_cell, "clinical_table", "readable_workbooks", marks=pytest.mark.long),
+        pytest.param(text_in_header, "subject_manifest", "no_identifying_text", marks=pytest.mark.long),
     ],
 )
 def test_odd_data_is_made_and_stops_until_the_printed_lines_are_pasted(toy_unbuilt, toy_tree, damage, asset, check):
@@ -249,6 +249,7 @@ def test_odd_data_is_made_and_stops_until_the_printed_lines_are_pasted(toy_unbui
     assert toy_unbuilt.run("verify").success
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_waiver_does_not_cover_a_later_damage(toy_unbuilt, toy_tree):
     label_2(toy_tree)
