@@ -16,6 +16,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from isles_assets.lib.files import atomic_write
+
 REPOSITORY = Path(__file__).parents[1]
 URLS: dict[str, str] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["urls"]
 """Where code and dataset live. The package reads what was installed of it."""
@@ -36,6 +38,16 @@ def often(start: float, times: int, function: Callable[..., Any], *args: Any) ->
     for _ in range(times):
         function(*args)
     return os.getpid()
+
+
+def hold_or_wait(folder: Path, hold: bool) -> None:
+    """Write half of a file below `folder` and sleep, or wait until somebody does."""
+    if hold:
+        with atomic_write(folder / "file") as temporary:
+            temporary.write_bytes(b"half")
+            time.sleep(LONG)
+    while not list(folder.rglob("*.tmp")):
+        time.sleep(0.001)
 
 
 def _without_rights(function: Callable[..., Any], args: Sequence[Any]) -> Any:

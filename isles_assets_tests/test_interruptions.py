@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -21,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from isles_assets.graph.settings import Settings
-from isles_assets.lib.files import atomic_write, sha256_of
+from isles_assets.lib.files import sha256_of
 from isles_assets.lib.parquet import read_back
 from isles_assets.lib.workers import map_in_processes
 from isles_assets.products.footer import FOOTER_KEY
@@ -29,7 +28,7 @@ from isles_assets.products.sidecar import Sidecar
 from isles_assets.tables.folder import DataFolder
 from isles_assets_tests.conftest import copy_of
 from isles_assets_tests.isles24 import BY_COLUMN, CONFIGS, SHARD, SUBJECT_IDS
-from isles_assets_tests.processes import LONG, REPOSITORY, environment, on_small_disk
+from isles_assets_tests.processes import REPOSITORY, environment, hold_or_wait, on_small_disk
 from isles_assets_tests.project import MEMORY, OF_TABLES, Project, content_of, contents, replace
 from isles_assets_tests.running import (
     FIRST,
@@ -40,7 +39,6 @@ from isles_assets_tests.running import (
     Identity,
     Run,
     copy_all_but_shards,
-    eventually,
     finished,
     identities,
     identity,
@@ -122,13 +120,54 @@ def reasons(project: Project) -> dict[str, str]:
     return {subject: next((line for line in lines if subject in line), "") for subject in subjects}
 
 
+@contextlib.contextmanager
+def without_shards(built: Project, tree: Path, folder: Path) -> Iterator[Project]:
+    """A project whose tables and previews are made and no shards, with a history of its own and a tree to damage."""
+    settings = Settings(raw_root=str(tree), data_dir=str(folder / "data"), workers=2)
+    with Project.at(folder / "home", settings, built.release) as new:
+        copy_all_but_shards(built, new.folder)
+        yield new
+
+
 @pytest.fixture
 def shardless(thirty_built: Project, thirty_tree: Path, tmp_path: Path) -> Iterator[Project]:
-    """A project whose tables and previews are made and no shards, with a history of its own and a tree to damage."""
-    settings = Settings(raw_root=str(thirty_tree), data_dir=str(tmp_path / "data"), workers=2)
-    with Project.at(tmp_path / "home", settings, THIRTY) as new:
-        copy_all_but_shards(thirty_built, new.folder)
+    """One of thirty subjects."""
+    with without_shards(thirty_built, thirty_tree, tmp_path) as new:
         yield new
+
+
+@pytest.fixture
+def few(small_built: Project, small_tree: Path, tmp_path: Path) -> Iterator[Project]:
+    """One of six subjects."""
+    with without_shards(small_built, small_tree, tmp_path) as new:
+        yield new
+
+
+def test_a_worker_that_is_killed_costs_its_subject_alone(few):
+    changes = Changes(few.folder)
+    with materializing(few, "subject_shard") as run:
+        (killed, worker), *_ = run.freeze_when(lambda: sorted(changes.begun(FIRST).items()))
+        os.kill(worker, signal.SIGKILL)
+        run.send(signal.SIGCONT)
+        run.wait()
+    assert failed(few) == {killed}
+    assert failure_of_shards(few).description.count("killed by signal 9") == 1
+    assert materialized(few) == set(few.release.subjects) - {killed} == finished(few.folder)
+    assert_all_is_whole(few.folder)
+
+
+def test_an_interrupted_run_keeps_what_is_finished_and_no_process(few, small_built):
+    changes = Changes(few.folder)
+    with materializing(few, "subject_shard") as run:
+        assert run.freeze_when(lambda: len(changes.new(RECORDS)) > 1 and changes.begun(FIRST))
+        run.send(signal.SIGINT)
+        run.send(signal.SIGCONT)
+        run.wait()
+    done = finished(few.folder)
+    assert 1 < len(done) < len(few.release.subjects)
+    assert materialized(few) == done == set(few.release.subjects) - failed(few)
+    assert_all_is_whole(few.folder)
+    assert_next_run_does_only_the_rest(few, SHARD.root(small_built.folder))
 
 
 @pytest.mark.long
@@ -185,14 +224,6 @@ def test_workers_killed_at_any_moment_cost_one_subject_each_at_most_and_the_run_
     assert materialized(shardless) == set(SUBJECTS) - failed(shardless) <= finished(shardless.folder)
     assert_all_is_whole(shardless.folder)
     assert_next_run_does_only_the_rest(shardless, SHARD.root(thirty_built.folder))
-
-
-def hold_or_wait(folder: Path, hold: bool) -> None:
-    if hold:
-        with atomic_write(folder / "file") as temporary:
-            temporary.write_bytes(b"half")
-            time.sleep(LONG)
-    eventually(lambda: temporary_files(folder))
 
 
 def test_a_worker_that_is_stopped_removes_its_temporary_file(tmp_path):
@@ -332,6 +363,18 @@ FEW_MOMENTS_OF_SHARDS = [
 """For thirty subjects: those between which a file, a shard and a record are begun and done, and all old ones are."""
 
 TRIES = 10
+
+
+def test_killed_in_the_middle_the_next_run_does_only_the_rest(few, small_built):
+    for number, moment in ((0, first_file_is_written), (2, both_files_are_renamed)):
+        for _ in range(TRIES):
+            if killed_at(moment, few, "subject_shard", after=number, remembered=False):
+                break
+            shutil.rmtree(SHARD.root(few.folder))  # the run has ended: a busy machine looks too seldom
+        else:
+            pytest.fail(f"no run was caught at that moment: {moment}")
+        assert_all_is_whole(few.folder)
+    assert_next_run_does_only_the_rest(few, SHARD.root(small_built.folder))
 
 
 @contextlib.contextmanager
