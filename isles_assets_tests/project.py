@@ -52,7 +52,7 @@ class Project:
         **settings: Any,
     ) -> Iterator["Project"]:
         """Yield a project on `tree`, with a history as in `of`."""
-        made = Settings(raw_root=str(tree), data_dir=str(data), workers=2, **settings)
+        made = Settings(raw_root=str(tree), data_dir=str(data), workers=1, **settings)
         with cls.of(made, release=release, history=history) as project:
             yield project
 

@@ -66,7 +66,13 @@ def put(path: Path, content: bytes, status: os.stat_result) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-@pytest.mark.parametrize("looked_at", [False, True], ids=["as the manifest has it", "after taking stock"])
+@pytest.mark.parametrize(
+    "looked_at",
+    [
+        pytest.param(False, id="as the manifest has it"),
+        pytest.param(True, id="after taking stock", marks=pytest.mark.long),
+    ],
+)
 def test_what_changed_with_its_times_kept_makes_exactly_its_partitions_red(small_built_copy, small_tree, looked_at):
     originals = {subject: path_of(small_tree, subject).read_bytes() for subject in DAMAGE}
     times = {subject: path_of(small_tree, subject).stat() for subject in DAMAGE}

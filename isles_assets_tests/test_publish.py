@@ -248,9 +248,9 @@ def test_files_are_sent_ten_at_a_time_and_more_if_they_are_small(megabytes, numb
     "fault",
     [
         {**UPLOAD, "times": 2, "how": status(500)},
-        {**UPLOAD, "times": 2, "how": status(503)},
+        pytest.param({**UPLOAD, "times": 2, "how": status(503)}, marks=pytest.mark.long),
         {**UPLOAD, "times": 1, "how": cut_request_body(3000)},
-        {**UPLOAD, "times": 2, "how": delay(0.5)},
+        pytest.param({**UPLOAD, "times": 2, "how": delay(0.5)}, marks=pytest.mark.long),
         {"method": "POST", "path": r"/lfs/objects/batch", "times": 1, "how": status(429, {"Retry-After": "1"})},
         {"method": "POST", "path": r"/preupload/", "times": 1, "how": status(503)},
         {**COMMIT, "times": 1, "how": status(503)},

@@ -292,6 +292,7 @@ def test_a_token_that_expires_on_the_way_is_said_and_never_shown(hub, tmp_path, 
 RESTORE = (sys.executable, "-m", "isles_assets.cli", "restore")
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_only_what_is_missing_is_fetched_again(hub, small_sample_tree, tmp_path):
     tree = tmp_path / "tree"
     command = [*RESTORE, REPO, str(tree), "--workers", "2"]
@@ -634,7 +635,12 @@ print(code, (peak() - before) / 1024)
 """
 
 
-@pytest.mark.parametrize("craft", CRAFTED)
+LARGE = {large_text, large_dictionary, many_columns}
+
+
+@pytest.mark.parametrize(
+    "craft", [pytest.param(craft, marks=pytest.mark.long) if craft in LARGE else craft for craft in CRAFTED]
+)
 def test_a_crafted_shard_takes_no_memory_and_is_refused_by_name(small_built, tmp_path, craft):
     shard = pq.ParquetFile(SHARD.path(small_built.folder, DEFAULT, THREE[0]))
     footer = {FOOTER_KEY: shard.metadata.metadata[FOOTER_KEY.encode()]}
@@ -727,6 +733,7 @@ def refusals_of(locations: list[str]) -> list[str]:
     return said
 
 
+@pytest.mark.long
 def test_a_folder_that_may_not_be_read_is_named():
     with reachable_folder() as folder:
         repos = [folder / "closed" / "repo", folder / "repo"]
@@ -874,6 +881,7 @@ def test_memory_does_not_grow_with_the_volume_from_a_folder(large, tmp_path):
     assert_small(shards, folder, tmp_path / "tree")
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_volume_from_the_hub(large, tmp_path):
     _, shards = large
     with HubServer(tmp_path / "hub") as hub:

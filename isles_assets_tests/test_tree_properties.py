@@ -184,7 +184,7 @@ def odd_names(path):
 
 
 @pytest.mark.parametrize("rename", [name_all_after_the_page, odd_names])
-@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("apart", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_whole_tree_of_other_sessions_is_mended_by_one_command_for_each(find, small_tree, rename, apart):
     before = contents(small_tree)
     mine = [f"raw_data/{SUBJECT}/ses-01/a b", f"derivatives/{SUBJECT}/ses-02/$(rm -rf x)_ses-02_'.txt"]

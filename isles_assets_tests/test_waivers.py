@@ -3,6 +3,7 @@
 from dataclasses import replace as changed
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from isles_assets.publication.waivers import how_to_waive, judge, lines_to_waive
 from isles_assets.release.isles24 import ISLES24
 from isles_assets.release.problems import Problem, problem_of
 from isles_assets.release.waivers import Waiver
+from isles_assets_tests.hub_server import HubServer, Token
 from isles_assets_tests.materials import image_of, workbook, write_volume
 from isles_assets_tests.project import Project, failure, replace
 from isles_assets_tests.toy import AGE, CLINIC, HAND, MASK, SCORE, SHARD, T1, TOY
@@ -268,6 +270,30 @@ def test_a_waiver_does_not_cover_a_later_damage(toy_unbuilt, toy_tree):
 
 def labels(evidence: Evidence) -> list[Finding]:
     return [f for prop in properties_of(TOY) if prop.name == "mask_labels" for f in prop.find(evidence)]
+
+
+@pytest.mark.slow
+def test_a_shard_that_was_not_decoded_reaches_the_hub_only_if_that_is_waived(toy_built_copy, tmp_path, monkeypatch):
+    made, folder = toy_built_copy.settings, toy_built_copy.folder
+    SHARD.sidecar_path(folder, SUBJECT).unlink()
+    settings = Settings(raw_root=made.raw_root, data_dir=made.data_dir, workers=1, hub_target="huggingface")
+    project = Project(settings, toy_built_copy.instance, TOY)
+    undecoded = {"ops": {"subject_shard": {"config": {"decode": False}}}}
+    assert project.materialize("subject_shard", checks=False, partitions=[SUBJECT], run_config=undecoded).success
+
+    tokens = {"hf_w": Token("ada", orgs={"toys": "write"})}
+    with HubServer(tmp_path / "hub", tokens=tokens) as hub, hub.clients(tmp_path / "home"):
+        monkeypatch.setenv("HF_TOKEN", "hf_w")
+
+        def published() -> dg.ExecuteInProcessResult:
+            config = {"ops": {"hub_dataset": {"config": {"allow_synthetic": True}}}}
+            return project.materialize("hub_dataset", checks=False, run_config=config)
+
+        refusal = failure(published(), "hub_dataset")
+        assert "was packed without decoding its volumes" in refusal and not hub.requests
+        folder.waivers.write_text(refusal[refusal.index("- release: v2") :])
+        assert published().success
+        assert SHARD.configs[0].path(SUBJECT) in hub.files(TOY.repo)
 
 
 @pytest.mark.slow

@@ -81,6 +81,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.long
 def test_an_upload_holds_no_more_for_many_files_than_for_few(tmp_path):
     """Without limits it takes 600 MB here, and 1.3 GB or more for a group of subjects of the release."""
     (tmp_path / "files").mkdir()

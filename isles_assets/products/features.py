@@ -12,6 +12,7 @@ from isles_assets.products.config import MEDIA, Config
 if TYPE_CHECKING:
     from datasets import Features, Image, List, Nifti, Value
 
+
 def features(config: Config) -> "Features":
     """Return the features that readers of `config` see: `Nifti()` for volumes, `Image()` for pictures, plain values."""
     from datasets import Features

@@ -5,6 +5,7 @@ The text is in `card.md.j2`; what it is filled with is computed here.
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 from huggingface_hub import DatasetCardData
@@ -80,14 +81,19 @@ def _front_matter(publication: Publication) -> str:
     return data.to_yaml()
 
 
-def text_of_card(publication: Publication) -> str:
-    """Return the card without its front matter, as people read it."""
-    environment = Environment(
+@cache
+def _environment() -> Environment:
+    """Return the environment of the template, which compiles it once."""
+    return Environment(
         loader=PackageLoader("isles_assets.publication", "."),
         autoescape=False,  # noqa: S701 - it is Markdown, of which nothing comes from outside
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
+
+
+def text_of_card(publication: Publication) -> str:
+    """Return the card without its front matter, as people read it."""
     release, made = publication.dataset.release, publication.made
     parts = [
         product.card_parts(publication.repo, made[product.name], publication.manifest)
@@ -96,40 +102,44 @@ def text_of_card(publication: Publication) -> str:
     whole, other, _ = release.examples
     summary_header, summary = summary_by_centre(publication)
     columns = [f"`{volume.column}`" for volume in release.volumes if release.known(volume) is Known.OUTCOME]
-    text = environment.get_template("card.md.j2").render(
-        table=markdown_table,
-        publication=publication,
-        release=release,
-        record=release.record,
-        repo=publication.repo,
-        code=code_url(),
-        parts=parts,
-        subject_column=SUBJECT_COLUMN,
-        columns_table=COLUMNS,
-        volumes_table=VOLUMES,
-        waivers_table=WAIVERS,
-        croissant=CROISSANT,
-        lowest_datasets=LOWEST_DATASETS,
-        first=min(publication.subjects),
-        whole=whole,
-        other=other,
-        other_is_mask=release.by_column[other].content in _MASKS if other in release.by_column else False,
-        masks=[volume for volume in release.volumes if volume.content in _MASKS],
-        inexact=tables.inexact_masks(publication),
-        glance=tables.at_a_glance(publication),
-        splits=tables.splits(publication),
-        twice=readable_bytes(2 * sum(held.size for held in publication.contents[MAIN_CONFIG].values())),
-        summary_header=summary_header,
-        summary=summary,
-        counts=[row for part in parts for row in part.counts],
-        native=next((volume.column for volume in release.volumes if volume.grid is Grid.NATIVE), ""),
-        labels=tables.label_names(release),
-        volumes=tables.volumes(release),
-        maps=", ".join(f"`{volume.column}`" for volume in release.volumes if volume.content is Content.MAP),
-        variables=tables.variables(publication),
-        oddities=tables.oddities(publication),
-        odd=tables.odd_findings(publication.judgement),
-        follow_up=" and ".join(part for part in (", ".join(columns[:-1]), *columns[-1:]) if part),
-        provenance=tables.provenance(publication),
+    text = (
+        _environment()
+        .get_template("card.md.j2")
+        .render(
+            table=markdown_table,
+            publication=publication,
+            release=release,
+            record=release.record,
+            repo=publication.repo,
+            code=code_url(),
+            parts=parts,
+            subject_column=SUBJECT_COLUMN,
+            columns_table=COLUMNS,
+            volumes_table=VOLUMES,
+            waivers_table=WAIVERS,
+            croissant=CROISSANT,
+            lowest_datasets=LOWEST_DATASETS,
+            first=min(publication.subjects),
+            whole=whole,
+            other=other,
+            other_is_mask=release.by_column[other].content in _MASKS if other in release.by_column else False,
+            masks=[volume for volume in release.volumes if volume.content in _MASKS],
+            inexact=tables.inexact_masks(publication),
+            glance=tables.at_a_glance(publication),
+            splits=tables.splits(publication),
+            twice=readable_bytes(2 * sum(held.size for held in publication.contents[MAIN_CONFIG].values())),
+            summary_header=summary_header,
+            summary=summary,
+            counts=[row for part in parts for row in part.counts],
+            native=next((volume.column for volume in release.volumes if volume.grid is Grid.NATIVE), ""),
+            labels=tables.label_names(release),
+            volumes=tables.volumes(release),
+            maps=", ".join(f"`{volume.column}`" for volume in release.volumes if volume.content is Content.MAP),
+            variables=tables.variables(publication),
+            oddities=tables.oddities(publication),
+            odd=tables.odd_findings(publication.judgement),
+            follow_up=" and ".join(part for part in (", ".join(columns[:-1]), *columns[-1:]) if part),
+            provenance=tables.provenance(publication),
+        )
     )
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"  # a line that is only a tag leaves an empty one

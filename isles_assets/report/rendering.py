@@ -7,6 +7,7 @@ style, and no requests.
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -43,27 +44,36 @@ def render_page(report: Report, *, workers: int = 1, max_bytes: int = MAX_PAGE_B
     return _page(report, data_urls(pictures, max(0, room), workers=workers))
 
 
-def _page(report: Report, pictures: Mapping[str, str]) -> str:
-    environment = Environment(
+@cache
+def _environment() -> Environment:
+    """Return the environment of the template, which compiles it once."""
+    return Environment(
         loader=PackageLoader("isles_assets.report", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+
+
+def _page(report: Report, pictures: Mapping[str, str]) -> str:
     style, script = (files(__package__).joinpath(name).read_text() for name in ("page.css", "page.js"))
-    return environment.get_template("page.html.j2").render(
-        report=report,
-        release=report.release,
-        version=isles_assets.__version__,
-        pictures=pictures,
-        style=style,
-        script=script,
-        policy=f"default-src 'none'; img-src data:; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}",
-        status_labels=_STATUS_LABELS,
-        nothing=NOTHING,
-        charts=charts,
-        format_number=format_number,
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            report=report,
+            release=report.release,
+            version=isles_assets.__version__,
+            pictures=pictures,
+            style=style,
+            script=script,
+            policy=f"default-src 'none'; img-src data:; style-src {_csp_hash(style)}; script-src {_csp_hash(script)}",
+            status_labels=_STATUS_LABELS,
+            nothing=NOTHING,
+            charts=charts,
+            format_number=format_number,
+        )
     )
 
 
