@@ -32,11 +32,11 @@ demo: $(READY)  ## the whole graph on a synthetic sample, in a minute or two
 ui: setup  ## Dagster's UI at http://localhost:3000
 	@env -u DAGSTER_MODULE_NAME $(VENV)/bin/python -m isles_assets.graph.environment $(VENV) dagster dev
 
-test: $(READY)  ## most tests
+test: $(READY)  ## most tests: each claim in its cheapest form
 	$(VENV)/bin/python -m pytest -m "not long"
 
 # That of a cluster needs EXTRAS=dev,cluster and PostgreSQL, and is skipped without.
-test-long: $(READY)  ## the longest tests
+test-long: $(READY)  ## the tests that take longer
 	$(VENV)/bin/python -m pytest -m long
 
 coverage: $(READY)  ## the tests again, and the lines that none of them reaches
