@@ -79,8 +79,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _restore(release: Release, options: argparse.Namespace) -> list[Finding]:
     """Restore what can be restored, and return findings of the rest."""
-    unknown = [*_unknown(options.subject, release.subjects, "subject")]
-    unknown += _unknown(options.volume, release.by_column, "volume")
+    unknown = [*unknown_names(options.subject, release.subjects, "subject")]
+    unknown += unknown_names(options.volume, release.by_column, "volume")
     if unknown:
         raise Refusal("Nothing was restored.", unknown)
     columns = release.by_column if _ALL in (options.volume or [_ALL]) else options.volume
@@ -102,7 +102,8 @@ def _restore(release: Release, options: argparse.Namespace) -> list[Finding]:
     return findings
 
 
-def _unknown(names: Sequence[str] | None, valid: Collection[str], kind: str) -> Iterator[Finding]:
+def unknown_names(names: Sequence[str] | None, valid: Collection[str], kind: str) -> Iterator[Finding]:
+    """Yield a finding on each of `names` that is not among `valid`, with names that are like it."""
     for name in names or ():
         if name not in valid and (name, kind) != (_ALL, "volume"):
             close = difflib.get_close_matches(name, valid, n=3) or list(valid)

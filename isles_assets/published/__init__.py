@@ -1,5 +1,6 @@
-"""What readers of a published dataset make of it: a table of the clinical variables, layouts for other tools.
+"""What readers do with a published dataset: a table of the clinical variables, and layouts for other tools.
 
-It imports neither Dagster nor the rooms that build. Add what somebody does after the download here. Reading published
-files goes to `hub`, what is published to `publication`.
+It imports neither Dagster nor anything that builds the dataset. Add a form of export as a module here, and its line in
+`cli.export`. `source` finds the files, `linking` and `folder` write an export, `voxels` and `grids` read and change
+volumes. Fetching published files goes to `hub`, what is published to `publication`.
 """
