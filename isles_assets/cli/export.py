@@ -9,14 +9,8 @@ from pathlib import Path
 from isles_assets.cli.exit_codes import exit_code_of
 from isles_assets.cli.restore import unknown_names
 from isles_assets.lib.findings import Refusal
-from isles_assets.published.nnunet import (
-    NUMBER,
-    Options,
-    default_channels,
-    describe_export,
-    export_nnunet,
-    masks,
-)  # fmt: skip
+from isles_assets.published import bids, nnunet
+from isles_assets.published.nnunet import NUMBER, default_channels, masks
 from isles_assets.published.source import HEADLINE, Choice
 from isles_assets.release.default import RELEASE
 from isles_assets.release.release import Release
@@ -39,26 +33,35 @@ def make_parser(release: Release) -> argparse.ArgumentParser:
         prog="isles24 export", description="Lay a published dataset out for nnU-Net or as BIDS, whole or not at all."
     )
     forms = parser.add_subparsers(dest="form", required=True, metavar="nnunet|bids")
-    nnunet = forms.add_parser(
+    for_nnunet = forms.add_parser(
         "nnunet",
         help="for nnU-Net v2: images, labels, dataset.json, splits",
         description="Make the raw dataset of nnU-Net v2: images linked to the release's files, labels as whole "
         "numbers on their grid, dataset.json, and splits by the published folds.",
     )
-    _add_common(nnunet, "nnUNet_raw, in which Dataset024_ISLES24 is made, or a folder of such a name")
-    nnunet.add_argument(
+    _add_common(for_nnunet, "nnUNet_raw, in which Dataset024_ISLES24 is made, or a folder of such a name")
+    for_nnunet.add_argument(
         "--channels", nargs="+", action="extend", metavar="COLUMN",
         help=f"registered volumes, in the order of the channels ({' '.join(default_channels(release))})",
     )  # fmt: skip
-    nnunet.add_argument(
+    for_nnunet.add_argument(
         "--target", default=masks(release)[0], metavar="COLUMN",
         help=f"mask to learn, among {', '.join(masks(release))} ({masks(release)[0]})",
     )  # fmt: skip
-    nnunet.add_argument("--id", type=int, default=NUMBER, metavar="N", help=f"number of the dataset ({NUMBER})")
-    nnunet.add_argument(
+    for_nnunet.add_argument("--id", type=int, default=NUMBER, metavar="N", help=f"number of the dataset ({NUMBER})")
+    for_nnunet.add_argument(
         "--resample", action="store_true",
         help="resample volumes that are on another grid; without it, their subjects are left out",
     )  # fmt: skip
+    for_bids = forms.add_parser(
+        "bids",
+        help="as BIDS: raw images, derivatives, participants",
+        description="Lay the release out in the folders and names of BIDS, with participants.tsv and sidecars. "
+        "Volumes are linked to the release's files and never changed. BIDS knows no CT: CT is named by the draft "
+        "BEP024, and listed in .bidsignore.",
+    )
+    _add_common(for_bids, "folder to make")
+    for_bids.add_argument("--volume", nargs="+", action="extend", metavar="COLUMN", help="only these volumes (all)")
     return parser
 
 
@@ -96,7 +99,16 @@ def _export(release: Release, options: argparse.Namespace) -> int:
     choice = Choice(
         options.dataset, options.revision, options.subject, options.tree, options.overwrite, options.workers
     )
-    of_nnunet = Options(options.target, tuple(options.channels or ()), options.id, options.resample, options.tables)
-    exported = export_nnunet(release, options.out, choice, of_nnunet, log.info)
-    log.info("%s", "\n".join(describe_export(release, exported)))
+    if options.form == "bids":
+        columns = options.volume
+        if unknown := list(unknown_names(columns, release.by_column, "volume")):
+            raise Refusal(HEADLINE, unknown)
+        exported = bids.export_bids(release, options.out, choice, columns, options.tables, log.info)
+        lines = bids.describe_export(exported)
+    else:
+        wanted = nnunet.Options(
+            options.target, tuple(options.channels or ()), options.id, options.resample, options.tables
+        )
+        lines = nnunet.describe_export(release, nnunet.export_nnunet(release, options.out, choice, wanted, log.info))
+    log.info("%s", "\n".join(lines))
     return 0

@@ -1,10 +1,12 @@
 """The folder of an export, which appears whole or not at all."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from isles_assets.lib.files import make_folder, remove_leftovers, sync_folder, temporary_beside, write_errors_refused
 from isles_assets.lib.findings import Refusal
@@ -13,8 +15,8 @@ from isles_assets.published.source import HEADLINE
 OUT = "OUT"
 """Name, in messages, of the argument that says where an export goes."""
 
-MARK = "export_report.csv"
-"""File in every export. Only a folder that has it is replaced."""
+MARK, BIDS_MARK = "export_report.csv", "code/export_report.csv"
+"""The report in an export; BIDS has a folder for it. Only a folder that has one of them is replaced."""
 
 
 def check_free(out: Path, *, overwrite: bool) -> None:
@@ -23,7 +25,7 @@ def check_free(out: Path, *, overwrite: bool) -> None:
         if not os.path.lexists(out) or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
             return
         mend = "move it away, or name another OUT"
-        if not (out.is_dir() and not out.is_symlink() and (out / MARK).is_file()):
+        if not _is_export(out):
             raise Refusal.of(HEADLINE, "is there already, and is no export", mend, path=out)
         if not overwrite:
             raise Refusal.of(HEADLINE, "is an export already", f"{mend}, or use --overwrite", path=out)
@@ -49,7 +51,7 @@ def whole_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
             yield new
             _sync(new)
             check_free(out, overwrite=overwrite)
-            if (out / MARK).exists():
+            if _is_export(out):
                 out.rename(old)
             new.rename(out)
         except BaseException:
@@ -62,6 +64,10 @@ def whole_folder(out: Path, *, overwrite: bool) -> Iterator[Path]:
         sync_folder(out.parent)
 
 
+def _is_export(folder: Path) -> bool:
+    return not folder.is_symlink() and any((folder / mark).is_file() for mark in (MARK, BIDS_MARK))
+
+
 def _sync(folder: Path) -> None:
     """Wait until all files below `folder` that are not links, and all names, are on the disk."""
     for path, _, names in os.walk(folder, topdown=False):
@@ -71,3 +77,8 @@ def _sync(folder: Path) -> None:
                 with file.open("rb") as opened:
                     os.fsync(opened.fileno())
         sync_folder(Path(path))
+
+
+def json_text(content: Any) -> str:
+    """Return `content` as JSON for people and programs."""
+    return f"{json.dumps(content, indent=2, ensure_ascii=False)}\n"

@@ -5,7 +5,6 @@ Source:
 """
 
 import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -31,7 +30,7 @@ from isles_assets.published.cases import (
     Task,
     export_case,
 )  # fmt: skip
-from isles_assets.published.folder import MARK, check_free, whole_folder
+from isles_assets.published.folder import MARK, check_free, json_text, whole_folder
 from isles_assets.published.linking import How, describe
 from isles_assets.published.source import HEADLINE, SAMPLE, Choice, obtain
 from isles_assets.published.tables import read_folds
@@ -141,10 +140,10 @@ def export_nnunet(
             folds, exported.no_splits = read_folds(revision, exported.cases)
             splits = _splits(exported, folds) if folds else []
             if splits:
-                (new / SPLITS).write_text(_json(splits))
+                (new / SPLITS).write_text(json_text(splits))
         else:
             exported.no_splits = "a restored tree has no folds; --tables names a dataset to take them from"
-        (new / "dataset.json").write_text(_json(_description(task, exported)))
+        (new / "dataset.json").write_text(json_text(_description(task, exported)))
         with (new / MARK).open("w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(_REPORT)
@@ -157,6 +156,8 @@ def describe_export(release: Release, exported: Exported) -> list[str]:
     cases, left_out = counted(len(exported.cases), "case"), counted(len(exported.left_out), "left out", "left out")
     lines = [f"{exported.folder}: {cases}, {left_out}", f"Images and labels: {describe(exported.ways)}"]
     lines += [f"  {change}" for change in exported.changes if change.change != EQUAL_GRID]
+    if any("another grid" in change.detail for change in exported.left_out):
+        lines.append("  --resample takes in what is on another grid")
     if rounding := sum(change.change == EQUAL_GRID for change in exported.changes):
         images = counted(rounding, "image differs", "images differ")
         grid = release.common_grid
@@ -263,7 +264,3 @@ def _label_names(target: Volume) -> dict[str, int]:
     if not target.labels:
         return {"background": 0, name: 1}
     return {"background": 0, **{f"{name} {label}": number for number, label in enumerate(target.labels, start=1)}}
-
-
-def _json(content: Any) -> str:
-    return f"{json.dumps(content, indent=2, ensure_ascii=False)}\n"

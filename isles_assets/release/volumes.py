@@ -38,6 +38,7 @@ class Volume:
     background: float = 0.0  # value of voxels without data
     labels: tuple[int, ...] = ()  # that may occur in a label mask; if empty, any
     label_names: tuple[str, ...] = ()  # of `labels`, in their order
+    bids: str = ""  # datatype folder in BIDS, entities after subject and session, and suffix; CT by the draft BEP024
     apart: str = ""  # if it is published in a config of its own, named like the column: what it holds, and why
 
     @property
