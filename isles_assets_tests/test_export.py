@@ -170,7 +170,7 @@ def with_folds(small_built, tmp_path):
     """A published folder whose previews have the column `fold`; a function that makes it with some folds."""
 
     def make(folds: list[int | None]) -> Path:
-        folder = tmp_path / "published"
+        folder: Path = tmp_path / "published"
         shutil.copytree(Path(small_built.setup.target().location).resolve(), folder, symlinks=False)
         path = folder / "preview" / "train.parquet"
         table = pq.read_table(path)

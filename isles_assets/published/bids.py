@@ -29,7 +29,7 @@ from isles_assets.published.linking import How, describe, link
 from isles_assets.published.participants import write_participants
 from isles_assets.published.source import HEADLINE, SAMPLE, Choice, Volumes, obtain
 from isles_assets.published.tables import read_clinical
-from isles_assets.published.voxels import read_values, scan
+from isles_assets.published.voxels import read_voxels, scan
 from isles_assets.reading.nifti import NiftiError
 from isles_assets.release.release import Release
 from isles_assets.release.volumes import Content, Grid, Volume
@@ -196,21 +196,18 @@ def _is_stripped(volumes: Volumes, volume: Volume, subject: str) -> bool:
     False also if the volumes cannot be compared. Raises `Refusal` for a damaged file.
     """
     reference = volumes.release.reference
-    images = []
-    for of in (reference, volume):
-        path = volumes.path(of, subject)
-        try:
-            lattice = scan(path).lattice
-        except NiftiError as error:
-            raise Refusal.of(HEADLINE, str(error), "restore it again", path=path, subject=subject) from error
-        if lattice.defect:
-            return False
-        images.append(read_values(path, lattice))
-    ct, image = images
-    if ct.shape != image.shape:
+    ct, image = (volumes.path(of, subject) for of in (reference, volume))
+    try:
+        of_ct, of_image = scan(ct).lattice, scan(image).lattice
+    except NiftiError as error:
+        mend = "restore it again, or choose other volumes"
+        raise Refusal.of(HEADLINE, str(error), mend, path=f"{ct.name} or {image.name}", subject=subject) from error
+    if of_ct.defect or of_image.defect or of_ct.shape != of_image.shape:
         return False
-    bone = image[(ct > _BONE) & (image != 0).any(axis=(0, 1))]
-    return bool(bone.size >= _LEAST_BONE and np.count_nonzero(bone == 0) >= _STRIPPED * bone.size)
+    bone = read_voxels(ct, of_ct, lambda voxels: voxels > _BONE, np.bool_)
+    signal = read_voxels(image, of_image, lambda voxels: voxels != 0, np.bool_)
+    in_bone = signal[bone & signal.any(axis=(0, 1))]
+    return bool(in_bone.size >= _LEAST_BONE and np.count_nonzero(~in_bone) >= _STRIPPED * in_bone.size)
 
 
 def _write_descriptions(volumes: Volumes, new: Path) -> None:

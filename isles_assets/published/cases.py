@@ -14,8 +14,8 @@ from isles_assets.published.source import HEADLINE, Volumes
 from isles_assets.published.voxels import (
     LARGEST,
     Scanned,
-    labels_of,
-    read_values,
+    read_labels,
+    read_voxels,
     resample,
     rewrite,
     scan,
@@ -141,7 +141,7 @@ class _CaseExport:
         target = self._task.target
         lattice, (fit, difference) = self._scans[target.column].lattice, self._fits[target.column]
         try:
-            labels, unusable = labels_of(read_values(self._paths[target.column], lattice), target.content)
+            labels, unusable = read_labels(self._paths[target.column], lattice, target.content)
         except NiftiError as error:
             raise _LeftOutError(target, str(error)) from error
         expected = (0, *target.expected_labels) if target.expected_labels else tuple(range(256))
@@ -170,7 +170,7 @@ class _CaseExport:
             detail = f"{counted(scanned.unusable, 'voxel')} NaN or infinite, now {volume.background:g}"
             self._note(volume, name, REPLACED, detail, scanned.unusable)
         if fit is Fit.OFF:
-            values = read_values(path, scanned.lattice)
+            values = read_voxels(path, scanned.lattice, lambda voxels: voxels, np.float64)
             values[~(np.abs(values) <= LARGEST)] = volume.background
             values = resample(values, scanned.lattice.affine, self.reference, volume)
             write_volume(target, values.astype(np.float32), self.reference)
@@ -178,7 +178,7 @@ class _CaseExport:
             return How.WRITTEN
         if fit is Fit.ROUNDING:
             self._note(volume, name, EQUAL_GRID, difference)
-        rewrite(path, target, volume, scanned.lattice.header, self.reference)
+        rewrite(path, target, volume, scanned.lattice, self.reference)
         return How.WRITTEN
 
     def _note(self, volume: Volume, file: str, change: str, detail: str, voxels: int = 0) -> None:

@@ -1,16 +1,18 @@
 """Reading and changing the voxels of one volume of the release, for an export. The file itself is never written to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 from isal import igzip
 from numpy.typing import NDArray
 
 from isles_assets.published.grids import Affine, Lattice, lattice_of
-from isles_assets.reading.nifti import DigestingReader, Header, NiftiError, inspect, is_numeric
+from isles_assets.reading.nifti import DigestingReader, Header, NiftiError, VoxelSink, inspect, is_numeric
 from isles_assets.release.volumes import Content, Volume
 
 _LEVEL = 3
@@ -24,6 +26,9 @@ LARGEST = float(np.finfo(np.float32).max)
 
 FOREGROUND = 0.5
 """Mask voxels above this are foreground: in some subjects a mask decodes to 0.99999857."""
+
+
+VoxelFunction = Callable[[NDArray[np.float64]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,7 @@ def scan(path: Path) -> Scanned:
         if stored.dtype.kind == "f":
             unusable += int(np.count_nonzero(_is_unusable(stored, header)))
 
-    with DigestingReader(path) as file:
-        header = inspect(file, Content.MRI, count).header
+    header = _decode(path, count)
     if not is_numeric(header.dtype) or np.dtype(header.dtype).kind == "c":
         raise NiftiError(f"stores voxels of type {header.dtype}, which are no real numbers")
     return Scanned(lattice_of(path, header), unusable)
@@ -61,49 +65,78 @@ def _is_unusable(stored: np.ndarray, header: Header) -> NDArray[np.bool_]:
         return ~(np.abs(scaled) <= LARGEST)
 
 
-def rewrite(source: Path, target: Path, volume: Volume, header: Header, reference: Lattice) -> None:
+def rewrite(source: Path, target: Path, volume: Volume, lattice: Lattice, reference: Lattice) -> None:
     """Write `source` to `target` with the grid of `reference`, and background in place of unusable voxels.
 
     All other voxels keep their stored bytes, type, byte order and scaling.
+
+    Args:
+        lattice: The grid of `source`, which has been scanned.
     """
-    content = bytearray(_content(source, header))
-    raw = nib.Nifti1Header(bytes(content[:348]), check=False)
-    stored = np.frombuffer(content, header.dtype, prod(header.shape), header.data_offset)
-    if stored.dtype.kind == "f":
-        stored[_is_unusable(stored, header)] = (volume.background - header.intercept) / header.slope
-    reference.copy_to(raw)
-    content[:348] = raw.binaryblock
-    _write(target, content)
-
-
-def read_values(path: Path, lattice: Lattice) -> NDArray[np.float64]:
-    """Return the scaled voxels of a volume with three axes, shape (x, y, z)."""
     header = lattice.header
-    stored = np.frombuffer(_content(path, header), header.dtype, prod(header.shape), header.data_offset)
-    values = stored.astype(np.float64) * header.slope + header.intercept
-    return values.reshape(lattice.shape, order="F")
+    with igzip.open(source) as file:
+        start = bytearray(file.read(header.data_offset))
+    raw = lattice.raw.copy()
+    reference.copy_to(raw)
+    start[: len(raw.binaryblock)] = raw.binaryblock
+    background = (volume.background - header.intercept) / header.slope
+    with target.open("wb") as file, igzip.IGzipFile("", "wb", _LEVEL, file, 0) as output:
+        output.write(start)
+
+        def copy(header: Header, done: int, stored: np.ndarray) -> None:
+            if stored.dtype.kind == "f" and (unusable := _is_unusable(stored, header)).any():
+                stored = stored.copy()
+                stored[unusable] = background
+            output.write(stored.data)
+
+        _decode(source, copy)
 
 
-def labels_of(values: NDArray[np.float64], content: Content) -> tuple[NDArray[np.uint8], int]:
+def read_voxels(path: Path, lattice: Lattice, function: VoxelFunction, dtype: npt.DTypeLike) -> np.ndarray:
+    """Return `function` of the scaled voxels of a volume, shape (x, y, z), without holding these in memory.
+
+    Args:
+        function: Takes some voxels as float64, and returns as many values.
+    """
+    result = np.empty(prod(lattice.shape), dtype)
+
+    def add(header: Header, done: int, stored: np.ndarray) -> None:
+        values = stored.astype(np.float64) * header.slope + header.intercept
+        result[done : done + stored.size] = function(values)
+
+    _decode(path, add)
+    return result.reshape(lattice.shape, order="F")
+
+
+def read_labels(path: Path, lattice: Lattice, content: Content) -> tuple[NDArray[np.uint8], int]:
     """Return a mask's voxels as whole numbers, and how many are NaN or infinite, which become background.
 
     Args:
-        values: Scaled voxels.
         content: Of a binary mask, all voxels above 0.5 are 1. Those of a label mask are rounded.
 
     Raises:
         NiftiError: A label mask has numbers that do not fit into uint8.
     """
-    finite = np.isfinite(values)
-    values = np.where(finite, values, 0)
-    if content is Content.MASK:
-        labels = (values > FOREGROUND).astype(np.uint8)
-    else:
-        rounded = np.maximum(np.ceil(values - FOREGROUND), 0)
-        if rounded.max(initial=0) > np.iinfo(np.uint8).max:
+    unusable, largest = 0, 1 if content is Content.MASK else np.iinfo(np.uint8).max
+
+    def label(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        nonlocal unusable
+        finite = np.isfinite(values)
+        unusable += int(finite.size - np.count_nonzero(finite))
+        rounded = np.maximum(np.ceil(np.where(finite, values, 0) - FOREGROUND), 0)
+        if content is Content.MASK:
+            return np.minimum(rounded, largest)
+        if rounded.max(initial=0) > largest:
             raise NiftiError(f"has label {rounded.max():g}")
-        labels = rounded.astype(np.uint8)
-    return labels, int(finite.size - np.count_nonzero(finite))
+        return rounded
+
+    return read_voxels(path, lattice, label, np.uint8), unusable
+
+
+def _decode(path: Path, sink: VoxelSink) -> Header:
+    """Pass all voxels of a file to `sink`, and return its header. Raise `NiftiError` if the file is damaged."""
+    with DigestingReader(path) as file:
+        return inspect(file, Content.MRI, sink).header
 
 
 def write_volume(target: Path, values: np.ndarray, reference: Lattice) -> None:
@@ -147,12 +180,6 @@ def resample(values: NDArray[np.float64], affine: Affine, reference: Lattice, vo
 def _inside(places: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[NDArray[np.intp], ...]:
     """Return indices into an array padded by one voxel; places outside lead to the padding."""
     return tuple(np.clip(axis + 1, 0, size + 1).astype(np.intp) for axis, size in zip(places, shape, strict=True))
-
-
-def _content(path: Path, header: Header) -> bytes:
-    """Return the uncompressed file at `path`, which has been scanned, up to its last voxel."""
-    with igzip.open(path) as file:
-        return bytes(file.read(header.data_offset + prod(header.shape) * np.dtype(header.dtype).itemsize))
 
 
 def _write(target: Path, content: bytes | bytearray) -> None:
