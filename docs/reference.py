@@ -137,15 +137,22 @@ def _parser(name: str) -> argparse.ArgumentParser:
 
 
 def _subcommand(name: str, does: str) -> str:
-    """A heading, what the subcommand is for, and its arguments; argparse's own help differs from Python to Python."""
+    """What the subcommand is for, and its arguments; if it has forms, those of each."""
     parser = _parser(name)
+    forms = next((a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction)), {name: parser})
+    sections = [_section(form, form.description or f"{does[0].upper()}{does[1:]}.") for form in forms.values()]
+    return "\n\n".join(sections)
+
+
+def _section(parser: argparse.ArgumentParser, about: str) -> str:
+    """A heading, what the command is for, and its arguments; argparse's own help differs from Python to Python."""
     rows = []
     for action in parser._actions:
         if "--help" not in action.option_strings:
             words = " ".join([*action.option_strings, *_values(action)])
             rows.append((f"`{words}`", (action.help or "") % {"default": action.default}))
-    about = " ".join((parser.description or f"{does[0].upper()}{does[1:]}.").split())
-    return f"### isles24 {name}\n\n{textwrap.fill(about, _WIDTH)}\n\n{markdown_table(('argument', 'means'), rows)}"
+    filled = textwrap.fill(" ".join(about.split()), _WIDTH)
+    return f"### {parser.prog}\n\n{filled}\n\n{markdown_table(('argument', 'means'), rows)}"
 
 
 def _values(action: argparse.Action) -> Iterator[str]:

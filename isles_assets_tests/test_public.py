@@ -91,11 +91,13 @@ for arguments in json.loads(sys.argv[1]):
 def test_the_commands_for_readers_need_no_dagster(small_built, tmp_path):
     published, tree, subject = small_built.setup.target().location, tmp_path / "tree", "sub-stroke0001"
     commands = (
-        ("restore", published, str(tree), "--subject", subject, "--volume", "lesion_mask"),
+        ("restore", published, str(tree), "--subject", subject, "--volume", "lesion_mask", "ncct"),
+        ("export", "nnunet", str(tree), str(tmp_path), "--channels", "ncct"),
         ("sample", str(tmp_path / "train"), "--subject", subject),
         ("summary", published),  # which ends the process
     )
     done = without_dagster(RUN, json.dumps(commands))
     assert not done.returncode, done.stderr
-    (restored,) = (path for path in tree.rglob("*") if path.is_file())
-    assert restored.name == f"{subject}_ses-02_space-ncct_lesion-msk.nii.gz"
+    restored = {path.name for path in tree.rglob("*") if path.is_file()}
+    assert restored == {f"{subject}_ses-01_ncct.nii.gz", f"{subject}_ses-02_space-ncct_lesion-msk.nii.gz"}
+    assert (tmp_path / "Dataset024_ISLES24" / "dataset.json").is_file()

@@ -26,14 +26,14 @@ MAY_IMPORT = {
     "publication": {"lib", "release", "reading", "tables", "products"},
     "report": {"lib", "release", "tables", "products", "publication"},
     "hub": {"lib", "release", "reading", "tables", "products", "publication"},
-    "published": {"lib", "release", "tables", "products", "hub"},
+    "published": {"lib", "release", "reading", "tables", "products", "hub"},
     "sample": {"lib", "release", "reading", "source"},
     "cli": {"lib", "release", "reading", "tables", "products", "publication", "hub", "published", "sample"},
     "graph": set(ROOMS) - {"cli"},
 }
 KNOW_ISLES24 = {"__init__.py", "release/default.py"}
 USE_THE_DEFAULT = {
-    *("definitions.py", "published/clinical_frame.py"),
+    *("definitions.py", "published/clinical_frame.py", "cli/export.py"),
     *("cli/reset_demo.py", "cli/restore.py", "cli/sample.py", "cli/summary.py"),
 }
 MAKE_THE_SAMPLE = {"cli/sample.py", "graph/assets.py"}
