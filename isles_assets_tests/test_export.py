@@ -503,6 +503,13 @@ def test_what_stands_in_the_way_stays(tree, tmp_path, export):
     assert (tmp_path / "Dataset002_File").read_text() == "mine"
 
 
+def test_a_number_that_another_dataset_has_is_refused(tree, tmp_path, export):
+    (tmp_path / "Dataset024_Other").mkdir()
+    code, said = export("nnunet", tree, tmp_path)
+    assert code == 1 and "has the number of Dataset024_Other" in said and "choose another one with --id" in said
+    assert export("nnunet", tree, tmp_path, "--id", 25)[0] == 0
+
+
 def test_a_failed_replacement_leaves_the_earlier_export(tree, tmp_path, export):
     assert export("nnunet", tree, tmp_path)[0] == 0
     before = digests(tmp_path / "Dataset024_Toy")
@@ -519,7 +526,9 @@ def test_killed_in_the_middle_nothing_is_there_and_the_same_command_completes_it
     os.mkfifo(path)
     process = WARM.Process(target=main, args=(["nnunet", str(tree), str(tmp_path / "raw"), "--workers", "1"], TOY))
     process.start()
-    eventually(lambda: list((tmp_path / "raw").glob(f".*/labelsTr/{CASE}.nii.gz")))
+    written = f".*/labelsTr/{CASE}.nii.gz"
+    eventually(lambda: not process.is_alive() or list((tmp_path / "raw").glob(written)))
+    assert process.is_alive()
     process.kill()
     process.join()
     assert not (tmp_path / "raw" / "Dataset024_Toy").exists() and leftovers(tmp_path)
@@ -734,7 +743,13 @@ def test_a_release_without_names_in_bids_says_so(tree, tmp_path, export):
 
 
 def test_the_command_says_what_it_takes(capsys):
-    for arguments in ([], ["nnunet"], ["nnunet", "a", "b", "--workers", "0"], ["other", "a", "b"]):
+    for arguments in (
+        [],
+        ["nnunet"],
+        ["nnunet", "a", "b", "--workers", "0"],
+        ["nnunet", "a", "b", "--id", "0"],
+        ["other", "a", "b"],
+    ):
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert ended.value.code == 2

@@ -48,7 +48,8 @@ def make_parser(release: Release) -> argparse.ArgumentParser:
         "--target", default=masks(release)[0], metavar="COLUMN",
         help=f"mask to learn, among {', '.join(masks(release))} ({masks(release)[0]})",
     )  # fmt: skip
-    for_nnunet.add_argument("--id", type=int, default=NUMBER, metavar="N", help=f"number of the dataset ({NUMBER})")
+    number = f"number of the dataset ({NUMBER})"
+    for_nnunet.add_argument("--id", type=_dataset_number, default=NUMBER, metavar="N", help=number)
     for_nnunet.add_argument(
         "--resample", action="store_true",
         help="resample volumes that are on another grid; without it, their subjects are left out",
@@ -84,6 +85,13 @@ def _add_common(parser: argparse.ArgumentParser, out: str) -> None:
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export, and other files in TREE")
     parser.add_argument("--workers", type=_positive, default=4, metavar="N", help="threads that read and write (4)")
+
+
+def _dataset_number(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 999:
+        raise argparse.ArgumentTypeError("must be from 1 to 999")
+    return number
 
 
 def _positive(text: str) -> int:

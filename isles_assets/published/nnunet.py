@@ -121,6 +121,7 @@ def export_nnunet(
     exported = Exported(dataset_folder(release, out.absolute(), options.number))
     exported.outcomes = tuple(c.column for c in channels if c.session != release.reference.session)
     check_free(exported.folder, overwrite=choice.overwrite)
+    _check_number(exported.folder)
     tables = open_revision(options.tables) if options.tables else None
     volumes = obtain(release, (*channels, target), exported.folder, choice, log)
     with whole_folder(exported.folder, overwrite=choice.overwrite) as new:
@@ -190,6 +191,14 @@ def _chosen(release: Release, options: Options) -> tuple[tuple[Volume, ...], Vol
     if findings:
         raise Refusal(HEADLINE, findings)
     return tuple(release.by_column[name] for name in names), release.by_column[options.target]
+
+
+def _check_number(folder: Path) -> None:
+    """Raise `Refusal` if another dataset beside `folder` has its number, because nnU-Net would then take neither."""
+    number = folder.name[: len("Dataset000")]
+    if others := sorted(path.name for path in folder.parent.glob(f"{number}_*") if path.name != folder.name):
+        problem = f"has the number of {name_some(others)}, and nnU-Net would take neither"
+        raise Refusal.of(HEADLINE, problem, "choose another one with --id, or in the name of OUT", path=folder)
 
 
 def _unfit(release: Release, volume: Volume) -> str:
