@@ -635,11 +635,11 @@ print(code, (peak() - before) / 1024)
 """
 
 
-LARGE = {large_text, large_dictionary, many_columns}
+LARGE_CRAFTED = {large_text, large_dictionary, many_columns}
 
 
 @pytest.mark.parametrize(
-    "craft", [pytest.param(craft, marks=pytest.mark.long) if craft in LARGE else craft for craft in CRAFTED]
+    "craft", [pytest.param(craft, marks=pytest.mark.long) if craft in LARGE_CRAFTED else craft for craft in CRAFTED]
 )
 def test_a_crafted_shard_takes_no_memory_and_is_refused_by_name(small_built, tmp_path, craft):
     shard = pq.ParquetFile(SHARD.path(small_built.folder, DEFAULT, THREE[0]))

@@ -3,7 +3,6 @@
 from dataclasses import replace as changed
 from pathlib import Path
 
-import dagster as dg
 import numpy as np
 import pytest
 import yaml
@@ -285,7 +284,7 @@ def test_a_shard_that_was_not_decoded_reaches_the_hub_only_if_that_is_waived(toy
     with HubServer(tmp_path / "hub", tokens=tokens) as hub, hub.clients(tmp_path / "home"):
         monkeypatch.setenv("HF_TOKEN", "hf_w")
 
-        def published() -> dg.ExecuteInProcessResult:
+        def published():
             config = {"ops": {"hub_dataset": {"config": {"allow_synthetic": True}}}}
             return project.materialize("hub_dataset", checks=False, run_config=config)
 
