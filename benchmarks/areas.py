@@ -3,7 +3,19 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-from benchmarks import building, decoding, extracting, graph, growth, previewing, publishing, reading, rerun, writing
+from benchmarks import (
+    building,
+    decoding,
+    extracting,
+    graph,
+    growth,
+    previewing,
+    publishing,
+    reading,
+    release_scale,
+    rerun,
+    writing,
+)
 from benchmarks.material import Material
 from benchmarks.measure import Comparison
 
@@ -24,6 +36,7 @@ AREAS: dict[str, Area] = {
     "previewing": previewing,
     "graph": graph,
     "rerun": rerun,
+    "release_scale": release_scale,
     "growth": growth,
     "publishing": publishing,
     "reading": reading,

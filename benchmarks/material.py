@@ -68,16 +68,30 @@ class Material:
     @cached_property
     def run_through(self) -> Path:
         """The same with further subjects at release scale, by hard links."""
-        root = self.work / ("tiny_run_through" if self.tiny else "run_through") / "train"
+        return self._linked("run_through", LINKED)
+
+    @cached_property
+    def all_large(self) -> Path:
+        """The same with all 149 subjects at release scale, some 88 GB by hard links."""
+        return self._linked("all_large", len(ISLES24.subjects))
+
+    def numbers_of_large(self) -> dict[str, int]:
+        """How many subjects of `all_large` have the volumes of each of `LARGE`."""
+        others = len(ISLES24.subjects) - len(LARGE)
+        return dict(zip(LARGE, (1 + -(-others // 2), 1 + others // 2, 1), strict=True))
+
+    def _linked(self, name: str, number: int) -> Path:
+        """A tree in which so many further subjects have the volumes of the first two of `LARGE`, in turn."""
+        root = self.work / (f"tiny_{name}" if self.tiny else name) / "train"
         if not root.exists():
             partial = root.with_name("partial")
             shutil.rmtree(partial, ignore_errors=True)
             shutil.copytree(self.release, partial, copy_function=os.link)
-            for number, subject in enumerate([s for s in ISLES24.subjects if s not in LARGE][:LINKED]):
+            for position, subject in enumerate([s for s in ISLES24.subjects if s not in LARGE][:number]):
                 for volume in ISLES24.volumes:
                     path = partial / volume.path(subject)
                     path.unlink()
-                    path.hardlink_to(partial / volume.path(LARGE[number % 2]))
+                    path.hardlink_to(partial / volume.path(LARGE[position % 2]))
             partial.rename(root)
         return root
 

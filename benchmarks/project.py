@@ -12,6 +12,13 @@ REPOSITORY = Path(__file__).parents[1]
 _INSTANCE = "telemetry: {enabled: false}\npython_logs: {python_log_level: INFO}\n"
 
 
+def write_instance(home: Path) -> None:
+    """Make a DAGSTER_HOME, unless it is there."""
+    if not home.exists():
+        home.mkdir()
+        (home / "dagster.yaml").write_text(_INSTANCE)
+
+
 @dataclass(frozen=True)
 class Project:
     """A project with its data folder and DAGSTER_HOME in `root`."""
@@ -35,9 +42,7 @@ class Project:
     def dagster(self, *arguments: str) -> Sample:
         """Measure a `dagster` command from the start of its interpreter to its end."""
         home = self.root / "home"
-        if not home.exists():
-            home.mkdir()
-            (home / "dagster.yaml").write_text(_INSTANCE)
+        write_instance(home)
         environment = os.environ | {
             "DAGSTER_HOME": str(home),
             "ISLES_RAW_ROOT": str(self.tree),

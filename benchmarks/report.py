@@ -3,7 +3,19 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from benchmarks import building, decoding, extracting, graph, growth, previewing, publishing, reading, rerun, writing
+from benchmarks import (
+    building,
+    decoding,
+    extracting,
+    graph,
+    growth,
+    previewing,
+    publishing,
+    reading,
+    release_scale,
+    rerun,
+    writing,
+)
 from benchmarks.baselines import CAT, GZIP, ISAL
 from benchmarks.measure import Comparison, Spread
 from benchmarks.products import DECODED
@@ -21,6 +33,9 @@ RERUN_AT_MOST = 0.1
 PUBLISH_AT_MOST = 1.0
 SENDING_MEMORY_AT_MOST = 500e6
 READ_AT_MOST = 1.1
+SCALE_MEMORY_AT_MOST = 2.5e9
+SCALE_DISK_AT_MOST = 16e9
+HISTORY_AT_MOST = 10e6
 
 Comparisons = Sequence[Comparison]
 
@@ -278,6 +293,73 @@ def _of_graph(comparisons: Comparisons) -> Iterator[Promise]:
     )
 
 
+def _release_scale(comparisons: Comparisons) -> Iterator[str]:
+    (comparison,) = comparisons
+    yield f"""{comparison.of}, {readable_bytes(comparison.size)} by hard links to three subjects. The job `build` publishes
+        them with `free_disk` to the Hub of the tests, by Xet, once. The Hub runs on the same cores. Memory is that of
+        all processes of the run together, where shared pages count once (the kernel's `Pss`, every quarter of a second).
+        The disk is that of the data folder. Equal volumes are sent once by Xet, so what travels is less than of the
+        release. The plain work is measured on the three subjects, and multiplied."""
+    runs = [name for name in comparison.samples if name != release_scale.PLAIN]
+    yield markdown_table(
+        ("run", "time", "ratio to the plain work", "memory", "processes", "open files", "disk", "shards built"),
+        [
+            (release_scale.PLAIN, _seconds(comparison.seconds(release_scale.PLAIN)), "1.00 x"),
+            *(
+                (
+                    name,
+                    f"{comparison.seconds(name).median:.0f} s",
+                    f"{comparison.ratio(name, release_scale.PLAIN).median:.2f} x",
+                    readable_bytes(comparison.count(name, release_scale.MEMORY).high),
+                    *(f"{comparison.count(name, what).high:.0f}" for what in _SEEN_AT_RELEASE_SCALE),
+                    readable_bytes(comparison.count(name, release_scale.DISK).high),
+                    f"{comparison.count(name, release_scale.BUILT).high:.0f}",
+                )
+                for name in runs
+            ),
+        ],
+    )
+    yield markdown_table(
+        ("run", "commits", "moves of `main`", "requests", "bytes sent", "run database", *release_scale.STAGES),
+        [
+            (
+                name,
+                *(f"{comparison.count(name, what).high:.0f}" for what in _HUB_AT_RELEASE_SCALE),
+                readable_bytes(comparison.count(name, release_scale.SENT).high),
+                readable_bytes(comparison.count(name, release_scale.HISTORY).high),
+                *(f"{comparison.count(name, stage).high:.0f} s" for stage in release_scale.STAGES),
+            )
+            for name in runs
+        ],
+    )
+    built = sum(
+        comparison.count(name, release_scale.BUILT).high for name in (release_scale.KILLED, release_scale.RESUMED)
+    )
+    whole = comparison.count(release_scale.WHOLE, release_scale.BUILT).high
+    yield f"""After the kill, {built - whole:.0f} of {whole:.0f} shards were built again, and nothing that was complete.
+        Stages are the seconds of Dagster's steps, added up; steps that run side by side add up to more than the run."""
+
+
+_SEEN_AT_RELEASE_SCALE = (release_scale.PROCESSES, release_scale.FILES)
+_HUB_AT_RELEASE_SCALE = (release_scale.COMMITS, release_scale.MOVES, release_scale.REQUESTS)
+
+
+def _of_release_scale(comparisons: Comparisons) -> Iterator[Promise]:
+    (comparison,) = comparisons
+    for what, measured, limit in (
+        ("memory of all processes of the run together", release_scale.MEMORY, SCALE_MEMORY_AT_MOST),
+        ("disk of the data folder", release_scale.DISK, SCALE_DISK_AT_MOST),
+        ("run database", release_scale.HISTORY, HISTORY_AT_MOST),
+    ):
+        value = comparison.count(release_scale.WHOLE, measured).high
+        yield Promise(
+            f"whole graph at release scale, `free_disk`, to the loopback Hub: {what}",
+            f"<= {readable_bytes(limit)}",
+            f"{readable_bytes(value)} ({readable_bytes(comparison.size)})",
+            value <= limit,
+        )
+
+
 def _rerun(comparisons: Comparisons) -> Iterator[str]:
     (comparison,) = comparisons
     yield f"""The job `build` on a tree of {comparison.of}, {readable_bytes(comparison.size)}, with as many workers as
@@ -465,6 +547,7 @@ _AREAS = {
     "previewing": _Area("Previews", _previewing, _of_previewing),
     "graph": _Area("The graph", _graph, _of_graph),
     "rerun": _Area("Running again", _rerun, _of_rerun),
+    "release_scale": _Area("At release scale", _release_scale, _of_release_scale),
     "growth": _Area("Growth", _growth),
     "publishing": _Area("Publishing", _publishing, _of_publishing),
     "reading": _Area("Reading two volumes", _reading, _of_reading),
