@@ -295,11 +295,11 @@ def _of_graph(comparisons: Comparisons) -> Iterator[Promise]:
 
 def _release_scale(comparisons: Comparisons) -> Iterator[str]:
     (comparison,) = comparisons
-    yield f"""{comparison.of}, {readable_bytes(comparison.size)} by hard links to three subjects. The job `build` publishes
-        them with `free_disk` to the Hub of the tests, by Xet, once. The Hub runs on the same cores. Memory is that of
-        all processes of the run together, where shared pages count once (the kernel's `Pss`, every quarter of a second).
-        The disk is that of the data folder. Equal volumes are sent once by Xet, so what travels is less than of the
-        release. The plain work is measured on the three subjects, and multiplied."""
+    yield f"""{comparison.of}, {readable_bytes(comparison.size)} by hard links to three subjects. The job `build`
+        publishes them with `free_disk` to the Hub of the tests, by Xet, once. The Hub runs on the same cores. Memory is
+        that of all processes of the run together; shared pages count once (the kernel's `Pss`, every quarter of a
+        second). The disk is that of the data folder. Equal volumes are sent once by Xet, so what travels is less than
+        of the release. The plain work is measured on the three subjects, and multiplied."""
     runs = [name for name in comparison.samples if name != release_scale.PLAIN]
     yield markdown_table(
         ("run", "time", "ratio to the plain work", "memory", "processes", "open files", "disk", "shards built"),
