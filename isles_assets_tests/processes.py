@@ -46,7 +46,9 @@ def hold_or_wait(folder: Path, hold: bool) -> None:
         with atomic_write(folder / "file") as temporary:
             temporary.write_bytes(b"half")
             time.sleep(LONG)
+    deadline = time.monotonic() + LONG
     while not list(folder.rglob("*.tmp")):
+        assert time.monotonic() < deadline, "nobody writes"
         time.sleep(0.001)
 
 

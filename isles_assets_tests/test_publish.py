@@ -486,7 +486,6 @@ def test_fewer_than_two_groups_are_on_the_disk_at_any_moment(hub, freeing):
     assert shards_here(folder) == (len(SUBJECTS) - left) % STAGE_SIZE * len(CONFIGS)
 
 
-@pytest.mark.long
 def test_a_group_of_which_some_cannot_be_made_is_no_room_for_the_next(freeing):
     folder, build = freeing
     odd = SUBJECTS[1 : STAGE_SIZE - 1]
