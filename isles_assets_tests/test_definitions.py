@@ -6,6 +6,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
 from isles_assets.definitions import build_defs
 from isles_assets.graph.settings import DefinitionSettings, Settings, variables
@@ -104,6 +105,12 @@ def test_assets_and_their_dependencies_are_those_of_the_contract(graph):
         }
         assert node.description
     assert found == CONTRACT
+
+
+def test_one_run_publishes_at_a_time():
+    pool = build_defs(ISLES24, Settings()).resolve_assets_def("hub_dataset").op.pool
+    pools = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())["concurrency"]["pools"]
+    assert pool and pools["default_limit"] == 1
 
 
 def test_partitions_are_the_149_subjects_and_a_backfill_is_one_run(graph):
