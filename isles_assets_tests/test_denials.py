@@ -52,7 +52,7 @@ ASK = "do as it says, or ask the Hub"
 ASK_HUB = "ask the Hub why"
 
 
-@pytest.fixture(params=["LFS", "Xet"])
+@pytest.fixture(params=["LFS", pytest.param("Xet", marks=pytest.mark.long)])
 def hub(request, tmp_path, monkeypatch):
     tokens = {SECRET: Token("ada", orgs={"toys": "write"})}
     server = HubServer(tmp_path / "hub server", tokens=tokens, xet=request.param == "Xet")

@@ -176,6 +176,7 @@ def test_a_manifest_that_cannot_be_trusted_is_made_anew(small_built_copy, was, m
     assert small_built_copy.folder.manifest.read_bytes() == before
 
 
+@pytest.mark.long
 def test_what_size_and_time_do_not_tell_is_read_again(small_built_copy, small_tree):
     spoil_unseen(small_tree / PATH)
     before = written(small_built_copy)

@@ -133,6 +133,7 @@ def test_a_bit_flipped_in_a_shard_with_its_times_kept_is_found_without_reading_t
     assert own.materialize("hub_dataset").success
 
 
+@pytest.mark.long
 def test_a_bit_flipped_through_the_published_link_is_found_by_publishing_again(own):
     subject = TOY.subjects[0]
     assert own.materialize("hub_dataset").success
