@@ -16,7 +16,8 @@ from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import ByteProgress
 from isles_assets.reading.tree import take_inventory
 from isles_assets.sample.tree import FILE_TIME
-from isles_assets.source.archive import extract, extract_release, members
+from isles_assets.source.archive import extract, members
+from isles_assets.source.extraction import extract_release
 from isles_assets_tests.archives import BZIP2, COPY, LINK, LZMA2, PIPE, RELEASE_PARTS, craft, pack, patch_listing
 from isles_assets_tests.isles24 import SMALL
 from isles_assets_tests.processes import REPOSITORY, on_small_disk, python
@@ -344,10 +345,10 @@ def test_nothing_stays_of_an_archive_with_a_damaged_block(small_packed, tmp_path
 EXTRACT = """
 import os, signal, sys
 from pathlib import Path
-from isles_assets.source.archive import extract_release
+from isles_assets.source.extraction import extract_release
 from isles_assets_tests.isles24 import SMALL
 def die(event, arguments):
-    if event == "open" and f".tmp/train/{sys.argv[3]}" in str(arguments[0]):
+    if event == "open" and f".part/train/{sys.argv[3]}" in str(arguments[0]):
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(die)
 extract_release(SMALL, Path(sys.argv[1]), Path(sys.argv[2]), workers=2)
@@ -372,7 +373,7 @@ ON_SMALL_DISK = """
 import os, shutil, sys
 from pathlib import Path
 from isles_assets.lib.findings import Refusal
-from isles_assets.source.archive import extract_release
+from isles_assets.source.extraction import extract_release
 from isles_assets_tests.isles24 import SMALL
 archive, disk = map(Path, sys.argv[1:])
 free = shutil.disk_usage(disk).free
@@ -387,14 +388,14 @@ print(list((disk / "release").iterdir()), shutil.disk_usage(disk).free == left)
 """
 
 
-def test_a_disk_that_fills_up_is_refused_and_free_again(small_packed, tmp_path):
+def test_a_disk_that_fills_up_is_refused_and_what_was_extracted_is_kept(small_packed, tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     size = sum(member.size for member in members(small_packed))
     tight = str(size + 50_000)  # enough for the bytes, not for the blocks of a file system
     output = on_small_disk(disk, tight, ON_SMALL_DISK, small_packed, disk)
     assert "The release was not extracted." in output and "the disk is full -> free space" in output
-    assert output.endswith("[] True\n")
+    assert output.endswith("/.train.part')] False\n")
 
 
 def test_a_disk_that_is_too_small_is_refused_with_numbers_before_anything_is_written(small_packed, tmp_path):

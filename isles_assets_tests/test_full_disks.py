@@ -32,8 +32,8 @@ from isles_assets.reading.tree import take_inventory
 from isles_assets.reading.workbooks import read_clinical_rows
 from isles_assets.release.release import Release
 from isles_assets.sample.tree import make_sample
-from isles_assets.source.archive import extract_release
 from isles_assets.source.download import download
+from isles_assets.source.extraction import extract_release
 from isles_assets.source.verified import note_beside, verify
 from isles_assets.source.zenodo import Zenodo
 from isles_assets.tables import clinical

@@ -203,6 +203,10 @@ def test_what_is_there_already_needs_no_room(places):
         path.parent.mkdir(parents=True)
         path.write_bytes(bytes(300))
     assert list(room_needed(record, places, shards=800).values()) == [700, 1000, 500]
+    extracted = places.tree.parent / ".toys.part" / "toys" / "file"
+    extracted.parent.mkdir(parents=True)
+    extracted.write_bytes(bytes(200))
+    assert list(room_needed(record, places, shards=800).values()) == [700, 800, 500]
     places.archive.touch()
     places.tree.mkdir(parents=True)
     assert list(room_needed(record, places, shards=200).values()) == [0, 0, 0]
@@ -272,8 +276,22 @@ def test_a_failed_extraction_does_not_vouch_for_a_tree_that_is_put_there(packed,
             come()
     shutil.rmtree(places.tree)
     unpack(release, places, workers=2)
+    assert list(places.tree.parent.iterdir()) == [places.tree]
     assert fetch(release, places, nowhere, shards=0).startswith("not needed")
     assert take_inventory(TOY, places.tree) == take_inventory(TOY, toy_sample_tree)
+
+
+def test_what_an_extraction_has_left_beside_its_tree_is_removed(packed, release, places):
+    places.archive.parent.mkdir(parents=True)
+    shutil.copyfile(packed, places.archive)
+    fetch(release, places, Zenodo("http://127.0.0.1:9", FAST), shards=0)
+    unpack(release, places, workers=2)
+    part, said = places.tree.parent / ".toys.part", []
+    part.mkdir()
+    (part / "archive.json").touch()
+    unpack(release, places, workers=2, log=said.append)
+    assert said == [f"Removing {part}, which an extraction has left"]
+    assert list(places.tree.parent.iterdir()) == [places.tree]
 
 
 def test_a_tree_that_is_given_is_what_was_given_whatever_note_is_in_it(packed, release, places, tmp_path):

@@ -1,4 +1,4 @@
-"""The release's archive: its list of files, and its extraction into a tree that appears whole or not at all.
+"""7z archives: the list of their files, and the extraction of some of them.
 
 py7zr reads the format and decompresses, but does not extract. Its extraction reads 1 MB more for each file, however
 small, which piles up in memory. At a damaged archive it waits for ever for bytes that are not there.
@@ -7,28 +7,24 @@ small, which piles up in memory. At a damaged archive it waits for ever for byte
 import errno
 import os
 import re
-import shutil
 import threading
 import unicodedata
 import zlib
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import py7zr
 from py7zr.compressor import get_methods_names
 
-from isles_assets.lib.files import lack_of_space, remove_leftovers, sync_folder, temporary_beside, write_errors_refused
-from isles_assets.lib.findings import Finding, Refusal, name_some
+from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import ByteProgress
-from isles_assets.release.release import Release
 
 NOT_EXTRACTED = "The release was not extracted."
-_MEND_OTHER = "do not use this archive: it is not the release's, or somebody has changed it"
+MEND_OTHER = "do not use this archive: it is not the release's, or somebody has changed it"
 _MEND_UNKNOWN = "extract it with 7-Zip, and set ISLES_RAW_ROOT to the extracted top folder"
 _MEND_DAMAGED = f"remove it and materialize zenodo_archive again; if it recurs, check the disk, or {_MEND_UNKNOWN}"
 
@@ -83,83 +79,51 @@ def members_in(file: BinaryIO, archive: object, *, to_extract: bool = False) -> 
         folders = _streams(content).unpackinfo.folders
         for folder in folders if to_extract else ():
             _decompressor(folder, 0)
-        blocks = {id(folder): number for number, folder in enumerate(folders)}
-        files = [_member(entry, blocks) for entry in entries if not entry.is_directory]
+        files = _members_of(content)
     if findings := [*_unsafe(entries), *_clashes(entries)]:
         raise Refusal(NOT_EXTRACTED, findings)
     return files
 
 
-def extract_release(
-    release: Release,
+def extract(
     archive: Path,
-    tree: Path,
+    wanted: Iterable[Member],
+    target: Path,
     *,
     workers: int,
-    extra_files: Mapping[str, bytes] = MappingProxyType({}),
-    log: Callable[[str], None] = lambda words: None,
+    progress: ByteProgress,
+    kept: Collection[str] = frozenset(),
 ) -> None:
-    """Extract the top folder of the archive of `release` to `tree`, which appears when it is complete.
-
-    Files get the archive's modification times.
-
-    Args:
-        extra_files: Contents of more files to write into `tree`, by name.
-
-    Raises:
-        Refusal: The archive lacks files of the release, is unsafe or damaged, or the disk is too small. Nothing is
-            left behind.
-    """
-    if tree.exists():
-        raise Refusal.of(NOT_EXTRACTED, "exists already", "move it away", path=tree)
-    top = release.record.top
-    by_name = {member.name: member for member in members(archive)}
-    wanted = [member for name, member in by_name.items() if name.startswith(f"{top}/")]
-    _check_release(archive, release, by_name)
-    if others := [name for name in by_name if not name.startswith(f"{top}/")]:
-        log(f"Leaving out files outside `{top}`: {name_some(others)}")
-    size = sum(member.size for member in wanted)
-    with write_errors_refused(tree, headline=NOT_EXTRACTED):
-        tree.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(tree.parent)
-        if problem := lack_of_space(tree, size):
-            mend = "free space, or set ISLES_DATA_DIR to a larger disk; then run again"
-            raise Refusal.of(NOT_EXTRACTED, problem, mend, path=tree.parent)
-        partial = temporary_beside(tree)
-        try:
-            extract(archive, wanted, partial, workers=workers, progress=ByteProgress("Extracted", size, log))
-            for name, content in extra_files.items():
-                with (partial / top / name).open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-            sync_folder(partial / top)
-            (partial / top).rename(tree)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-        sync_folder(tree.parent)
-
-
-def extract(archive: Path, wanted: Iterable[Member], target: Path, *, workers: int, progress: ByteProgress) -> None:
     """Write the members `wanted` below `target`, check size and CRC-32 of each, and sync all.
 
     Args:
         workers: Number of threads. Each decompresses one block at a time, and needs the memory of the block's
             dictionary and some MB.
+        kept: Names of members that are below `target` already. They are not written. A block is read up to its last
+            other member.
 
     Raises:
-        Refusal: A member is damaged.
+        Refusal: A member is damaged, or the archive is no longer the one whose `members` are `wanted`.
     """
-    output = _Output(target, wanted, progress)
-    blocks = sorted({member.block for member in output.wanted.values() if member.block is not None})
-    for member in output.wanted.values():
-        if member.block is None:
-            with output.file(member.name):
-                pass
-    with ThreadPoolExecutor(workers) as executor:
-        tasks = [executor.submit(_extract_block, archive, block, output) for block in blocks]
+    output = _Output(target, wanted, kept, progress)
+    blocks: dict[int, set[str]] = {}
+    for member in output.missing.values():
+        if member.block is not None:
+            blocks.setdefault(member.block, set()).add(member.name)
+    with archive.open("rb") as file, _opened(archive, file) as content, ThreadPoolExecutor(workers) as executor:
+        if not set(output.wanted.values()) <= set(_members_of(content)):
+            raise Refusal.of(NOT_EXTRACTED, "was replaced meanwhile", "run again", path=archive)
+        for member in output.missing.values():
+            if member.block is None:
+                with output.file(member.name):
+                    pass
+        tasks = [
+            executor.submit(_extract_block, file.fileno(), content, block, names, output)
+            for block, names in blocks.items()
+        ]
         try:
-            for task in tasks:
+            done, _ = wait(tasks, return_when=FIRST_EXCEPTION)
+            for task in done:
                 task.result()
         except BaseException:
             output.stopped = True
@@ -168,16 +132,21 @@ def extract(archive: Path, wanted: Iterable[Member], target: Path, *, workers: i
     os.sync()  # once: syncing many small files one by one takes longer than writing them
 
 
-def _extract_block(archive: Path, block: int, output: "_Output") -> None:
-    """Decompress one block from start to end. A block cannot be entered in the middle."""
-    with archive.open("rb", buffering=0) as file, _opened(archive, file) as content:
-        streams = _streams(content)
-        folder, pack = streams.unpackinfo.folders[block], streams.packinfo
-        file.seek(content.afterheader + pack.packpos + pack.packpositions[block])
-        decompressor, packed = _decompressor(folder, pack.packsizes[block]), _SmallReads(file)
-        for entry in folder.files:
-            with output.file(entry.filename) as write:
-                _decompress_next(decompressor, packed, entry, write)
+def _extract_block(
+    descriptor: int, content: py7zr.SevenZipFile, block: int, names: set[str], output: "_Output"
+) -> None:
+    """Decompress a block from its start, which is the only way in, to the last member of `names`."""
+    streams = _streams(content)
+    folder, pack = streams.unpackinfo.folders[block], streams.packinfo
+    packed = _SmallReads(descriptor, content.afterheader + pack.packpos + pack.packpositions[block])
+    decompressor = _decompressor(folder, pack.packsizes[block])
+    left = set(names)
+    for entry in folder.files:
+        with output.file(entry.filename) as write:
+            _decompress_next(decompressor, packed, entry, write)
+        left.discard(entry.filename)
+        if not left:
+            break
 
 
 def _decompressor(folder: Any, packed: int) -> Any:
@@ -211,44 +180,66 @@ def _decompress_next(decompressor: Any, packed: "_SmallReads", entry: Any, write
 
 
 class _SmallReads:
-    """A file that returns little at a time, because the decompressor keeps in memory all that it does not need yet."""
+    """An open file from a position on. Threads may share its descriptor.
 
-    def __init__(self, file: BinaryIO):
-        self._file, self.tell = file, file.tell
+    It returns little at a time, because the decompressor keeps in memory all that it does not need yet.
+    """
+
+    def __init__(self, descriptor: int, position: int):
+        self._descriptor, self._position = descriptor, position
 
     def read(self, size: int) -> bytes:
-        return self._file.read(min(size, _READ_SIZE))
+        chunk = os.pread(self._descriptor, min(size, _READ_SIZE), self._position)
+        self._position += len(chunk)
+        return chunk
+
+    def tell(self) -> int:
+        return self._position
 
 
 class _Output:
-    """Writes the members `wanted` below `target`, and drops all others. Threads share it."""
+    """Writes the members `wanted` below `target`, but for those `kept`, and drops all others. Threads share it."""
 
-    def __init__(self, target: Path, wanted: Iterable[Member], progress: ByteProgress):
+    def __init__(self, target: Path, wanted: Iterable[Member], kept: Collection[str], progress: ByteProgress):
         self.wanted = {member.name: member for member in wanted}
+        self.missing = {name: member for name, member in self.wanted.items() if name not in kept}
         self.stopped = False
         self._target, self._progress, self._lock = target, progress, threading.Lock()
 
     @contextmanager
     def file(self, name: str) -> Iterator[Callable[[bytes], None]]:
         """Yield a function that writes bytes of the member `name`. All of them must be written inside the block."""
-        if not (member := self.wanted.get(name)):
-            yield lambda chunk: None
+        if not (member := self.missing.get(name)):
+            yield lambda chunk: self._count(0)
             return
         path = self._target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb", buffering=0) as file:
+        try:
+            with path.open("xb", buffering=0) as file:
 
-            def write(chunk: bytes) -> None:
-                if self.stopped:
-                    raise _StoppedError
-                view = memoryview(chunk)
-                while view:
-                    view = view[file.write(view) :]
-                with self._lock:
-                    self._progress.advance(len(chunk))
+                def write(chunk: bytes) -> None:
+                    view = memoryview(chunk)
+                    while view:
+                        view = view[file.write(view) :]
+                    self._count(len(chunk))
 
-            yield write
-            os.utime(file.fileno(), ns=(member.mtime_ns, member.mtime_ns))
+                yield write
+                set_mtime(file.fileno(), member)
+        except BaseException:
+            path.unlink(missing_ok=True)  # nobody needs a half file, and the disk may be full
+            raise
+
+    def _count(self, size: int) -> None:
+        """Count bytes that were written. Raise `_StoppedError` if another block has failed."""
+        if self.stopped:
+            raise _StoppedError
+        with self._lock:
+            self._progress.advance(size)
+
+
+def set_mtime(file: int | Path, member: Member) -> None:
+    """Give a file, open or at a path, the time that the archive states."""
+    os.utime(file, ns=(member.mtime_ns, member.mtime_ns))
 
 
 class _DamageError(Exception):
@@ -309,6 +300,11 @@ def _streams(content: py7zr.SevenZipFile) -> Any:
     return streams
 
 
+def _members_of(content: py7zr.SevenZipFile) -> list[Member]:
+    blocks = {id(folder): number for number, folder in enumerate(_streams(content).unpackinfo.folders)}
+    return [_member(entry, blocks) for entry in content.files if not entry.is_directory]
+
+
 def _member(entry: Any, blocks: dict[int, int]) -> Member:
     time = _UNIX_EPOCH if entry.lastwritetime is None else int(entry.lastwritetime)
     block = None if entry.emptystream else blocks[id(entry.folder)]
@@ -321,23 +317,15 @@ def _method(coder: dict[str, Any]) -> str:
     return next(iter(get_methods_names([[coder]])), coder["method"].hex())
 
 
-def _check_release(archive: Path, release: Release, names: Container[str]) -> None:
-    """Raise `Refusal` unless `names` has all files of the release. More are allowed."""
-    expected = (f"{release.record.top}/{path}" for path in release.expected_paths())
-    if missing := [name for name in expected if name not in names]:
-        findings = [Finding("is not in the archive", _MEND_OTHER, path=name) for name in missing]
-        raise Refusal(f"{NOT_EXTRACTED} {archive} does not hold it.", findings)
-
-
 def _unsafe(entries: Iterable[Any]) -> Iterator[Finding]:
     """Yield findings on entries that could write elsewhere, are no files, or cannot be checked."""
     for entry in entries:
         if problem := _problem_of_name(entry.filename):
-            yield Finding(problem, _MEND_OTHER, path=repr(entry.filename))
+            yield Finding(problem, MEND_OTHER, path=repr(entry.filename))
         elif not entry.is_directory and not entry.is_file:
-            yield Finding("is a link or a device", _MEND_OTHER, path=entry.filename)
+            yield Finding("is a link or a device", MEND_OTHER, path=entry.filename)
         elif not entry.is_directory and not entry.emptystream and entry.crc32 is None:
-            yield Finding("has no CRC-32", _MEND_OTHER, path=entry.filename)
+            yield Finding("has no CRC-32", MEND_OTHER, path=entry.filename)
 
 
 def _problem_of_name(name: str) -> str:
@@ -364,5 +352,5 @@ def _clashes(entries: Iterable[Any]) -> Iterator[Finding]:
     for name in [*files, *sorted(folders)]:
         normalized = unicodedata.normalize("NFD", unicodedata.normalize("NFD", name).casefold())
         if normalized in seen:
-            yield Finding(f"is the same as {seen[normalized]} for some file systems", _MEND_OTHER, path=name)
+            yield Finding(f"is the same as {seen[normalized]} for some file systems", MEND_OTHER, path=name)
         seen.setdefault(normalized, name)

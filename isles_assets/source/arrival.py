@@ -10,8 +10,9 @@ from isles_assets.lib.findings import Finding, Materialize, Refusal
 from isles_assets.lib.progress import readable_bytes
 from isles_assets.release.release import Release
 from isles_assets.release.zenodo_record import ORIGIN_NOTE, ZenodoRecord
-from isles_assets.source.archive import NOT_EXTRACTED, extract_release
+from isles_assets.source.archive import NOT_EXTRACTED
 from isles_assets.source.download import download
+from isles_assets.source.extraction import extract_release, extracted_size, remove_part
 from isles_assets.source.partial import arrived_size
 from isles_assets.source.patience import NOT_DOWNLOADED
 from isles_assets.source.verified import is_verified, read_note, verify
@@ -60,6 +61,7 @@ def unpack(release: Release, places: Places, *, workers: int, log: Callable[[str
     record = release.record
     if places.tree.exists():
         _check_origin(record, places.tree)
+        remove_part(places.tree, log)
         return
     if not is_verified(places.archive, record):
         problem = "was not seen to be the pinned one" if places.archive.exists() else "is not there"
@@ -77,7 +79,7 @@ def room_needed(record: ZenodoRecord, places: Places, *, shards: int) -> dict[Pa
     written = sum(path.stat().st_size for path in places.shards.rglob("*") if path.is_file())
     return {
         places.archive: 0 if places.archive.exists() else record.size - arrived_size(places.archive),
-        places.tree: 0 if places.tree.exists() else record.size,
+        places.tree: 0 if places.tree.exists() else max(record.size - extracted_size(places.tree), 0),
         places.shards: max(shards - written, 0),
     }
 
