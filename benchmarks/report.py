@@ -97,11 +97,16 @@ def _method(results: Results) -> Iterator[str]:
 
 
 def _extracting(comparisons: Comparisons) -> Iterator[str]:
+    if not comparisons:
+        yield "Not measured: there was no `7zz` to pack an archive."
+        return
     size = readable_bytes(comparisons[0].size)
-    yield f"""All volumes of a subject at release scale but `{extracting.LEFT_OUT}`, {size}, in two blocks.
+    left_out = ", ".join(f"`{column}`" for column in extracting.LEFT_OUT)
+    yield f"""The volumes of a subject at release scale but {left_out}, {size}, packed by 7-Zip as it does by default:
+        by LZMA2, a dictionary of 32 MB, and blocks of 8 GB, which would be {extracting.BLOCKS} for the release. So the
+        files are once in about as many blocks, and once in one, which a single thread has to decompress.
         `isles_assets.source.archive.extract` compares every size and CRC-32 and syncs what it has written; the others
-        do not sync. LZMA2 is what 7-Zip does by default; it makes little of volumes that are compressed already, and
-        takes its time all the same."""
+        do not sync. LZMA2 makes little of volumes that are compressed already, and takes its time all the same."""
     if absent := [
         name for name in extracting.TOOLS if any(name not in comparison.samples for comparison in comparisons)
     ]:

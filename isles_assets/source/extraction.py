@@ -81,7 +81,7 @@ def extract_release(
             raise Refusal.of(NOT_EXTRACTED, problem, mend, path=tree.parent)
         with _opened(tree, _identity(release, listed), log):
             try:
-                kept = _keep(part, wanted, workers, log)
+                kept = keep_sound_files(part, wanted, workers, log)
                 progress = ByteProgress("Extracted", size, log, done=sum(member.size for member in kept))
                 names = {member.name for member in kept}
                 extract(archive, wanted, part, workers=workers, progress=progress, kept=names)
@@ -172,7 +172,7 @@ def _identity(release: Release, listed: Sequence[Member]) -> dict[str, str]:
     }
 
 
-def _keep(part: Path, wanted: Sequence[Member], workers: int, log: Callable[[str], None]) -> list[Member]:
+def keep_sound_files(part: Path, wanted: Sequence[Member], workers: int, log: Callable[[str], None]) -> list[Member]:
     """Return the members of `wanted` that are in `part`, by size and CRC-32. Remove all other files there."""
     by_path = {part / member.name: member for member in wanted}
     _remove_others(part, by_path)
