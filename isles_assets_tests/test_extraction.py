@@ -29,7 +29,7 @@ ONE = TOY.only(TOY.subjects[:1])
 TOP = ONE.record.top
 TIME = 1_600_000_000_500_000_000
 EARLY, LATE = "a early", "z late"
-"""Two files that lie first and last in an archive of one block."""
+"""Two large files: of an archive of one block, the first and the last."""
 
 
 def tree_of(root: Path, seed: int = 0) -> Path:
@@ -278,7 +278,7 @@ DAMAGE = {
     "nothing in it": lambda path: path.write_bytes(b""),
     "an end missing": lambda path: os.truncate(path, path.stat().st_size - 1),
     "more": lambda path: path.write_bytes(path.read_bytes() + b"."),
-    "gone": Path.unlink,
+    "gone": lambda path: path.unlink(),
     "a link": to_link,
     "a folder": to_folder,
 }
@@ -360,13 +360,12 @@ def test_two_at_a_time_do_not_disturb_each_other(stopped, source, archive, tree)
     assert resume(archive, tree)[1]
 
 
-def test_a_process_that_waited_for_nothing_leaves_nothing(source, archive, tree):
-    """Two begin at once, often: one of them makes the tree, and the other says so."""
-    for _ in range(20):
+def test_of_two_that_begin_at_once_one_makes_the_tree_and_the_other_says_so(source, archive, tree):
+    for _ in range(8):
         with ThreadPoolExecutor(2) as executor:
             both = [executor.submit(extract_release, ONE, archive, tree, workers=1) for _ in range(2)]
             errors = [error for each in both if (error := each.exception())]
-        assert len(errors) <= 1 or all("another process" in str(error) for error in errors)
+        assert len(errors) <= 1
         for error in errors:
             assert isinstance(error, Refusal), error
             assert "another process" in str(error) or "exists already" in str(error)
