@@ -16,10 +16,11 @@ import dagster as dg
 
 from isles_assets.cli import COMMANDS
 from isles_assets.definitions import build_defs
-from isles_assets.graph.settings import Settings, Topic, Variable, variables
+from isles_assets.graph.settings import Settings
 from isles_assets.lib.markdown import markdown_table
 from isles_assets.release.default import RELEASE
 from isles_assets.release.release import Release
+from isles_assets.settings.fields import Topic, Variable, variables
 
 ROOT = Path(__file__).parents[1]
 _WIDTH = 118
@@ -107,7 +108,7 @@ def _jobs(defs: dg.Definitions) -> str:
 def _run_config(defs: dg.Definitions) -> str:
     """What can be said of one run, by the op that takes it."""
     rows = []
-    nodes = {node.name: node for job in ("build", "rollback") for node in defs.resolve_job_def(job).nodes}
+    nodes = {node.name: node for job in ("build", "rollback", "doctor") for node in defs.resolve_job_def(job).nodes}
     for name, node in sorted(nodes.items()):
         schema = node.definition.config_schema
         fields = getattr(schema.config_type, "fields", {}) if schema else {}

@@ -6,6 +6,7 @@ from isles_assets.graph.assets import archive_listing, clinical_table, raw_tree,
 from isles_assets.graph.automation import nightly_verify, sensors
 from isles_assets.graph.checks import checks_of
 from isles_assets.graph.console import brief
+from isles_assets.graph.examining import doctor
 from isles_assets.graph.hub_asset import hub_asset
 from isles_assets.graph.jobs import build_job, rollback, verify
 from isles_assets.graph.product_assets import product_asset
@@ -54,7 +55,7 @@ def build_defs(release: Release, settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=dg.map_asset_specs(add_release, assets),
         asset_checks=checks_of(release),
-        jobs=[build_job(dataset, metadata(effective)), verify, rollback],
+        jobs=[build_job(dataset, metadata(effective)), verify, rollback, doctor],
         schedules=[nightly_verify],
         sensors=sensors(notify=bool(definition_settings.webhook_url)),
         resources={"settings": settings.documented(dataset), "dataset": dataset_resource(dataset)},

@@ -15,7 +15,6 @@ import dagster as dg
 
 from isles_assets.definitions import build_defs
 from isles_assets.graph.settings import Settings
-from isles_assets.graph.setup import Setup
 from isles_assets.lib.files import FileStatus
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.sidecar import Sidecar
@@ -24,6 +23,7 @@ from isles_assets.publication.publication import Publication
 from isles_assets.release.isles24 import ISLES24
 from isles_assets.release.release import Release
 from isles_assets.sample.tree import make_sample
+from isles_assets.settings.setup import Setup
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import read_manifest
 

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from isles_assets.definitions import build_defs
-from isles_assets.graph.settings import DefinitionSettings, Settings, variables
+from isles_assets.graph.settings import DefinitionSettings, Settings
 from isles_assets.hub.local import LocalHub
 from isles_assets.lib.findings import Refusal
+from isles_assets.settings.fields import variables
 from isles_assets_tests.isles24 import DATASET, ISLES24, SUBJECT_IDS
 from isles_assets_tests.processes import REPOSITORY
 from isles_assets_tests.project import Project, failure
@@ -129,7 +130,7 @@ def test_checks_and_their_blocking_are_those_of_the_contract(graph):
 
 def test_jobs_are_those_of_the_guide():
     names = {job.name for job in build_defs(ISLES24, Settings()).jobs}
-    assert names == {"build", "verify", "rollback"}
+    assert names == {"build", "verify", "rollback", "doctor"}
     guide = (Path(__file__).parent.parent / "docs" / "operating.md").read_text()
     assert all(f"-j {name}" in guide for name in names)
 

@@ -14,7 +14,7 @@ import isles_assets
 PACKAGE = Path(isles_assets.__file__).parent
 ROOMS = (
     *("lib", "release", "reading", "source", "tables", "products"),
-    *("publication", "report", "hub", "published", "sample", "cli", "graph"),
+    *("publication", "report", "hub", "published", "settings", "doctor", "sample", "cli", "graph"),
 )
 MAY_IMPORT = {
     "lib": set(),
@@ -27,13 +27,18 @@ MAY_IMPORT = {
     "report": {"lib", "release", "tables", "products", "publication"},
     "hub": {"lib", "release", "reading", "tables", "products", "publication"},
     "published": {"lib", "release", "reading", "tables", "products", "hub"},
+    "settings": {"lib", "release", "tables", "products", "source", "hub"},
+    "doctor": {"lib", "release", "reading", "source", "tables", "products", "publication", "hub", "settings"},
     "sample": {"lib", "release", "reading", "source"},
-    "cli": {"lib", "release", "reading", "tables", "products", "publication", "hub", "published", "sample"},
+    "cli": {
+        *("lib", "release", "reading", "tables", "products", "publication", "hub"),
+        *("published", "settings", "doctor", "sample"),
+    },
     "graph": set(ROOMS) - {"cli"},
 }
 KNOW_ISLES24 = {"__init__.py", "release/default.py"}
 USE_THE_DEFAULT = {
-    *("definitions.py", "published/clinical_frame.py", "cli/export.py"),
+    *("definitions.py", "published/clinical_frame.py", "cli/doctor.py", "cli/export.py"),
     *("cli/reset_demo.py", "cli/restore.py", "cli/sample.py", "cli/summary.py"),
 }
 MAKE_THE_SAMPLE = {"cli/sample.py", "graph/assets.py"}

@@ -11,6 +11,7 @@ from importlib import import_module
 from isles_assets.lib.secrets import keep_secrets_out_of_logs
 
 COMMANDS = {
+    "doctor": "say whether a run can succeed, and what to do if not",
     "export": "lay a published dataset out for nnU-Net or as BIDS",
     "reset-demo": "remove the synthetic sample and everything made from it",
     "restore": "write a published dataset back as the release's own files",

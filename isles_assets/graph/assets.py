@@ -10,7 +10,6 @@ from pydantic import Field
 from isles_assets.graph import reporting
 from isles_assets.graph.reporting import refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
-from isles_assets.graph.setup import ListingQuestion, Setup
 from isles_assets.lib.files import sha256_of
 from isles_assets.lib.words import counted
 from isles_assets.products.building import MAX_LOCAL_SUBJECTS
@@ -18,6 +17,7 @@ from isles_assets.publication.guard import keep_release_from_sample
 from isles_assets.reading.tree import take_inventory
 from isles_assets.reading.workbooks import read_clinical_rows
 from isles_assets.sample.tree import make_sample
+from isles_assets.settings.setup import ListingQuestion, Setup
 from isles_assets.source.arrival import fetch, unpack
 from isles_assets.tables import clinical, manifest
 from isles_assets.tables.digests import read_digests, write_digests

@@ -16,7 +16,6 @@ from pydantic import Field
 from isles_assets.graph.commands import render
 from isles_assets.graph.reporting import of_judgement, refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
-from isles_assets.graph.setup import Setup
 from isles_assets.hub.target import Target
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local, subjects_to_read
 from isles_assets.lib.findings import Finding, Refusal, summarize
@@ -28,6 +27,7 @@ from isles_assets.publication.properties import Evidence, Property, properties_o
 from isles_assets.publication.publication import Publication
 from isles_assets.publication.waivers import Judgement, how_to_waive, judge
 from isles_assets.release.release import Release
+from isles_assets.settings.setup import Setup
 
 _PUBLISHED_ASSET = "hub_dataset"
 _DECODED = "decoded"

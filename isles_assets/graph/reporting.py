@@ -11,8 +11,8 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from isles_assets.doctor.lines import Line, verdict
 from isles_assets.graph.commands import render
-from isles_assets.graph.setup import Setup
 from isles_assets.hub.rehearsal import Rehearsal
 from isles_assets.hub.target import Published
 from isles_assets.lib.display import DisplayValues, Link, Markdown, display_size
@@ -31,6 +31,7 @@ from isles_assets.reading.tree import Inventory
 from isles_assets.reading.workbooks import ClinicalRow
 from isles_assets.release.clinical import Known, Variable
 from isles_assets.report.report import Report
+from isles_assets.settings.setup import Setup
 from isles_assets.source.zenodo import PublishedRecord
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.listing import Listing
@@ -53,11 +54,14 @@ _WIDTH = 32
 
 
 @contextmanager
-def refusals_reported() -> Iterator[None]:
+def refusals_reported(more: Metadata | None = None) -> Iterator[None]:
     """Turn a `Refusal` into a failure of the step, with its text and a table of its findings.
 
     Errors of the machine, such as a full disk, become failures too. Dagster stores exceptions with their causes, so
     secrets in addresses are removed from these.
+
+    Args:
+        more: Further metadata of the failure.
 
     Raises:
         Failure: The block refused. Dagster retries the step only if the reason may pass.
@@ -69,18 +73,18 @@ def refusals_reported() -> Iterator[None]:
         remove_secrets(refusal)
         if isinstance(refusal, TransientRefusal) and refusal.pause is not None:
             raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=refusal.pause) from refusal
-        raise _failure(refusal) from refusal
+        raise _failure(refusal, more or {}) from refusal
     except Exception as error:
         remove_secrets(error)
         if of_machine_error := of_machine(error):
-            raise _failure(of_machine_error) from error
+            raise _failure(of_machine_error, more or {}) from error
         raise
 
 
-def _failure(refusal: Refusal) -> dg.Failure:
+def _failure(refusal: Refusal, more: Metadata) -> dg.Failure:
     return dg.Failure(
         refusal.text(render),
-        metadata=of_findings(refusal.findings),
+        metadata={**more, **of_findings(refusal.findings)},
         allow_retries=isinstance(refusal, TransientRefusal),
     )
 
@@ -128,6 +132,12 @@ def of_settings(effective: DisplayValues) -> Metadata:
 def of_fact_meanings(meanings: Mapping[str, str]) -> Metadata:
     """Return a table with the meaning of each fact of a product."""
     return {"meaning of facts": _table(("fact", "meaning"), list(meanings.items()))} if meanings else {}
+
+
+def of_examination(lines: Sequence[Line]) -> Metadata:
+    """Return a table of all lines of an examination."""
+    rows = [(str(line.topic), str(line.status), line.what, render(line.mend) if line.mend else "") for line in lines]
+    return {"lines": _table(("topic", "status", "what", "what to do"), rows), "outcome": verdict(lines)}
 
 
 def of_findings(findings: Sequence[Finding]) -> Metadata:

@@ -138,7 +138,7 @@ class HuggingFaceHub(Target):
             self._remove_staging(now)
             return Published(self._url(revision), revision, bool(changes), changes, tag, backup_tag)
 
-    def in_the_way(self, publication: Publication) -> Sequence[Finding]:
+    def in_the_way(self, publication: Publication | None) -> Sequence[Finding]:
         with denials_explained(self.repo, "The Hub was not asked.", self._api.endpoint):
             try:
                 info = self._api.repo_info(self.repo, repo_type=_TYPE)
@@ -435,14 +435,18 @@ class HuggingFaceHub(Target):
 
     def _sends_by_xet(self, size: int) -> bool:
         """Return whether files go by Xet. If so, check its cache and bound its memory for `size` bytes."""
-        if not (is_xet_available() and self._has_xet()):
+        if not (is_xet_available() and self.has_xet()):
             return False
         check_cache(size)
         limit_memory(size)
         return True
 
-    def _has_xet(self) -> bool:
-        """Return whether the Hub stores by Xet. The client assumes so, and fails if it does not."""
+    def has_xet(self) -> bool:
+        """Return whether the Hub stores by Xet. The client assumes so, and fails if it does not.
+
+        Raises:
+            HfHubHTTPError: The token may not write to the repo.
+        """
         url = f"{self._api.endpoint}/api/{_TYPE}s/{self.repo}/xet-write-token/{MAIN}"
         response = http_backoff("GET", url, headers=build_hf_headers())
         if response.status_code == 404:

@@ -43,7 +43,7 @@ def write_access(api: HfApi, repo: str) -> Iterator[None]:
     headline, namespace = "Nothing was sent to the Hub.", repo.partition("/")[0]
     check_token(headline, is_needed=True)
     with denials_explained(repo, headline, api.endpoint):
-        if problem := _missing_right(_whoami(api), namespace, repo):
+        if problem := missing_right(_whoami(api), namespace, repo):
             mend = f"set HF_TOKEN to a token with write access to the repos of {namespace}"
             raise Refusal.of(headline, problem, mend, path=repo)
     with denials_explained(repo, endpoint=api.endpoint):
@@ -68,7 +68,7 @@ def http_status(error: BaseException) -> int | None:
     return None if response is None else response.status_code
 
 
-def _missing_right(account: Mapping[str, Any], namespace: str, repo: str) -> str:
+def missing_right(account: Mapping[str, Any], namespace: str, repo: str) -> str:
     """Return which right to write to `repo` the token certainly lacks; empty if it may have all.
 
     Only the token's own role and scopes are judged: the answer names all scopes, but maybe not all organizations, and

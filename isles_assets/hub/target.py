@@ -109,8 +109,11 @@ class Target(ABC):
                 noted, need not be read.
         """
 
-    def in_the_way(self, publication: Publication) -> Sequence[Finding]:
+    def in_the_way(self, publication: Publication | None) -> Sequence[Finding]:
         """Return findings of somebody else's files that publishing would have to replace. Sends nothing.
+
+        Args:
+            publication: What is to be published; None if that is not known yet.
 
         Raises:
             Refusal: The target did not tell.

@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-from isles_assets.lib.files import lack_of_space
+from isles_assets.lib.files import lack_of_space, nearest_existing
 from isles_assets.lib.findings import Refusal
 
 _ANSWER = re.compile(r"HTTP status (?:client|server) error \((\d{3})[^)]*\), domain: ([^\s,]+)")
@@ -81,12 +81,20 @@ def asked_again(url: str, status: int, token_url: str) -> httpx2.Response | None
     return answer if answer.status_code == status else None
 
 
-def check_cache(size: int) -> None:
-    """Raise `Refusal` unless the cache of `hf_xet` can be written to and has room for an upload of `size` bytes."""
-    folder, headline = _cache_folder(), "Nothing was sent to the Hub."
+def check_cache(size: int, *, make: bool = True) -> None:
+    """Check that the cache of `hf_xet` can be written to, and has room for an upload of `size` bytes.
+
+    Args:
+        make: Make the folder if it is missing. Otherwise the nearest folder above it is tried.
+
+    Raises:
+        Refusal: It cannot, or has not.
+    """
+    folder, headline = cache_folder(), "Nothing was sent to the Hub."
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=nearest_existing(folder)) as file:
             file.write(bytes(1 << 16))
             file.flush()
     except OSError as error:
@@ -107,7 +115,7 @@ def lack_of_room_explained(headline: str) -> Iterator[None]:
         number = _ERROR_OF_DISK.search(str(error))
         if not number or int(number[1]) not in _NO_ROOM:
             raise
-        raise Refusal.of(headline, _unwritable(os.strerror(int(number[1]))), _MEND, path=_cache_folder()) from None
+        raise Refusal.of(headline, _unwritable(os.strerror(int(number[1]))), _MEND, path=cache_folder()) from None
 
 
 def _unwritable(why: str | None) -> str:
@@ -129,8 +137,8 @@ def limit_memory(size: int) -> None:
             os.environ[names[0]] = limit
 
 
-def _cache_folder() -> Path:
-    """Return the cache folder of `hf_xet`, from the variables that it reads, too."""
+def cache_folder() -> Path:
+    """Return the cache folder of `hf_xet`, from the variables that it reads, too. It need not exist."""
     if cache := os.environ.get("HF_XET_CACHE"):
         return Path(cache)
     if home := os.environ.get("HF_HOME"):

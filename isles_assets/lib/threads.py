@@ -1,11 +1,14 @@
-"""Calling one function for many items in threads, for work that waits for disks and networks."""
+"""Calling functions in threads, for work that waits for disks and networks."""
 
+import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from threading import Event
-from typing import TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from threading import Event, Thread
+from typing import Generic, TypeVar
 
 from isles_assets.lib.findings import Refusal
+from isles_assets.lib.progress import readable_time
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,3 +37,49 @@ def map_in_threads(
         if stop:
             stop.set()
         pool.shutdown(cancel_futures=True)
+
+
+class NoAnswerError(Exception):
+    """A function did not return in time."""
+
+
+def answer_within(seconds: float, function: Callable[[], Result]) -> Result:
+    """Return what `function` returns, or raise what it raises.
+
+    Raises:
+        NoAnswerError: It takes longer than `seconds`. Its thread goes on, and does not keep the process alive.
+    """
+    return Asked(function).answer(seconds)
+
+
+class Asked(Generic[Result]):
+    """A `function` that is called in a thread of its own, which does not keep the process alive."""
+
+    def __init__(self, function: Callable[[], Result]):
+        self._result: Future[Result] = Future()
+        self._begin = time.monotonic()
+        Thread(target=self._call, args=(function,), daemon=True).start()
+
+    @property
+    def seconds(self) -> float:
+        """The seconds since it was asked."""
+        return time.monotonic() - self._begin
+
+    def _call(self, function: Callable[[], Result]) -> None:
+        try:
+            self._result.set_result(function())
+        except BaseException as error:  # raised where the answer is asked for
+            self._result.set_exception(error)
+
+    def answer(self, seconds: float) -> Result:
+        """Return what the function returns, or raise what it raises.
+
+        Raises:
+            NoAnswerError: It takes longer than `seconds`.
+        """
+        try:
+            return self._result.result(seconds)
+        except FutureTimeoutError:
+            if self._result.done():  # the function itself raised it
+                raise
+            raise NoAnswerError(f"nothing within {readable_time(seconds)}") from None

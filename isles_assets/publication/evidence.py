@@ -81,9 +81,13 @@ class Evidence:
 
     def of_shard(self, sidecar: Sidecar) -> "Evidence":
         """Return the evidence of one shard. It shares the listing, which is the same for every shard."""
-        alone = replace(self, sidecars=[sidecar])
-        vars(alone)["listing"] = self.listing
-        return alone
+        return replace(self, sidecars=[sidecar]).with_listing(self.listing)
+
+    def with_listing(self, listing: Listing) -> "Evidence":
+        """Return the same evidence with a listing that need not be stored."""
+        other = replace(self)
+        vars(other)["listing"] = listing
+        return other
 
     @cached_property
     def waivers(self) -> Sequence[Waiver]:
