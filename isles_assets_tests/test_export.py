@@ -706,6 +706,7 @@ def test_participants_are_the_clinical_variables(bids, small_built):
             assert columns[variable.column]["Known"] == variable.known
             assert columns[variable.column]["Description"] == variable.description
     assert columns["glucose_mg_dl"]["Units"] == "mg/dl" and columns["onset_to_door_min"]["Units"] == "min"
+    assert columns["age"]["Units"] == "years"
     assert columns["sex"]["Levels"] == {"M": "male", "F": "female"}
     described = json.loads((bids / "dataset_description.json").read_text())
     assert described["DatasetType"] == "raw" and described["GeneratedBy"][0]["Name"] == "isles-assets"

@@ -7,7 +7,7 @@ from typing import Any
 
 from isles_assets.published.folder import json_text
 from isles_assets.reading.workbooks import Value
-from isles_assets.release.clinical import Kind, Variable
+from isles_assets.release.clinical import Variable
 from isles_assets.release.release import Release
 
 _MISSING = "n/a"
@@ -48,10 +48,9 @@ def _cell(value: Value) -> str:
 
 def _describe(variable: Variable, values: Sequence[Value]) -> dict[str, Any]:
     """Return what a column is. Levels and limits that a value of the release breaks are left out."""
-    unit = "min" if variable.kind is Kind.MINUTES else variable.unit
     content: dict[str, Any] = {"Description": variable.description, "Known": str(variable.known)}
-    if unit:
-        content["Units"] = unit
+    if variable.column_unit:
+        content["Units"] = variable.column_unit
     if not all(value is None or variable.allows(value) for value in values):
         return content
     if 0 < len(variable.levels) <= _MOST_LEVELS:

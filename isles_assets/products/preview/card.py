@@ -95,7 +95,8 @@ def _columns(release: Release, config: str) -> str:
     columns = markdown_table(("column", "type", "fact"), [(f"`{f.column}`", f.type, f.description) for f in facts])
     return f"""## Previews
 
-The config `{config}` is for viewing and for tables. Its pictures are made for people, not for training.
+The config `{config}` is for viewing and for tables. Its pictures are made for people, not for training: they show the
+slice with the largest lesion, so that they leak where it is.
 
 {pictures}
 
