@@ -108,7 +108,9 @@ def _jobs(defs: dg.Definitions) -> str:
 def _run_config(defs: dg.Definitions) -> str:
     """What can be said of one run, by the op that takes it."""
     rows = []
-    nodes = {node.name: node for job in ("build", "rollback", "doctor") for node in defs.resolve_job_def(job).nodes}
+    nodes = {
+        node.name: node for job in ("build", "rollback", "doctor", "pilot") for node in defs.resolve_job_def(job).nodes
+    }
     for name, node in sorted(nodes.items()):
         schema = node.definition.config_schema
         fields = getattr(schema.config_type, "fields", {}) if schema else {}

@@ -9,6 +9,7 @@ from isles_assets.graph.console import brief
 from isles_assets.graph.examining import doctor
 from isles_assets.graph.hub_asset import hub_asset
 from isles_assets.graph.jobs import build_job, rollback, verify
+from isles_assets.graph.pilot import pilot
 from isles_assets.graph.product_assets import product_asset
 from isles_assets.graph.report_asset import report_asset
 from isles_assets.graph.reporting import metadata, of_settings
@@ -55,7 +56,7 @@ def build_defs(release: Release, settings: Settings) -> dg.Definitions:
     return dg.Definitions(
         assets=dg.map_asset_specs(add_release, assets),
         asset_checks=checks_of(release),
-        jobs=[build_job(dataset, metadata(effective)), verify, rollback, doctor],
+        jobs=[build_job(dataset, metadata(effective)), verify, rollback, doctor, pilot],
         schedules=[nightly_verify],
         sensors=sensors(notify=bool(definition_settings.webhook_url)),
         resources={"settings": settings.documented(dataset), "dataset": dataset_resource(dataset)},

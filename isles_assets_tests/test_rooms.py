@@ -14,7 +14,7 @@ import isles_assets
 PACKAGE = Path(isles_assets.__file__).parent
 ROOMS = (
     *("lib", "release", "reading", "source", "tables", "products"),
-    *("publication", "report", "hub", "published", "settings", "doctor", "sample", "cli", "graph"),
+    *("publication", "report", "hub", "published", "settings", "doctor", "pilot", "sample", "cli", "graph"),
 )
 MAY_IMPORT = {
     "lib": set(),
@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "published": {"lib", "release", "reading", "tables", "products", "hub"},
     "settings": {"lib", "release", "tables", "products", "source", "hub"},
     "doctor": {"lib", "release", "reading", "source", "tables", "products", "publication", "hub", "settings"},
+    "pilot": {"lib", "release", "reading", "tables", "products", "publication", "hub", "settings"},
     "sample": {"lib", "release", "reading", "source"},
     "cli": {
         *("lib", "release", "reading", "tables", "products", "publication", "hub"),

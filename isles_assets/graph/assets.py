@@ -15,15 +15,12 @@ from isles_assets.lib.words import counted
 from isles_assets.products.building import MAX_LOCAL_SUBJECTS
 from isles_assets.publication.guard import keep_release_from_sample
 from isles_assets.reading.tree import take_inventory
-from isles_assets.reading.workbooks import read_clinical_rows
 from isles_assets.sample.tree import make_sample
 from isles_assets.settings.setup import ListingQuestion, Setup
 from isles_assets.source.arrival import fetch, unpack
-from isles_assets.tables import clinical, manifest
-from isles_assets.tables.digests import read_digests, write_digests
-from isles_assets.tables.inventory import read_inventory, write_inventory
-from isles_assets.tables.listing import obtain_listing, read_listing, workbook_findings, write_listing
-from isles_assets.tables.storage import write_table
+from isles_assets.tables.inventory import write_inventory
+from isles_assets.tables.listing import obtain_listing, read_listing, write_listing
+from isles_assets.tables.stock import take_clinical_stock, take_manifest_stock
 
 
 class ArchiveConfig(dg.Config):
@@ -47,7 +44,7 @@ def archive_listing(
     """
     with refusals_reported():
         setup = settings.setup(dataset)
-        _make_missing_sample(context, setup)
+        make_missing_sample(context, setup)
         may_ask_zenodo = setup.listing is ListingQuestion.on and not setup.uses_sample
         zenodo = setup.zenodo(context.log.info) if may_ask_zenodo else None
         listing = obtain_listing(setup.folder, setup.tree, zenodo)
@@ -97,7 +94,7 @@ def raw_tree(context: dg.AssetExecutionContext, settings: Settings, dataset: Dat
     """
     with refusals_reported():
         setup = settings.setup(dataset)
-        _make_missing_sample(context, setup)
+        make_missing_sample(context, setup)
         if setup.uses_zenodo:
             unpack(dataset.release, setup.places, workers=setup.workers, log=context.log.info)
         inventory = take_inventory(dataset.release, setup.tree)
@@ -113,18 +110,9 @@ def clinical_table(
 ) -> dg.MaterializeResult:
     """The clinical workbooks as one typed table: one row per subject, {variables} variables, missing values null."""
     with refusals_reported():
-        setup, release = settings.setup(dataset), dataset.release
-        inventory = read_inventory(setup.folder)
-        readable = {path for path, file in inventory.items() if not file.fault}
-        with_workbooks = [s for s in release.subjects if any(w.path(s) in readable for w in release.workbooks)]
-        rows = read_clinical_rows(release, setup.tree, with_workbooks)
-        table = clinical.clinical_table(release, rows)
-        listing = read_listing(setup.folder, setup.tree)
-        extracted = setup.folder.has_extracted(setup.tree)
-        findings = workbook_findings(release, setup.tree, rows, listing, extracted=extracted)
-        clinical.write_clinical_findings(setup.folder, rows, findings)
-        write_table(setup.folder.clinical, table)
-    variables = counted(len(release.variables), "clinical variable")
+        setup = settings.setup(dataset)
+        rows, table, listing = take_clinical_stock(setup.folder, setup.tree)
+    variables = counted(len(dataset.release.variables), "clinical variable")
     context.log.info(f"Read {variables} of {counted(len(rows), 'subject')}")
     compared = listing.compared("workbooks by CRC-32")
     metadata = reporting.of_clinical_table(setup.folder, rows, table, compared)
@@ -152,28 +140,15 @@ def subject_manifest(
     """
     with refusals_reported():
         setup = settings.setup(dataset)
-        digests = read_digests(setup.folder, ignore_damage=config.full)
-        rows = manifest.survey(
-            dataset.release,
-            setup.tree,
-            read_inventory(setup.folder),
-            clinical.clinical_values(clinical.read_clinical_table(setup.folder, strict=True)),
-            manifest.read_previous_manifest(setup.folder),
-            digests=digests,
-            crc32s=read_listing(setup.folder).crc32s,
-            full=config.full,
-            workers=setup.workers,
-            log=context.log.info,
+        rows, table = take_manifest_stock(
+            setup.folder, setup.tree, full=config.full, workers=setup.workers, log=context.log.info
         )
-        write_digests(setup.folder, digests)
-        table = manifest.manifest_table(dataset.release, rows)
-        write_table(setup.folder.manifest, table)
     volumes = counted(sum(len(row.volumes) for row in rows), "volume")
     context.log.info(f"Surveyed {volumes} of {counted(len(rows), 'subject')}")
     return _materialized(reporting.of_subject_manifest(setup.folder, rows, table), sha256_of(setup.folder.manifest))
 
 
-def _make_missing_sample(context: dg.AssetExecutionContext, setup: Setup) -> None:
+def make_missing_sample(context: dg.OpExecutionContext | dg.AssetExecutionContext, setup: Setup) -> None:
     """Make the sample and its listing, if it is the source of this run and does not exist."""
     if setup.uses_sample:
         keep_release_from_sample(setup.folder)

@@ -19,8 +19,10 @@ from isles_assets.lib.display import DisplayValues, Link, Markdown, display_size
 from isles_assets.lib.files import of_machine
 from isles_assets.lib.findings import Finding, Refusal, TransientRefusal, name_some
 from isles_assets.lib.markdown import escaped, markdown_table
+from isles_assets.lib.progress import readable_bytes
 from isles_assets.lib.project import issues_url
 from isles_assets.lib.secrets import remove_secrets
+from isles_assets.pilot.running import Packed
 from isles_assets.products.preview.montage import small_montage
 from isles_assets.publication.card import text_of_card
 from isles_assets.publication.publication import Publication
@@ -138,6 +140,24 @@ def of_examination(lines: Sequence[Line]) -> Metadata:
     """Return a table of all lines of an examination."""
     rows = [(str(line.topic), str(line.status), line.what, render(line.mend) if line.mend else "") for line in lines]
     return {"lines": _table(("topic", "status", "what", "what to do"), rows), "outcome": verdict(lines)}
+
+
+def of_pilot_products(pilot: Setup, packed: Packed) -> Metadata:
+    """Return what was made of a pilot's subjects, and how long it took."""
+    rows = [
+        (subject, readable_bytes(size), readable_bytes(packed.product_bytes[subject]))
+        for subject, size in packed.source_bytes.items()
+    ]
+    release = pilot.dataset.release
+    return {
+        "subjects": ", ".join(release.subjects),
+        "left out": len(release.left_out),
+        "sizes": _table(("subject", "volumes", "shards and previews"), rows),
+        "bytes": sum(packed.product_bytes.values()),
+        "seconds": round(sum(packed.seconds.values()), 1),
+        "seconds by step": {step: round(seconds, 1) for step, seconds in packed.seconds.items()},
+        "data folder": pilot.folder.root,
+    }
 
 
 def of_findings(findings: Sequence[Finding]) -> Metadata:

@@ -70,7 +70,7 @@ def _front_matter(publication: Publication) -> str:
     release = publication.dataset.release
     data = DatasetCardData(
         license=release.record.license_id,
-        pretty_name=f"{'SYNTHETIC SAMPLE of ' if synthetic else ''}{release.record.title}",
+        pretty_name=f"{'PILOT of ' * release.is_part}{'SYNTHETIC SAMPLE of ' * synthetic}{release.record.title}",
         task_categories=list(release.task_categories),
         language=["en"],
         tags=[*release.tags, *(["synthetic"] if synthetic else [])],

@@ -27,10 +27,15 @@ def remove_sample(dataset: Dataset, folder: DataFolder) -> list[Path]:
         Refusal: Something in the folder was not made from the sample. Then nothing was removed.
     """
     parts = sorted(folder.root.iterdir()) if folder.root.exists() else []
+    of_pilot = DataFolder(folder.pilot, folder.release, release_root=folder.root)
     findings = [
         Finding(why, "move away what you need, and remove it", path=str(path))
-        for path in parts
-        if (why := _why_not(dataset, folder, path))
+        for in_folder, paths in (
+            (folder, [path for path in parts if path != folder.pilot]),
+            (of_pilot, sorted(of_pilot.root.iterdir()) if of_pilot.root.is_dir() else []),
+        )
+        for path in paths
+        if (why := _why_not(dataset, in_folder, path))
     ]
     if findings:
         raise Refusal("Nothing was removed.", findings)

@@ -120,13 +120,14 @@ def take_inventory(release: Release, root: Path) -> Inventory:
     """List all files below `root`, and the folders that have a fault.
 
     It reads folders and file attributes, never a file. Symlinks are followed only to judge them. Entries that vanish
-    meanwhile, and the note that extracting leaves in the root, are not listed.
+    meanwhile, the note that extracting leaves in the root, and the subjects that a part of a release leaves out, are
+    not listed.
 
     Raises:
         Refusal: The root is not usable, or folders of the release cannot be listed. Other such folders have a fault.
     """
     root = check_root(release, root)
-    walk = _Walk(root, release.expected_paths())
+    walk = _Walk(root, release)
     inventory = {entry.path: entry for entry in sorted(walk.entries(), key=attrgetter("path"))}
     if walk.unlisted:
         raise Refusal("The release tree cannot be read.", walk.unlisted)
@@ -136,10 +137,12 @@ def take_inventory(release: Release, root: Path) -> Inventory:
 class _Walk:
     """A walk through the tree at `root`. `unlisted` gets a finding for each folder of the release that is closed."""
 
-    def __init__(self, root: Path, expected: list[str]):
+    def __init__(self, root: Path, release: Release):
         self.unlisted: list[Finding] = []
         self._root = root
+        expected = release.expected_paths()
         self._files = set(expected)
+        self._release, self._left_out = release, frozenset(release.left_out)
         self._folders = {folder.as_posix() for path in expected for folder in PurePosixPath(path).parents}
 
     def entries(self) -> Iterator[TreeFile]:
@@ -167,6 +170,8 @@ class _Walk:
             files.append(TreeFile(name, 0, 0, Fault.EMPTY_FOLDER))
         for item in items:
             name = self._name(item)
+            if self._left_out and self._release.subject_of(name) in self._left_out:
+                continue
             try:
                 status = item.lstat()
                 if stat.S_ISREG(status.st_mode) and name == ORIGIN_NOTE:

@@ -42,7 +42,7 @@ class Release:
     oddities: tuple[Oddity, ...] = ()
     stray_files: tuple[StrayFile, ...] = ()
     waivers: tuple[Waiver, ...] = ()  # of findings that others have seen in the release
-    is_part: bool = False  # it has only some of the subjects
+    left_out: tuple[str, ...] = ()  # subjects of the whole release that this part of it lacks
     citations: tuple[Citation, ...] = ()
     known_text: tuple[str, ...] = ()  # patterns of free text that tools write into headers
     tags: tuple[str, ...] = ()  # on the Hub
@@ -58,6 +58,11 @@ class Release:
             raise ValueError(f"{self.name}: examples, first_look or centre name {names}, which is no column")
         if unlisted := {variable.workbook for variable in self.variables}.difference(self.workbooks):
             raise ValueError(f"{self.name}: {', '.join(book.entities for book in unlisted)} is not among the workbooks")
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it has only some of the subjects."""
+        return bool(self.left_out)
 
     @property
     def version(self) -> str:
@@ -144,7 +149,7 @@ class Release:
         Raises:
             Refusal: The release does not have one of them.
         """
-        wanted = set(subjects)
+        wanted, everyone = set(subjects), sorted((*self.subjects, *self.left_out))
         if unknown := sorted(wanted.difference(self.subjects)):
             mend = f"use ids like {self.subjects[0]}"
             findings = [Finding("is no subject of the release", mend, subject=subject) for subject in unknown]
@@ -152,6 +157,6 @@ class Release:
         return replace(
             self,
             subjects=tuple(subject for subject in self.subjects if subject in wanted),
-            is_part=True,
+            left_out=tuple(subject for subject in everyone if subject not in wanted),
             waivers=tuple(waiver for waiver in self.waivers if waiver.subject in wanted or not waiver.subject),
         )

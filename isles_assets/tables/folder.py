@@ -18,6 +18,12 @@ class DataFolder:
     release: Release
     waivers_file: Path | None = None
     """The operator's waivers, if they are not in the data folder."""
+    release_root: Path | None = None
+    """The data folder that has archive and tree, if it is another one."""
+
+    @property
+    def _of_release(self) -> Path:
+        return self.release_root or self.root
 
     @property
     def waivers(self) -> Path:
@@ -27,17 +33,17 @@ class DataFolder:
     @property
     def sample(self) -> Path:
         """The synthetic tree, used if no other source is set."""
-        return self.root / "sample" / self.release.record.top
+        return self._of_release / "sample" / self.release.record.top
 
     @property
     def archive(self) -> Path:
         """The release's archive, as Zenodo has it."""
-        return self.root / "downloads" / self.release.record.archive
+        return self._of_release / "downloads" / self.release.record.archive
 
     @property
     def tree(self) -> Path:
         """The tree extracted from the archive."""
-        return self.root / "release" / self.release.record.top
+        return self._of_release / "release" / self.release.record.top
 
     @property
     def listing(self) -> Path:
@@ -85,3 +91,8 @@ class DataFolder:
     def hub(self) -> Path:
         """The local target: one folder per repo, laid out as on the Hub."""
         return self.root / "hub"
+
+    @property
+    def pilot(self) -> Path:
+        """The data folder of a pilot."""
+        return self.root / "pilot"
