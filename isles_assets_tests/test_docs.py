@@ -196,7 +196,8 @@ def test_run_config_is_accepted(defs, page):
     configs = [config for config in configs if isinstance(config, dict)]  # a list is of waivers
     configs += [json.loads(text) for text in re.findall(r"--config-json '([^'\n]*)'", page)]
     for config in configs:
-        job = "rollback" if "restore_revision" in config["ops"] else "build"
+        jobs = {"restore_revision": "rollback", "pilot_products": "pilot", "examination": "doctor"}
+        job = next((job for op, job in jobs.items() if op in config["ops"]), "build")
         assert dg.validate_run_config(defs.resolve_job_def(job), config)
 
 

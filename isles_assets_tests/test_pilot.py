@@ -22,6 +22,7 @@ from isles_assets_tests.hub_server import HubServer, Token
 from isles_assets_tests.isles24 import ISLES24
 from isles_assets_tests.processes import environment, shown
 from isles_assets_tests.project import contents, failure
+from isles_assets_tests.test_secrets import DEFINITIONS
 from isles_assets_tests.toy import DATASET, SHARD, T1, TOY
 
 REPO, SECRET = TOY.repo, "hf_w"
@@ -212,21 +213,21 @@ def test_a_public_repo_or_somebody_elses_files_are_refused(hub, at_hub):
 
 @pytest.mark.long
 def test_the_command_takes_a_pilot_to_the_hub_without_run_config_but_for_the_sample(hub, tmp_path, toy_sample_tree):
-    env = environment(**hub.environment(tmp_path / "home", SECRET)) | {
-        "HF_TOKEN": SECRET,
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_HOME": str(tmp_path / "home"),
+    env = hub.environment(tmp_path / "home", SECRET) | {
+        "PATH": environment()["PATH"],
         "DAGSTER_HOME": str(tmp_path),
+        "KEPT": SECRET,
         "ISLES_RAW_ROOT": str(toy_sample_tree),
         "ISLES_DATA_DIR": str(tmp_path / "data"),
         "ISLES_HUB_TARGET": "huggingface",
     }
+    (tmp_path / "part.py").write_text(DEFINITIONS)
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    command = ("dagster", "job", "execute", "-m", "isles_assets_tests.toy", "-j", "pilot")
+    command = ("dagster", "job", "execute", "-m", "part", "-j", "pilot")
     code, text = shown(*command, cwd=tmp_path, env=env)
     assert code and "would show a synthetic sample to the public" in text and not hub.store.repos
-    config = '{"ops": {"pilot_publication": {"config": {"allow_synthetic": true}}}}'
-    code, text = shown(*command, "--config-json", config, cwd=tmp_path, env=env)
+    (tmp_path / "run.yaml").write_text("ops: {pilot_publication: {config: {allow_synthetic: true}}}\n")
+    code, text = shown(*command, "-c", "run.yaml", cwd=tmp_path, env=env)
     assert code == 0 and "The pilot is as it should be" in text
     assert list(hub.store.repos) == [f"{REPO}-pilot"]
     local = {**env, "ISLES_HUB_TARGET": "local"}

@@ -79,9 +79,9 @@ def pilot_publication(
         publication, published = publish(pilot, target, allow_synthetic=config.allow_synthetic)
     context.log.info(f"{'Published' if published.changed else 'Nothing has changed:'} {published.url}")
     context.add_output_metadata(
-        reporting.of_publication(publication)
-        | reporting.of_published(published, target.location)
+        reporting.of_published(published, target.location)
         | {"seconds": round(time.monotonic() - start, 1)}
+        | reporting.of_publication(publication)
     )
     return subjects
 
