@@ -4,14 +4,16 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.products.building import build_subject
@@ -39,8 +41,17 @@ EXAMPLES = REPOSITORY / "examples"
 THREE = ("sub-stroke0014", "sub-stroke0015", "sub-stroke0158")
 COLUMNS = ("ncct", "lesion_mask")
 SHAPE = (128, 128, 160)
+PREVIEW_PATH = "preview/train.parquet"
+VOLUMES_OF_SHARD = [column.name for column in CONFIGS[0].columns if isinstance(column, Volume)]
+SERIES = (64, 64, 16, 40)
+FOLDS = (0, 1, 0)
+BLOCK = 1 << 16
+"""Bytes that most examples fetch at once. So each value outside a footer that is read costs as much."""
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="torch is not installed: pip install -e '.[torch]'"
+)
+needs_monai = pytest.mark.skipif(
+    importlib.util.find_spec("monai") is None, reason="MONAI is not installed: pip install -e '.[torch]'"
 )
 
 
@@ -61,7 +72,21 @@ def published(tmp_path_factory):
         patch.setenv("HF_TOKEN", "hf_writer")
         with HubServer(root / "hub", tokens={"hf_writer": Token("ada", orgs={"hugging-science": "write"})}) as hub:
             HuggingFaceHub(REPO, publication.dataset, endpoint=hub.endpoint).publish(publication)
+            hub.put_commit(REPO, {PREVIEW_PATH: with_folds(hub.content(REPO, PREVIEW_PATH), FOLDS)})
             yield hub, folder
+
+
+def with_folds(preview: bytes, folds: Sequence[int]) -> bytes:
+    """The table `preview` of a part of the release, which has no folds, with these."""
+    table, out = pq.read_table(pa.BufferReader(preview)), pa.BufferOutputStream()
+    index = table.schema.get_field_index("fold")
+    pq.write_table(table.set_column(index, table.schema.field(index), [pa.array(folds, pa.int8())]), out)
+    return out.getvalue().to_pybytes()
+
+
+def series() -> np.ndarray:
+    """The stored voxels of every perfusion series."""
+    return np.random.default_rng(2).integers(-999, 9999, SERIES, "i2")
 
 
 def enlarge(sample: Path, tree: Path) -> None:
@@ -74,6 +99,8 @@ def enlarge(sample: Path, tree: Path) -> None:
             path.hardlink_to(sample / content.path(subject))
             if column in ("ncct", "cta"):
                 write_volume(path, volume(noise.integers(-999, 9999, SHAPE, "i2")))
+            if column == "ctp":
+                write_volume(path, volume(series(), scl_slope=2, scl_inter=1))
         lesion = np.zeros(SHAPE, "u1")
         lesion[30:60, 30:60, 30:60] = 1
         write_volume(tree / BY_COLUMN["lesion_mask"].path(subject), volume(lesion))
@@ -246,6 +273,147 @@ def test_missing_values_of_a_folder_are_counted(location, small_built):
     table = pq.read_table(small_built.folder.clinical)
     missing = {line.split()[0]: int(line.split()[-2]) for line in said.splitlines()[-33:]}
     assert missing == {variable.column: table.column(variable.column).null_count for variable in VARIABLES}
+
+
+def test_a_lesion_is_drawn_and_little_else_than_two_volumes_travels(published, on_hub, tmp_path):
+    said, sent = on_hub("draw_lesion.py", THREE[0], tmp_path / "lesion.png")
+    assert said[-1] == str(tmp_path / "lesion.png")
+    with Image.open(tmp_path / "lesion.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    assert pixels.shape == (600, 600, 3)
+    ys, xs = np.nonzero((pixels[..., 0] > 200) & (pixels[..., 1:] < 90).all(-1))
+    # The mask, voxels 30 to 60 of 128 both ways, grows to the patient's right and to the front.
+    assert 0.6 < np.median(xs) / 600 < 0.75
+    assert 0.6 < np.median(ys) / 600 < 0.75
+    wanted = chunk_bytes(published[1], THREE[:1], COLUMNS)
+    assert wanted < sent <= 1.1 * wanted
+
+
+DRAWN = """
+import sys
+import nibabel as nib
+import numpy as np
+from draw_lesion import draw, upright
+for axes in ("RAS", "LPS", "LAS"):
+    affine = np.diag([{"R": 1, "L": -1}[axes[0]], {"A": 1, "P": -1}[axes[1]], 1, 1])
+    plane = np.array([["right" if (x > 0) == (axes[0] == "R") else "left" for y in range(2)] for x in range(2)])
+    plane = np.char.add(plane, [" front" if (y > 0) == (axes[1] == "A") else " back" for y in range(2)])
+    print(upright(plane, nib.Nifti1Image(np.zeros((2, 2, 1)), affine)).tolist())
+for subject in sys.argv[2:]:
+    figure = draw(sys.argv[1], subject)
+    print(figure.axes[0].get_title(), len(figure.axes[0].collections))
+"""
+
+
+def test_a_slice_is_upright_whatever_its_axes_and_a_lesion_is_measured(location, small_sample_tree):
+    """Of one subject the mask is stored with a slope, of the other it is empty."""
+    subjects = ("sub-stroke0158", "sub-stroke0141")
+    *upright, marked, empty = example(location, DRAWN, *subjects).splitlines()
+    assert set(upright) == {"[['right front', 'left front'], ['right back', 'left back']]"}
+    mask = nib.load(small_sample_tree / BY_COLUMN["lesion_mask"].path(subjects[0]))
+    lesion = mask.get_fdata() > 0.5
+    litres = lesion.sum() * np.prod(mask.header.get_zooms()) / 1000
+    assert marked == f"{subjects[0]}, slice {lesion.sum((0, 1)).argmax()}, infarct {litres:.1f} ml 1"
+    assert empty == f"{subjects[1]}, slice 0, infarct 0.0 ml 0"
+
+
+def test_folds_part_the_subjects_and_little_else_than_their_column_travels(published, on_hub):
+    said, sent = on_hub("folds.py", "--validate", "1")
+    for line, side in zip(said[-2:], (("train: 2", THREE[0]), ("validation: 1", THREE[1])), strict=True):
+        shard = pq.read_table(SHARD.path(published[1], CONFIGS[0], side[1]), columns=["nihss_admission"])
+        nihss = shard.column(0)[0].as_py()
+        assert line == f"{side[0]} subjects, first {side[1]} (128, 128, 160) NIHSS {nihss}"
+    assert sent < chunk_bytes(published[1], THREE[:2], ["lesion_mask"]) + 12 * BLOCK
+
+
+def test_a_part_of_the_release_has_no_folds(location):
+    code, said = shown(
+        sys.executable, str(EXAMPLES / "folds.py"), "--repo", location, cwd=EXAMPLES, env=os.environ
+    )
+    assert code == 1 and said.splitlines()[-1].endswith("a part of the release has no folds")
+
+
+@pytest.mark.parametrize("number", [0, 39])
+def test_a_frame_costs_the_series_up_to_it(published, on_hub, number):
+    said, sent = on_hub("ctp_frame.py", THREE[0], str(number))
+    frame = series()[..., number] * 2.0 + 1
+    assert said[-1] == f"ctp {number} (64, 64, 16) mean {frame.mean():.3f}"
+    wanted = chunk_bytes(published[1], THREE[:1], ["ctp"]) * (number + 1) / SERIES[-1]
+    assert wanted < sent < wanted + 1.2 * 2**20
+
+
+def test_a_frame_that_is_not_there_is_refused(location):
+    code, said = shown(
+        sys.executable,
+        *(str(EXAMPLES / "ctp_frame.py"), THREE[0], "6", "--column", "ctp_ncct", "--repo", location),
+        cwd=EXAMPLES,
+        env=os.environ,
+    )
+    assert (code, said.splitlines()[-1]) == (1, f"{THREE[0]} has the frames 0 to 5")
+
+
+def test_polars_and_duckdb_ask_the_shards_and_no_volume_travels(published, on_hub):
+    folder = published[1]
+    said, sent = on_hub("query_shards.py")
+    shards = [SHARD.path(folder, CONFIGS[0], subject) for subject in THREE]
+    table = pq.ParquetDataset(shards).read(["sex", "nihss_admission"]).to_pandas()
+    expected = [
+        f"{sex}: {len(rows)} subjects, median NIHSS {rows['nihss_admission'].median()}"
+        for sex, rows in table.groupby("sex")
+    ]
+    at = len(said) - len(VOLUMES_OF_SHARD)
+    assert said[at - len(expected) : at] == expected
+    sizes = [pq.read_metadata(shard).row_group(0) for shard in shards]
+    for line in said[at:]:
+        volume, number, _, _, median, *_, most, _ = line.split()
+        chunks = sorted(chunk_of(group, volume).total_compressed_size for group in sizes)
+        assert (int(number), int(median.replace(",", "")), int(most.replace(",", ""))) == (3, chunks[1], chunks[2])
+    assert {line.split()[0] for line in said[at:]} == set(VOLUMES_OF_SHARD)
+    assert sent < 2 * BLOCK * len(THREE)
+
+
+def chunk_of(group, column):
+    """The chunk of a volume's bytes."""
+    chunks = map(group.column, range(group.num_columns))
+    return next(chunk for chunk in chunks if chunk.path_in_schema == f"{column}.bytes")
+
+
+ALIGNED = """
+import nibabel as nib
+import numpy as np
+from monai.utils import set_determinism
+from monai_patches import tensor, transform
+set_determinism(0)
+lesion = np.zeros((24, 30, 20), np.uint16)
+lesion[3:9, 4:20, 5:11] = 65535
+def image(voxels, slope):
+    made = nib.Nifti1Image(voxels, np.diag([-1, -2, 3, 1]))
+    made.header.set_slope_inter(slope)
+    return nib.Nifti1Image.from_bytes(made.to_bytes())
+volumes = {"image": image(lesion // 65535 * 160, 1), "label": image(lesion, 0.99999857 / 65535)}
+patches = transform(16, 20)({name: tensor(volume) for name, volume in volumes.items()})
+assert {tuple(patch[name].shape) for patch in patches for name in volumes} == {(1, 16, 16, 16)}
+inside, outside = (np.concatenate([p["image"][p["label"] == value].numpy() for p in patches]) for value in (1, 0))
+print(len(inside), inside.mean(), outside.mean(), {int(p["label"].sum()) > 0 for p in patches})
+"""
+
+
+@needs_monai
+def test_patches_of_image_and_label_are_of_the_same_place(tmp_path):
+    """The axes of the volumes point elsewhere, their voxels are oblong, and the mask is stored with a slope."""
+    number, inside, outside, *_ = example(str(tmp_path), ALIGNED).split()
+    assert int(number) > 1000 and float(inside) > 0.95 and float(outside) < 0.1
+
+
+@needs_monai
+@pytest.mark.long
+def test_two_workers_feed_monai_each_subject_once_and_little_else_than_two_volumes_travels(published, on_hub):
+    said, sent = on_hub("monai_patches.py", "--size", "32", "--samples", "2", "--batch", "2", "--number", "1000")
+    said = [line for line in said if line.startswith("(")]
+    assert {line.partition(" sub-")[0] for line in said} == {"(2, 1, 32, 32, 32)"}
+    assert sorted(line.split()[5] for line in said) == list(THREE)
+    wanted = chunk_bytes(published[1], THREE, COLUMNS)
+    assert wanted < sent <= 1.1 * wanted
 
 
 def test_the_docs_list_every_example():
