@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import py7zr
 import pytest
 
 from isles_assets.lib.files import lock, sha256_of
@@ -74,9 +75,14 @@ PACKED = {
 }
 
 
+@pytest.fixture(scope="session")
+def packed_blocks(source, made_once):
+    return made_once("extraction_packed", lambda to: pack_blocks(to / "toys.7z", source)) / "toys.7z"
+
+
 @pytest.fixture
-def archive(source, tmp_path):
-    return pack_blocks(tmp_path / "toys.7z", source)
+def archive(packed_blocks, tmp_path):
+    return Path(shutil.copyfile(packed_blocks, tmp_path / "toys.7z"))
 
 
 @pytest.fixture
@@ -240,12 +246,20 @@ def stopped(killer, source, archive, tree, tmp_path):
     return part_beside(tree) / TOP
 
 
-def test_a_block_of_kept_files_is_not_read_and_nothing_behind_the_last_missing_one(
-    killer, stopped, source, archive, tree
-):
+def test_a_block_of_kept_files_is_not_read(stopped, source, archive, tree):
     spoil(archive, EARLY)
     _, kept = resume(archive, tree)
     assert kept == set(contents(source)) - {LATE} and contents(tree) == contents(source)
+
+
+def test_a_block_is_not_read_behind_its_last_missing_file(killer, source, tree, tmp_path):
+    (tmp_path / "source").symlink_to(source.parent)
+    archive = pack(tmp_path / "toys.7z", source)
+    assert killer.killed(archive, tree, size=sum(path.stat().st_size for path in source.rglob("*") if path.is_file()))
+    (part_beside(tree) / TOP / EARLY).unlink()
+    spoil(archive, LATE)
+    _, kept = resume(archive, tree)
+    assert LATE in kept and contents(tree) == contents(source)
 
 
 def test_an_archive_that_is_damaged_meanwhile_leaves_nothing(stopped, archive, tree):
@@ -371,6 +385,21 @@ def test_of_two_that_begin_at_once_one_makes_the_tree_and_the_other_says_so(sour
             assert "another process" in str(error) or "exists already" in str(error)
         assert contents(tree) == contents(source) and list(tree.parent.iterdir()) == [tree]
         shutil.rmtree(tree)
+
+
+def test_a_tree_that_another_process_completes_meanwhile_is_not_touched(source, tree, tmp_path):
+    (tmp_path / "beside").write_bytes(b"text")
+    archive = pack(tmp_path / "toys.7z", source)
+    with py7zr.SevenZipFile(archive, "a") as content:
+        content.write(tmp_path / "beside", "beside")
+
+    def complete(words: str) -> None:
+        """The first that is said is that a file is left out; nothing is locked then."""
+        (tree / "theirs").mkdir(parents=True)
+
+    with pytest.raises(Refusal, match="another process has just completed it -> run again"):
+        extract_release(ONE, archive, tree, workers=1, log=complete)
+    assert list(tree.parent.rglob("*")) == [tree, tree / "theirs"]
 
 
 def test_its_size_counts_as_room_that_is_not_needed(stopped, archive, tree):
