@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 
 import dagster as dg
+import pyarrow.parquet as pq
 import pytest
 from huggingface_hub import DatasetCard
 
@@ -19,7 +20,7 @@ from isles_assets.publication.of_sample import remove_sample
 from isles_assets.reading.tree import take_inventory
 from isles_assets.release.waivers import Waiver
 from isles_assets_tests.hub_server import HubServer, Token
-from isles_assets_tests.isles24 import ISLES24
+from isles_assets_tests.isles24 import ISLES24, SMALL
 from isles_assets_tests.processes import environment, shown
 from isles_assets_tests.project import contents, failure
 from isles_assets_tests.test_secrets import DEFINITIONS
@@ -98,6 +99,16 @@ def test_what_is_published_stays_where_nothing_is_kept(settings, folder):
     assert run(settings, [FIRST], keep=False).success
     assert [path.name for path in folder.iterdir()] == ["hub"]
     assert (folder / "hub" / f"{REPO}-pilot" / "README.md").exists()
+
+
+def test_previews_and_the_page_of_pictures_go_as_well(small_sample_tree, tmp_path):
+    settings = Settings(raw_root=str(small_sample_tree), data_dir=str(tmp_path / "data"), hub_target="local", workers=1)
+    subject = SMALL.subjects[1]
+    assert run(settings, [subject], release=SMALL).success
+    published = tmp_path / "data/pilot/hub" / f"{SMALL.repo}-pilot"
+    folds = pq.read_table(next(published.rglob("preview/*.parquet")), columns=["subject_id", "fold"]).to_pylist()
+    assert folds == [{"subject_id": subject, "fold": None}]
+    assert "holds 1 of the 149 subjects" in (published / "README.md").read_text()
 
 
 def test_without_config_the_smallest_the_largest_and_one_with_a_waiver_go(toy_sample_tree, tmp_path):
@@ -229,7 +240,7 @@ def test_the_command_takes_a_pilot_to_the_hub_without_run_config_but_for_the_sam
     (tmp_path / "run.yaml").write_text("ops: {pilot_publication: {config: {allow_synthetic: true}}}\n")
     code, text = shown(*command, "-c", "run.yaml", cwd=tmp_path, env=env)
     assert code == 0 and "The pilot is as it should be" in text
-    assert list(hub.store.repos) == [f"{REPO}-pilot"]
+    assert list(hub.store.repos) == [f"{REPO}-pilot"] and hub.store.repos[f"{REPO}-pilot"].private
     local = {**env, "ISLES_HUB_TARGET": "local"}
     code, text = shown(*command, cwd=tmp_path, env=local)
     assert code == 0 and str(tmp_path / "data/pilot/hub" / f"{REPO}-pilot") in text

@@ -55,12 +55,12 @@ def make_products(whole: Setup, pilot: Setup, *, log: Log) -> Packed:
     remove_others(pilot)
     rows = _take_stock(whole, pilot, log)
     seconds = {"tables": time.monotonic() - start}
-    schemas = {config.name: annotated_schema(config) for config in pilot.dataset.configs}
-    build = Build(pilot.tree, pilot.folder, schemas)
     made: dict[str, int] = dict.fromkeys(pilot.dataset.release.subjects, 0)
     for product in pilot.dataset.products:
         start = time.monotonic()
         log(f"Making {product.plural}")
+        schemas = {config.name: annotated_schema(config) for config in product.configs}
+        build = Build(pilot.tree, pilot.folder, schemas)
         for outcome in build_subjects(product, build, rows, workers=pilot.workers, log=log):
             if isinstance(outcome.result, Exception):
                 raise outcome.result
