@@ -314,6 +314,14 @@ def test_an_unreachable_zenodo_blocks_only_the_source_zenodo(tmp_path, toy_sampl
     assert not blockers(record_lines(replace(given, origin="zenodo")))  # the tree is there
 
 
+def test_a_zenodo_that_does_not_answer_is_told_once(tmp_path, monkeypatch):
+    nobody = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("ISLES_DATA_DIR", str(tmp_path / "data"))
+    fields = SettingFields(source="zenodo", listing="off", zenodo_endpoint=nobody)
+    lines = examine(fields, DATASET, tmp_path, instance=list)
+    assert blocker(lines).what.startswith(f"{nobody}: ")
+
+
 # Listing and tree
 
 

@@ -60,10 +60,10 @@ def _of_setup(setup: Setup, take_over: str) -> list[Line]:
     rate = Asked(lambda: list(rate_lines(setup)))
     tree = Asked(lambda: list(_listing_and_tree(setup)))
     target = Asked(lambda: list(target_lines(setup, take_over)))
+    of_zenodo = [line for asked in (record, rate) for line in _answer(Topic.ZENODO, asked, _OF_NETWORK, Status.BLOCKER)]
     return [
         *_answer(Topic.FOLDER, folder, _OF_NETWORK, Status.BLOCKER),
-        *_answer(Topic.ZENODO, record, _OF_NETWORK, Status.BLOCKER),
-        *_answer(Topic.ZENODO, rate, _OF_NETWORK, Status.BLOCKER),
+        *dict.fromkeys(of_zenodo),  # without an answer both say the same
         *_answer(Topic.TREE, tree, _IN_ALL),
         *_answer(Topic.TARGET, target, _IN_ALL, Status.BLOCKER),
     ]

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from isles_assets.doctor.lines import Line, Status, Topic, fine, lines_of
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.progress import readable_bytes, readable_time
+from isles_assets.lib.secrets import without_secrets
 from isles_assets.settings.setup import Setup
 from isles_assets.source.listing import BRIEF
 from isles_assets.source.partial import arrived_size
@@ -60,7 +61,7 @@ def record_lines(setup: Setup) -> Iterator[Line]:
         yield fine(Topic.ZENODO, f"{what}, md5 as pinned")
         newest = zenodo.newest(record.record)
     except (Refusal, TransientError) as error:
-        yield from _of(error)
+        yield from _of(setup, error)
         return
     if newest.record != record.record:
         what = f"a newer version is there: {newest.version} of {newest.date}, {newest.url}; {record.version} is used"
@@ -75,7 +76,7 @@ def rate_lines(setup: Setup) -> Iterator[Line]:
     try:
         rate = measure_rate(Zenodo(setup.zenodo_endpoint, BRIEF), record.record, record.archive, record.size)
     except (Refusal, TransientError) as error:
-        yield from _of(error)
+        yield from _of(setup, error)
         return
     left = record.size - arrived_size(setup.folder.archive)
     seconds = left / rate.per_second
@@ -111,7 +112,7 @@ def measure_rate(zenodo: Zenodo, record: str, archive: str, size: int) -> Rate:
         return Rate(arrived, time.monotonic() - begin)
 
 
-def _of(error: Refusal | TransientError) -> list[Line]:
+def _of(setup: Setup, error: Refusal | TransientError) -> list[Line]:
     if isinstance(error, Refusal):
         return lines_of(Topic.ZENODO, Status.BLOCKER, error)
-    return [Line(Topic.ZENODO, Status.BLOCKER, str(error), _CHECK_NETWORK)]
+    return [Line(Topic.ZENODO, Status.BLOCKER, without_secrets(f"{setup.zenodo_endpoint}: {error}"), _CHECK_NETWORK)]
