@@ -8,18 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel  # noqa: F401 # decodes volumes; imported here, so that no measurement contains it
 from datasets import load_dataset
 from huggingface_hub import HfApi
 
 from benchmarks.products import DATASET
 from benchmarks.project import REPOSITORY
+from isles_assets import clinical_frame
 from isles_assets.hub.huggingface import HuggingFaceHub
 from isles_assets.products.config import SPLIT
 from isles_assets.products.product import PublicationFile
 from isles_assets.publication.publication import Publication
 
 REPO = "hugging-science/isles24-stroke"
-EXAMPLE = REPOSITORY / "examples" / "read_two_volumes.py"
+EXAMPLES = REPOSITORY / "examples"
 
 
 def publish(publication: Publication) -> None:
@@ -43,7 +45,7 @@ def upload(folder: Path) -> None:
 
 def read_by_example(subject: str, columns: Sequence[str]) -> None:
     """As the example does."""
-    _decode(runpy.run_path(str(EXAMPLE))["read"](REPO, subject, columns), columns)
+    _decode(_example("read_two_volumes.py")["read"](REPO, subject, columns), columns)
 
 
 def read_columns(path: str, columns: Sequence[str]) -> None:
@@ -57,6 +59,48 @@ def read_row(path: str, columns: Sequence[str]) -> None:
     """Without choosing columns."""
     (row,) = load_dataset(REPO, data_files={SPLIT: path}, split=SPLIT, streaming=True)
     _decode(row, columns)
+
+
+def read_undecoded(path: str) -> None:
+    """The same as bytes."""
+    rows = load_dataset(REPO, data_files={SPLIT: path}, split=SPLIT, streaming=True)
+    list(rows.decode(False))
+
+
+def run(code: str) -> None:
+    """As on the card."""
+    exec(code, {})
+
+
+def read_frame(subject: str, number: int) -> None:
+    """As the example does."""
+    _example("ctp_frame.py")["read_frame"](REPO, subject, number)
+
+
+def read_first_frame(path: str, column: str) -> None:
+    """As one would try first."""
+    rows = load_dataset(REPO, data_files={SPLIT: path}, split=SPLIT, streaming=True, columns=[column])
+    (row,) = rows
+    row[column].dataobj[..., 0]
+
+
+def read_clinical_frame() -> None:
+    """By the package."""
+    clinical_frame(REPO)
+
+
+def stream_preview(columns: Sequence[str]) -> None:
+    """By `datasets`, from the file that has the pictures, too."""
+    list(load_dataset(REPO, "preview", split=SPLIT, streaming=True, columns=list(columns)))
+
+
+def load_preview() -> None:
+    """Without choosing columns or streaming."""
+    load_dataset(REPO, "preview", split=SPLIT)
+
+
+def _example(name: str) -> dict[str, Any]:
+    return runpy.run_path(str(EXAMPLES / name))
 
 
 def _decode(images: Any, columns: Sequence[str]) -> None:

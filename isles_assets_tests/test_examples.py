@@ -42,7 +42,7 @@ THREE = ("sub-stroke0014", "sub-stroke0015", "sub-stroke0158")
 COLUMNS = ("ncct", "lesion_mask")
 SHAPE = (128, 128, 160)
 PREVIEW_PATH = "preview/train.parquet"
-VOLUMES_OF_SHARD = [column.name for column in CONFIGS[0].columns if isinstance(column, Volume)]
+VOLUMES_OF_SHARD = CONFIGS[0].volumes
 SERIES = (64, 64, 16, 40)
 FOLDS = (0, 1, 0)
 BLOCK = 1 << 16
@@ -81,7 +81,7 @@ def with_folds(preview: bytes, folds: Sequence[int]) -> bytes:
     table, out = pq.read_table(pa.BufferReader(preview)), pa.BufferOutputStream()
     index = table.schema.get_field_index("fold")
     pq.write_table(table.set_column(index, table.schema.field(index), [pa.array(folds, pa.int8())]), out)
-    return out.getvalue().to_pybytes()
+    return bytes(out.getvalue())
 
 
 def series() -> np.ndarray:
@@ -327,9 +327,7 @@ def test_folds_part_the_subjects_and_little_else_than_their_column_travels(publi
 
 
 def test_a_part_of_the_release_has_no_folds(location):
-    code, said = shown(
-        sys.executable, str(EXAMPLES / "folds.py"), "--repo", location, cwd=EXAMPLES, env=os.environ
-    )
+    code, said = shown(sys.executable, str(EXAMPLES / "folds.py"), "--repo", location, cwd=EXAMPLES, env=os.environ)
     assert code == 1 and said.splitlines()[-1].endswith("a part of the release has no folds")
 
 
@@ -365,9 +363,10 @@ def test_polars_and_duckdb_ask_the_shards_and_no_volume_travels(published, on_hu
     assert said[at - len(expected) : at] == expected
     sizes = [pq.read_metadata(shard).row_group(0) for shard in shards]
     for line in said[at:]:
-        volume, number, _, _, median, *_, most, _ = line.split()
+        volume, words = line.split()[0], line.replace(",", "").split()[1:]
+        numbers = [int(word) for word in words if word.isdigit()]
         chunks = sorted(chunk_of(group, volume).total_compressed_size for group in sizes)
-        assert (int(number), int(median.replace(",", "")), int(most.replace(",", ""))) == (3, chunks[1], chunks[2])
+        assert numbers == [3, chunks[1], chunks[2]]
     assert {line.split()[0] for line in said[at:]} == set(VOLUMES_OF_SHARD)
     assert sent < 2 * BLOCK * len(THREE)
 
@@ -388,7 +387,7 @@ lesion = np.zeros((24, 30, 20), np.uint16)
 lesion[3:9, 4:20, 5:11] = 65535
 def image(voxels, slope):
     made = nib.Nifti1Image(voxels, np.diag([-1, -2, 3, 1]))
-    made.header.set_slope_inter(slope)
+    made.header.set_slope_inter(slope, 0)
     return nib.Nifti1Image.from_bytes(made.to_bytes())
 volumes = {"image": image(lesion // 65535 * 160, 1), "label": image(lesion, 0.99999857 / 65535)}
 patches = transform(16, 20)({name: tensor(volume) for name, volume in volumes.items()})
