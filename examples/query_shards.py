@@ -13,8 +13,6 @@ from huggingface_hub import HfFileSystem
 
 REPO = "hugging-science/isles24-stroke"
 SHARDS = "data/train/*.parquet"
-AT_ONCE = 1 << 16
-"""Bytes of each request; by default 5 MiB."""
 
 
 def clinical(repo: str) -> pl.LazyFrame:
@@ -24,7 +22,7 @@ def clinical(repo: str) -> pl.LazyFrame:
     """
     if Path(repo).is_dir():
         return pl.scan_parquet(f"{repo}/{SHARDS}")
-    hub = HfFileSystem(block_size=AT_ONCE)
+    hub = HfFileSystem()
     return pl.scan_pyarrow_dataset(ds.dataset(hub.glob(f"datasets/{repo}/{SHARDS}"), filesystem=hub))
 
 
@@ -35,7 +33,7 @@ def sizes(repo: str) -> list[tuple[str, int, int, int]]:
     """
     shards = f"{repo}/{SHARDS}"
     if not Path(repo).is_dir():
-        duckdb.register_filesystem(HfFileSystem(block_size=AT_ONCE))
+        duckdb.register_filesystem(HfFileSystem())
         shards = f"hf://datasets/{shards}"
     query = """
         select split_part(path_in_schema, ',', 1) as volume, count(*),

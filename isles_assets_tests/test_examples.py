@@ -371,6 +371,16 @@ def test_polars_and_duckdb_ask_the_shards_and_no_volume_travels(published, on_hu
     assert sent < 2 * BLOCK * len(THREE)
 
 
+def test_polars_and_duckdb_ask_the_shards_of_a_folder(location, small_built):
+    code, said = shown(
+        sys.executable, str(EXAMPLES / "query_shards.py"), "--repo", location, cwd=EXAMPLES, env=os.environ
+    )
+    assert code == 0, said
+    lines = said.splitlines()[-len(VOLUMES_OF_SHARD) - 2 :]
+    assert [line.split(",")[0] for line in lines[:2]] == ["F: 2 subjects", "M: 4 subjects"]
+    assert {tuple(line.split()[:2]) for line in lines[2:]} == {(volume, "6") for volume in VOLUMES_OF_SHARD}
+
+
 def chunk_of(group, column):
     """The chunk of a volume's bytes."""
     chunks = map(group.column, range(group.num_columns))
