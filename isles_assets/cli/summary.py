@@ -8,11 +8,11 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from datasets import Image, Nifti, get_dataset_config_names, get_dataset_split_names
+from datasets import Image, Nifti, get_dataset_config_names
 
 from isles_assets.cli.exit_codes import exit_code_of
 from isles_assets.hub.reading import open_revision
-from isles_assets.hub.streaming import first_row, loading_explained, rows_of, subject_rows
+from isles_assets.hub.streaming import first_row, loading_explained, rows_of, splits_of, subject_rows
 from isles_assets.lib.findings import Refusal
 from isles_assets.lib.words import counted
 from isles_assets.products.config import SPLIT
@@ -37,7 +37,7 @@ def summarize_dataset(location: str, *, short: bool = False) -> Iterator[str]:
 
 def _lines(location: str, *, short: bool) -> Iterator[str]:
     for name in sorted(get_dataset_config_names(location), key=lambda name: (name != "default", name)):
-        for split in sorted(get_dataset_split_names(location, name), key=lambda split: split != SPLIT):
+        for split in sorted(splits_of(location, name), key=lambda split: split != SPLIT):
             yield from _lines_of_split(location, name, split, short=short)
 
 

@@ -44,6 +44,24 @@ def rows_of(location: str, config: str, split: str = SPLIT, **options: Any) -> "
         return datasets.load_dataset(location, config, split=split, streaming=True, cache_dir=cache, **options)
 
 
+def splits_of(location: str, config: str) -> list[str]:
+    """Return the names of the splits of a published config, in the card's order.
+
+    Args:
+        location: A repo id on the Hub, or a folder.
+
+    Raises:
+        Refusal: The library cannot write the card to its cache on this disk.
+    """
+    import datasets
+
+    with (
+        TemporaryDirectory() as cache,
+        write_errors_refused(Path(constants.HF_HUB_CACHE), "HF_HOME", headline="The dataset was not loaded."),
+    ):
+        return list(datasets.get_dataset_split_names(location, config, cache_dir=cache))
+
+
 def rows_of_files(files: Sequence[str], columns: Sequence[str]) -> "datasets.IterableDataset":
     """Return `columns` of the rows of published Parquet files; of the others nothing is read.
 
