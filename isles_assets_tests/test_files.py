@@ -13,6 +13,7 @@ import pytest
 from isles_assets.lib.files import atomic_write, remove_leftovers, sha256_of, write_errors_refused
 from isles_assets.lib.findings import Refusal
 from isles_assets_tests.processes import REPOSITORY, as_nobody, python, reachable_folder
+from isles_assets_tests.running import eventually
 
 WRITE_SLOWLY = """
 import sys, time
@@ -116,6 +117,15 @@ def test_file_of_a_living_process_is_not_removed(tmp_path, writing):
     before = list(tmp_path.iterdir())
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the state of a process is what Linux says of it")
+def test_a_killed_process_is_dead_before_anybody_asks_for_its_exit_code(tmp_path, writing):
+    writing.kill()
+    state = Path(f"/proc/{writing.pid}/stat")
+    eventually(lambda: state.read_text().rpartition(")")[2].split()[0] == "Z")
+    remove_leftovers(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_leftovers_of_dead_processes_of_this_machine_are_removed(tmp_path, writing):

@@ -266,7 +266,8 @@ def test_whatever_can_be_read_is_read_and_counted(tmp_path, content, voxels, oth
     row = row_of(tmp_path, {MASK: content})
     check_entry(tmp_path, row, MASK)
     source = read_source(tmp_path, row, MASK)
-    usual = {"non_finite": 0, "marked": 0, "marked_ml": 0, "labels": [], "more_labels": False, "no_labels": ""}
+    usual = {"non_finite": 0, "marked": 0, "marked_ml": 0, "labels": [], "more_labels": False}
+    usual |= {"inexact_labels": False, "no_labels": ""}
     assert dataclasses.asdict(source.voxels) == usual | voxels
     seen = {name: getattr(source, name) for name in ("surplus", "trailing", "garbage", "text")}
     assert seen == {"surplus": 0, "trailing": 0, "garbage": 0, "text": ()} | others

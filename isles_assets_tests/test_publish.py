@@ -156,7 +156,7 @@ def test_first_publication_moves_main_once_and_is_tagged(hub, target_of_small, w
     assert published.changed and published.revision == hub.head(REPO)
     assert hub.head(REPO, tag_of(whole)) == published.revision
     assert published.changes.by_kind() == {
-        "added": [CARD, *METADATA, *DESCRIBING, *SMALL.subjects],
+        "added": sorted([CARD, *METADATA, *DESCRIBING, *SMALL.subjects]),
         "changed": [],
         "removed": [],
     }

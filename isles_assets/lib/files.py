@@ -289,4 +289,13 @@ def _alive(process: int) -> bool:
         return False
     except PermissionError:  # it lives, and is another user's
         pass
-    return True
+    return not _has_ended(process)
+
+
+def _has_ended(process: int) -> bool:
+    """Return whether a process that still has a number has ended: nobody has asked for its exit code yet."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):  # no Linux, or it has just gone
+        return False
+    return state in ("Z", "X")

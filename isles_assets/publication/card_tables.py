@@ -24,7 +24,8 @@ def at_a_glance(publication: Publication) -> Rows:
     """Return what readers want to know first: topic, and a line on it."""
     release, page = publication.dataset.release, f"https://huggingface.co/datasets/{publication.repo}/viewer"
     licence = f"[{release.record.license_name}]({release.record.license_url}): {release.record.license_terms}"
-    rows = [("size", readable_bytes(publication.size)), ("licence", licence)]
+    size = sum(held.size for of_config in publication.contents.values() for held in of_config.values())
+    rows = [("size", readable_bytes(size)), ("licence", licence)]
     if any(config.has_look for config in publication.dataset.configs):
         pictures = f"[a page of each subject]({page}/{MAIN_CONFIG}/{LOOK}), [each picture and fact]({page}/preview)"
         rows.insert(0, ("pictures", pictures))

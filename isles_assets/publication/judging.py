@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from isles_assets.lib.findings import Finding, findings_of
 from isles_assets.products.sidecar import Sidecar
@@ -31,7 +32,8 @@ def judge_all(evidence: Evidence) -> Judgement:
 def judge_recorded(evidence: Evidence) -> Judgement:
     """Return the judgement for the card: on the tables and sidecars, without looking at the tree."""
     told = [prop for prop in properties_of(evidence.release) if prop.on_card]
-    return judge(evidence.release, _find(told, evidence), evidence.waivers)
+    recorded = replace(evidence, root=Path(), fresh_tree=False)  # so that `verify`, without a tree, judges alike
+    return judge(evidence.release, _find(told, recorded), evidence.waivers)
 
 
 def notes_of(asset: str, evidence: Evidence) -> list[Finding]:
