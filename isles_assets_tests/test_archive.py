@@ -101,6 +101,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
 
+@pytest.mark.long
 def test_many_small_files_do_not_pile_up_in_memory(tmp_path):
     root = tmp_path / "many"
     root.mkdir()

@@ -68,7 +68,7 @@ def checkout(made_once):
     return made_once("checkout", fill)
 
 
-@pytest.fixture(scope="session", params=["six", pytest.param("all", marks=pytest.mark.long)])
+@pytest.fixture(scope="session", params=["six", "all"])
 def demo(request, made_once):
     """The checkout in which `make demo` has run, of six subjects, in the long tests of all; how many they are."""
     if request.param == "six":
@@ -150,6 +150,7 @@ def link_or_copy(source: str, target: str) -> None:
         os.link(source, target)
 
 
+@pytest.mark.long
 def test_make_demo_says_that_it_worked_what_was_made_and_where_to_look(demo):
     checkout, number = demo
     output = (checkout / "demo.txt").read_text()
@@ -167,6 +168,7 @@ def test_make_demo_says_that_it_worked_what_was_made_and_where_to_look(demo):
     assert checkout / HUB / "README.md" in named and all(path.exists() for path in named)
 
 
+@pytest.mark.long
 def test_make_demo_writes_nothing_outside_the_folder_and_little_history(demo):
     checkout, _ = demo
     assert not list((checkout / "home").iterdir())
@@ -203,13 +205,13 @@ def test_job_build_again_has_nothing_to_do(toy_copy):
 
 
 @pytest.fixture(scope="session")
-def told(checkout, made_once):
-    """A virtual environment that knows `checkout`, by its activate scripts, beside this one, whose commands it has."""
+def told(toy_checkout, made_once):
+    """A virtual environment that knows `toy_checkout` by its activate scripts, and has the commands of this one."""
 
     def tell(folder: Path) -> None:
         commands = f"-m venv --without-pip {folder}", f"-m isles_assets.graph.environment {folder}"
         for command in commands:
-            code, output = run(checkout, sys.executable, *command.split())
+            code, output = run(toy_checkout, sys.executable, *command.split())
             assert code == 0, output
 
     return made_once("told", tell)
@@ -231,13 +233,13 @@ SHELLS = [
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-def test_an_environment_tells_commands_of_the_checkout_until_it_is_deactivated(checkout, told, shell):
+def test_an_environment_tells_commands_of_the_checkout_until_it_is_deactivated(toy_checkout, told, shell):
     def seen(script: str, **variables: str) -> dict[str, str]:
-        lines = activated(told, checkout, f"{script}\nenv", shell, **variables).splitlines()
+        lines = activated(told, toy_checkout, f"{script}\nenv", shell, **variables).splitlines()
         pairs = [line.split("=", 1) for line in lines if re.match(r"_?(ISLES_)?(DAGSTER|PYTHONWARNINGS)\w*=", line)]
         return dict(pairs)
 
-    assert seen("true") == variables(checkout)
+    assert seen("true") == variables(toy_checkout)
     assert seen("deactivate") == {}
     own = {"DAGSTER_HOME": "/a home", "PYTHONWARNINGS": "error"}
     assert {name: seen("true", **own)[name] for name in own} == own
@@ -245,7 +247,7 @@ def test_an_environment_tells_commands_of_the_checkout_until_it_is_deactivated(c
 
 
 @pytest.mark.long
-def test_bare_commands_work_as_printed_in_an_activated_environment(checkout, told, copy, tmp_path):
+def test_bare_commands_work_as_printed_in_an_activated_environment(told, copy, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     words = {"DAGSTER_HOME": str(copy), "HOME": str(home)}
@@ -416,6 +418,7 @@ def test_make_clean_removes_what_tools_leave_behind_and_never_data(bare):
     assert all(f"removing {name}\n" in output for name in leftovers[:-1])
 
 
+@pytest.mark.long
 def test_make_reset_demo_removes_the_sample_and_what_was_made_of_it(copy):
     code, output = make(copy, "reset-demo")
     assert code == 0, output
@@ -424,8 +427,10 @@ def test_make_reset_demo_removes_the_sample_and_what_was_made_of_it(copy):
     assert make(copy, "reset-demo") == (0, "There was nothing to remove.\n")
 
 
-def test_reset_demo_refuses_where_anything_else_is(copy, caplog):
-    data = copy / "data"
+def test_reset_demo_refuses_where_anything_else_is(small_built_folder, small_sample_tree, tmp_path, caplog):
+    data = copied(small_built_folder / "data", tmp_path / "data")
+    copied(small_sample_tree, data / "sample" / "train")
+    own_listing(data / "sample" / "train").write_bytes(own_listing(small_sample_tree).read_bytes())
     before = {*data.rglob("*")}
     for strange in ("waivers.yaml", "downloads", "hub/mine", "hub/hugging-science/mine/1", "sample/mine"):
         (data / strange).mkdir(parents=True)

@@ -565,6 +565,7 @@ def whole_export(tree: str, out: str) -> int:
     return main(["nnunet", tree, out], TOY)
 
 
+@pytest.mark.long
 def test_a_source_of_somebody_else_that_cannot_be_written_to_is_enough():
     with reachable_folder() as folder:
         tree, out = folder / "tree", folder / "out"
@@ -666,6 +667,7 @@ def bids(small_sample_tree, small_built, tmp_path, export):
     return out
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_the_bids_validator_finds_no_error(bids):
     derived = bids / "derivatives" / "isles24"

@@ -290,6 +290,7 @@ def reports(made_once, toy_sample_tree, toy_built_folder, small_sample_tree, sma
     return made_once("full_disks", write)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WRITES)
 def test_a_disk_that_is_full_at_any_write_costs_nothing_and_is_named(reports, name):
     assert not (reports / name).read_text()
@@ -366,6 +367,7 @@ print(loads(target, publication, decode=False))
 """A process that does not know the tests' own package, which would forget where the home is."""
 
 
+@pytest.mark.long
 def test_a_home_without_room_is_no_fault_of_what_is_published(small_built, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     disk, dataset, repo = tmp_path / "disk", Dataset.of(SMALL), SMALL.repo

@@ -269,6 +269,7 @@ def test_without_decoding_the_check_says_so_and_a_usual_run_makes_it_good(small_
             assert ours == usual
 
 
+@pytest.mark.long
 def test_without_decoding_damage_inside_a_volume_is_not_seen_and_with_it_it_is(small_unbuilt, small_tree):
     path = small_tree / PATH
     content = path.read_bytes()

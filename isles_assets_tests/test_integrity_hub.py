@@ -377,6 +377,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, *found)
 """
 
 
+@pytest.mark.long
 def test_a_volume_that_decompresses_to_much_is_decoded_in_little_memory(toy_unbuilt, toy_tree):
     write_volume(toy_tree / PERFUSION.path(TOY.subjects[0]), volume(np.zeros((128, 128, 64, 40), np.float32)))
     toy_unbuilt.make()
@@ -400,6 +401,7 @@ def test_the_last_voxel_of_a_large_volume_is_looked_at(toy_built_copy, monkeypat
     assert "does not load: perfusion: NiftiError" in finding.problem
 
 
+@pytest.mark.long
 def test_publishing_notes_that_shards_got_a_link_and_a_bit_that_flips_in_one_is_found(toy_unbuilt):
     """Or each publication would read all shards again."""
     toy_unbuilt.make()

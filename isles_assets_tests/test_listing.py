@@ -297,6 +297,7 @@ def test_the_samples_own_listing_is_what_lies_in_it(toy_sample_tree):
         assert (member.size, member.mtime_ns) == (file.stat().st_size, file.stat().st_mtime_ns)
 
 
+@pytest.mark.long
 def test_the_demo_shows_the_chain(tmp_path):
     with Project.of(Settings(raw_root="", source="sample", data_dir=str(tmp_path), workers=2), release=TOY) as project:
         result = project.build()

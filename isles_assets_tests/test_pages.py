@@ -205,11 +205,11 @@ def test_the_page_of_the_dataset_says_how_to_load_it_in_short_lines(toy_built):
     )
 
 
-def test_pictures_of_the_card_are_shown_with_the_dataset_and_by_a_dry_run(thirty_built, tmp_path):
-    assert PICTURE.replace("jpeg", "webp") in materialized(thirty_built, "hub_dataset")["picture"].value  # a small one
-    folder, release = thirty_built.folder, thirty_built.release
+def test_pictures_of_the_card_are_shown_with_the_dataset_and_by_a_dry_run(small_built, tmp_path):
+    assert PICTURE.replace("jpeg", "webp") in materialized(small_built, "hub_dataset")["picture"].value  # a small one
+    folder, release = small_built.folder, small_built.release
     publication = recorded_publication(Dataset.of(release), folder, release.repo)
-    rehearsal = rehearse(thirty_built.setup.target(), publication, DataFolder(tmp_path, release))
+    rehearsal = rehearse(small_built.setup.target(), publication, DataFolder(tmp_path, release))
     assert PICTURE in of_rehearsal(rehearsal)["card"].value and "(preview/" not in of_rehearsal(rehearsal)["card"].value
     assert (tmp_path / "dry_run" / "preview" / "overview.jpg").read_bytes()[:2] == b"\xff\xd8"
     assert rehearsal.to_send == 0 and rehearsal.changes is not None and not rehearsal.changes

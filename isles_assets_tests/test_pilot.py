@@ -80,6 +80,7 @@ def test_the_card_says_pilot_and_what_is_missing(settings, folder):
     assert card.data.pretty_name.startswith("PILOT of SYNTHETIC SAMPLE of")
 
 
+@pytest.mark.long
 def test_the_card_of_a_whole_release_does_not_say_pilot(toy_built):
     assert "PILOT" not in toy_built.setup.target().card()
 
@@ -147,6 +148,7 @@ def test_a_damaged_volume_fails_the_pilot_before_anything_is_published(settings,
     assert not (folder / "hub").exists()
 
 
+@pytest.mark.long
 def test_damage_at_the_target_is_found(settings, folder):
     assert run(settings, [FIRST]).success
     pilot = pilot_setup(settings.setup(DATASET), [FIRST])
@@ -163,6 +165,7 @@ def test_a_part_of_a_tree_is_the_part_of_its_files(toy_sample_tree):
     assert part.left_out == TOY.subjects[1:] == TOY.only([FIRST, SECOND]).only([FIRST]).left_out
 
 
+@pytest.mark.long
 def test_the_pilot_of_a_sample_is_removed_with_it(tmp_path):
     settings = Settings(data_dir=str(tmp_path / "data"), raw_root="", source="sample", hub_target="local", workers=1)
     assert run(settings, [FIRST]).success

@@ -292,7 +292,6 @@ def test_a_token_that_expires_on_the_way_is_said_and_never_shown(hub, tmp_path, 
 RESTORE = (sys.executable, "-m", "isles_assets.cli", "restore")
 
 
-@pytest.mark.long
 def test_killed_in_the_middle_only_what_is_missing_is_fetched_again(hub, small_sample_tree, tmp_path):
     tree = tmp_path / "tree"
     command = [*RESTORE, REPO, str(tree), "--workers", "2"]
@@ -317,6 +316,7 @@ def test_killed_in_the_middle_only_what_is_missing_is_fetched_again(hub, small_s
     assert files_in(tree) == volumes_of(small_sample_tree, THREE)
 
 
+@pytest.mark.long
 def test_killed_at_any_moment_every_file_is_whole_or_not_there(thirty_built, thirty_sample_tree, tmp_path):
     """kill -9 three times on the way to the whole tree."""
     published, tree = thirty_built.setup.target().location, tmp_path / "tree"

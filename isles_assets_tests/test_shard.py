@@ -127,6 +127,7 @@ def test_a_record_is_not_taken_for_that_of_a_shard_with_other_clinical_values(sm
     assert shard_state(folder, subject).reason == reason
 
 
+@pytest.mark.long
 def test_runs_that_build_one_subject_at_once_leave_what_is_as_recorded_or_is_made_again(small_sample_tree, folder):
     subject = survey(small_sample_tree)
     subjects = {"one": subject, "another": subject, "with older manifest": with_other_age(subject)}

@@ -37,6 +37,7 @@ def project(toy_sample_tree, tmp_path):
             yield new
 
 
+@pytest.mark.long
 def test_from_the_archive_to_the_files_again(project, toy_sample_tree, tmp_path, monkeypatch):
     assert project.build().success
     assert project.run("verify").success
