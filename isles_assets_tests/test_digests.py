@@ -104,6 +104,7 @@ def test_a_damaged_header_is_read_again_with_the_file(project, tree):
     assert not read_manifest(project.folder)[SUBJECT].entry("t1").fault and stale(project) == {}
 
 
+@pytest.mark.long
 def test_a_tree_that_was_copied_or_touched_without_a_time_is_read_once_and_nothing_is_stale(project, tmp_path):
     tree = tmp_path / "other" / TOY.record.top
     shutil.copytree(project.setup.tree, tree)

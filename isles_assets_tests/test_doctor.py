@@ -141,6 +141,7 @@ def test_the_folder_that_does_not_exist_yet_is_tried_above_and_nothing_is_left(t
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.long
 def test_a_folder_that_may_not_be_written_to_blocks():
     with reachable_folder() as folder:
         (folder / "data").mkdir(mode=0o755)

@@ -120,6 +120,7 @@ def test_a_server_that_says_no_is_not_asked_again_and_what_has_arrived_is_kept(s
     assert_arrived(server, path)
 
 
+@pytest.mark.long
 def test_patience_is_back_with_all_progress_and_ends_without(server, path):
     patience = replace(FAST, in_all=1, first=0.2, longest=0.2)
     server.faults.extend(Cut(LEAST_PROGRESS) for _ in range(12))

@@ -162,6 +162,7 @@ def test_two_volumes_of_a_subject_are_read_and_little_else_travels(published, on
     assert wanted < sent <= 1.1 * wanted
 
 
+@pytest.mark.long
 def test_subjects_are_streamed_and_little_else_than_the_columns_shown_travels(published, on_hub):
     said, sent = on_hub("stream_subjects.py", "--number", "2")
     assert [line.split()[0] for line in said[-2:]] == list(THREE[:2])
@@ -254,6 +255,7 @@ def test_slices_are_in_hounsfield_units_and_masks_are_zero_and_one(small_built, 
     assert cut["lesion"].max() == 1
 
 
+@pytest.mark.long
 def test_the_clinical_table_travels_without_volumes(on_hub):
     said, sent = on_hub("clinical_table.py")
     assert said[-34] == "3 subjects, 33 variables"
@@ -317,6 +319,7 @@ def test_a_slice_is_upright_whatever_its_axes_and_a_lesion_is_measured(location,
     assert empty == f"{subjects[1]}, slice 0, infarct 0.0 ml 0"
 
 
+@pytest.mark.long
 def test_folds_part_the_subjects_and_little_else_than_their_column_travels(published, on_hub):
     said, sent = on_hub("folds.py", "--validate", "1")
     for line, side in zip(said[-2:], (("train: 2", THREE[0]), ("validation: 1", THREE[1])), strict=True):
@@ -331,6 +334,7 @@ def test_a_part_of_the_release_has_no_folds(location):
     assert code == 1 and said.splitlines()[-1].endswith("a part of the release has no folds")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [0, 39])
 def test_a_frame_costs_the_series_up_to_it(published, on_hub, number):
     said, sent = on_hub("ctp_frame.py", THREE[0], str(number))
@@ -371,6 +375,7 @@ def test_polars_and_duckdb_ask_the_shards_and_no_volume_travels(published, on_hu
     assert sent < 2 * BLOCK * len(THREE)
 
 
+@pytest.mark.long
 def test_polars_and_duckdb_ask_the_shards_of_a_folder(location, small_built):
     code, said = shown(
         sys.executable, str(EXAMPLES / "query_shards.py"), "--repo", location, cwd=EXAMPLES, env=os.environ
@@ -436,6 +441,7 @@ print(*(row["subject_id"] for row in subject_rows("hugging-science/isles24-strok
 """
 
 
+@pytest.mark.long
 def test_the_check_of_what_loads_lists_subjects_without_their_volumes(published, tmp_path):
     hub, folder = published
     before = len(hub.requests)

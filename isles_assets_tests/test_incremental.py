@@ -244,6 +244,7 @@ def test_another_format_builds_every_shard_again(small_built_copy):
     assert state.reason == f"has a shard of format 3.0123456789ab, which is now {SHARD.version}"
 
 
+@pytest.mark.long
 def test_without_decoding_the_check_says_so_and_a_usual_run_makes_it_good(small_built, small_project):
     assert small_project.materialize(*OF_TABLES).success
     result = small_project.materialize("subject_shard", partitions=SUBJECTS[:3], run_config=QUICK)

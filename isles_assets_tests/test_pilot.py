@@ -85,6 +85,7 @@ def test_the_card_of_a_whole_release_does_not_say_pilot(toy_built):
     assert "PILOT" not in toy_built.setup.target().card()
 
 
+@pytest.mark.long
 def test_repeating_it_changes_nothing_and_other_subjects_replace_the_first(settings, folder):
     assert run(settings, [FIRST, SECOND]).success
     again = run(settings, [FIRST, SECOND])

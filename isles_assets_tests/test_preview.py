@@ -406,7 +406,9 @@ def spoil(tree, subject, column, change):
 
 
 @pytest.mark.parametrize("kind", ODD)
-@pytest.mark.parametrize("column", ["cow_mask", "lesion_mask", "tmax"])
+@pytest.mark.parametrize(
+    "column", ["lesion_mask", *(pytest.param(column, marks=pytest.mark.long) for column in ("cow_mask", "tmax"))]
+)
 def test_an_odd_volume_costs_no_more_than_the_pictures_of_it(previews, tree, folder, column, kind):
     change, reason = ODD[kind]
     spoil(tree, SUBJECT, column, change)

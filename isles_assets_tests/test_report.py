@@ -230,7 +230,8 @@ def noise(number: int) -> bytes:
     return content.getvalue()
 
 
-@pytest.mark.parametrize("number", [6, pytest.param(len(ISLES24.subjects), marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [6, len(ISLES24.subjects)])
 def test_pictures_of_noise_fit_into_the_page_at_release_scale(small_built, number):
     """As many subjects as the release has, with as many findings as are listed, and pictures that compress worst.
 

@@ -229,6 +229,7 @@ class Redirecting(BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_password_in_the_address_of_a_mirror_of_zenodo_is_not_told(hub, place):
     with ThreadingHTTPServer(("127.0.0.1", 0), Redirecting) as mirror:
