@@ -21,7 +21,7 @@ from isles_assets.reading.tree import take_inventory
 from isles_assets.release.waivers import Waiver
 from isles_assets_tests.hub_server import HubServer, Token
 from isles_assets_tests.isles24 import ISLES24, SMALL
-from isles_assets_tests.processes import environment, shown
+from isles_assets_tests.processes import REPOSITORY, environment, shown
 from isles_assets_tests.project import contents, failure
 from isles_assets_tests.test_secrets import DEFINITIONS
 from isles_assets_tests.toy import DATASET, SHARD, T1, TOY
@@ -230,6 +230,7 @@ def test_a_public_repo_or_somebody_elses_files_are_refused(hub, at_hub):
 def test_the_command_takes_a_pilot_to_the_hub_without_run_config_but_for_the_sample(hub, tmp_path, toy_sample_tree):
     env = hub.environment(tmp_path / "home", SECRET) | {
         "PATH": environment()["PATH"],
+        "PYTHONPATH": str(REPOSITORY),
         "DAGSTER_HOME": str(tmp_path),
         "KEPT": SECRET,
         "ISLES_RAW_ROOT": str(toy_sample_tree),
