@@ -1,5 +1,6 @@
 """Code under test in other processes: by itself, or without the rights of root. Light to import, for they do."""
 
+import logging
 import os
 import random
 import shutil
@@ -30,6 +31,18 @@ def as_nobody(function: Callable[..., Any], *args: Any) -> Any:
     """`function(*args)` in a process that is not root's, so that the system's permissions hold for it."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as executor:
         return executor.submit(_without_rights, function, args).result()
+
+
+def runner(main: Callable[..., int], caplog: Any, release: Any) -> Callable[..., tuple[int, str]]:
+    """Function: run a command in this process, by default on `release`; its exit code and what it said."""
+    caplog.set_level(logging.INFO, "isles_assets")
+
+    def run(*arguments: object, release: Any = release) -> tuple[int, str]:
+        caplog.clear()
+        code = main([str(argument) for argument in arguments], release)
+        return code, "\n".join(caplog.messages)
+
+    return run
 
 
 def often(start: float, times: int, function: Callable[..., Any], *args: Any) -> int:

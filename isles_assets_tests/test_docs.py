@@ -23,6 +23,7 @@ from isles_assets.products.preview.left_out import MAX_PLANE_VOXELS
 from isles_assets.products.preview.pictures import MAX_BYTES as LARGEST_PICTURES
 from isles_assets.products.preview.pictures import THICKNESS
 from isles_assets.publication import waivers
+from isles_assets.publication.card import LOWEST_DATASETS
 from isles_assets.publication.properties import properties_of
 from isles_assets.publication.waivers import read_waivers
 from isles_assets.release.isles24 import ISLES24
@@ -106,6 +107,7 @@ FIGURES = {
     "README.md": [
         "stroke release has {subjects} subjects, each with {volumes} NIfTI volumes and two clinical workbooks: {size}.",
         "all {variables} clinical variables",
+        f'pip install "datasets>={LOWEST_DATASETS}" nibabel',
     ],
     "docs/graph.md": [
         "`clinical_table` | {subjects} rows x {variables} typed variables",

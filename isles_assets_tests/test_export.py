@@ -6,7 +6,6 @@ import errno
 import gzip
 import importlib.util
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -33,7 +32,7 @@ from isles_assets.release.release import Release
 from isles_assets_tests.hub_server import HubServer, Token
 from isles_assets_tests.isles24 import BY_COLUMN, SMALL
 from isles_assets_tests.materials import image_of, volume, write_volume
-from isles_assets_tests.processes import as_nobody, on_small_disk, python, reachable_folder
+from isles_assets_tests.processes import as_nobody, on_small_disk, python, reachable_folder, runner
 from isles_assets_tests.project import part_of, replace
 from isles_assets_tests.running import WARM, eventually
 from isles_assets_tests.toy import MASK, T1, TOY
@@ -51,15 +50,7 @@ WITHOUT_NNUNET = pytest.mark.skipif(
 
 @pytest.fixture
 def export(caplog):
-    """Run the command in this process; its exit code and what it said."""
-    caplog.set_level(logging.INFO, "isles_assets")
-
-    def run(*arguments: object, release: Release = TOY) -> tuple[int, str]:
-        caplog.clear()
-        code = main([str(argument) for argument in arguments], release)
-        return code, "\n".join(caplog.messages)
-
-    return run
+    return runner(main, caplog, TOY)
 
 
 @pytest.fixture

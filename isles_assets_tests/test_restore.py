@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import logging
 import os
 import shutil
 import signal
@@ -29,12 +28,11 @@ from isles_assets.products.config import MEDIA
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.footer import FOOTER_KEY
 from isles_assets.publication.guard import recorded_publication
-from isles_assets.release.release import Release
 from isles_assets.tables.clinical import clinical_schema
 from isles_assets.tables.storage import SUBJECT_COLUMN
 from isles_assets_tests.hub_server import HubServer, Token, cut_response, expire_token, hold, lose_response
 from isles_assets_tests.isles24 import BY_COLUMN, CONFIGS, ISLES24, SHARD, SMALL, SUBJECT_IDS
-from isles_assets_tests.processes import LONG, as_nobody, python, reachable_folder, shown
+from isles_assets_tests.processes import LONG, as_nobody, python, reachable_folder, runner, shown
 from isles_assets_tests.project import part_of, replace
 from isles_assets_tests.running import WARM, eventually
 from isles_assets_tests.thirty import THIRTY
@@ -76,15 +74,7 @@ def hub(small_built, whole, tmp_path, monkeypatch):
 
 @pytest.fixture
 def restore(caplog):
-    """Run the command in this process; its exit code and what it said."""
-    caplog.set_level(logging.INFO, "isles_assets")
-
-    def run(*arguments: object, release: Release = ISLES24) -> tuple[int, str]:
-        caplog.clear()
-        code = main([str(argument) for argument in arguments], release)
-        return code, "\n".join(caplog.messages)
-
-    return run
+    return runner(main, caplog, ISLES24)
 
 
 def files_in(tree: Path) -> dict[str, bytes]:

@@ -56,7 +56,7 @@ TOY = Release(
         license_url="https://creativecommons.org/licenses/by/4.0/",
         license_terms="attribution",
     ),
-    examples=("t1", "tumour_mask", "age"),
+    examples=("t1", "tumour_mask"),
     first_look=("age", "score"),
     oddities=(Oddity(Trait.REPEATED_ROWS, ("sub-a05",), "The workbook holds the same row twice."),),
     citations=(Citation("toy", "the toys", "@misc{toy, title = {Toys}}"),),

@@ -11,11 +11,11 @@ from isles_assets.graph.automation import when_complete
 from isles_assets.graph.report_asset import PRIORITY
 from isles_assets.graph.reporting import RETRIES, fail_faults_at_once, refusals_reported
 from isles_assets.graph.settings import DatasetParam, Settings
+from isles_assets.hub.publishing import publish
 from isles_assets.hub.rehearsal import rehearse
 from isles_assets.lib.findings import summarize
 from isles_assets.lib.fingerprint import fingerprint
 from isles_assets.lib.words import counted
-from isles_assets.products.building import update_noted_status
 from isles_assets.products.dataset import Dataset
 from isles_assets.publication import card
 from isles_assets.publication.evidence import Evidence
@@ -86,12 +86,7 @@ def hub_asset(of: Dataset) -> dg.AssetsDefinition:
                 lines = [f"{name}: {change}" for name, change in rehearsal.rows()]
                 context.log.info("\n  ".join(["Dry run complete. Dataset built but not pushed. Publishing:", *lines]))
                 return
-            published = target.publish(publication)
-            for product in dataset.products:
-                for sidecar in publication.made[
-                    product.name
-                ].values():  # a local target linked the files, so their ctime is new
-                    update_noted_status(product, setup.folder, sidecar)
+            published = publish(target, publication, setup.folder)
         context.log.info(f"{'Published' if published.changed else 'Nothing has changed:'} {published.url}")
         metadata |= reporting.of_published(published, target.location)
         yield dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(publication.digest))

@@ -23,10 +23,22 @@ _READ_AHEAD = 1 << 16
 """Least number of bytes that the Hub's file system fetches; its default is 5 MiB a file."""
 
 
+@contextmanager
+def _temporary_cache() -> Iterator[str]:
+    """Yield a folder for the library's cache. It locks a folder there even if it caches nothing.
+
+    Raises:
+        Refusal: The library cannot write the card to the Hub's cache on this disk.
+    """
+    with (
+        TemporaryDirectory() as cache,
+        write_errors_refused(Path(constants.HF_HUB_CACHE), "HF_HOME", headline="The dataset was not loaded."),
+    ):
+        yield cache
+
+
 def rows_of(location: str, config: str, split: str = SPLIT, **options: Any) -> "datasets.IterableDataset":
     """Return the rows of a split of `config` of a published dataset.
-
-    `datasets` locks a folder of its cache even if it caches nothing, so it gets a temporary one.
 
     Args:
         location: A repo id on the Hub, or a folder.
@@ -37,10 +49,7 @@ def rows_of(location: str, config: str, split: str = SPLIT, **options: Any) -> "
     """
     import datasets
 
-    with (
-        TemporaryDirectory() as cache,
-        write_errors_refused(Path(constants.HF_HUB_CACHE), "HF_HOME", headline="The dataset was not loaded."),
-    ):
+    with _temporary_cache() as cache:
         return datasets.load_dataset(location, config, split=split, streaming=True, cache_dir=cache, **options)
 
 
@@ -55,10 +64,7 @@ def splits_of(location: str, config: str) -> list[str]:
     """
     import datasets
 
-    with (
-        TemporaryDirectory() as cache,
-        write_errors_refused(Path(constants.HF_HUB_CACHE), "HF_HOME", headline="The dataset was not loaded."),
-    ):
+    with _temporary_cache() as cache:
         return list(datasets.get_dataset_split_names(location, config, cache_dir=cache))
 
 

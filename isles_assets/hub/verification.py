@@ -156,7 +156,7 @@ def _column_groups(config: Config, split: str, publication: Publication) -> Iter
         if column in config.volumes
     }
     group: list[str] = []
-    for column in (config.schema if split == SPLIT and not config.joined else config.columns).names:
+    for column in config.columns_in(split).names:
         if group and sum(sizes.get(name, 0) for name in (*group, column)) > _FETCHED_TOGETHER:
             yield group
             group = []

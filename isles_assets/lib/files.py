@@ -171,6 +171,14 @@ def lock(file: IO[bytes]) -> bool:
     return True
 
 
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all in it. Links are not followed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files and folders that killed processes left in `folder`.
 

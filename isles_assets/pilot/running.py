@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from isles_assets.hub import publishing
 from isles_assets.hub.target import Published, Target
 from isles_assets.hub.verification import card_valid, loads, remote_matches_local
 from isles_assets.lib.findings import Finding, Refusal
-from isles_assets.products.building import build_subjects, read_sidecars, update_noted_status
+from isles_assets.products.building import build_subjects, read_sidecars
 from isles_assets.products.features import annotated_schema
 from isles_assets.products.product import Build
-from isles_assets.products.sidecar import Sidecar
 from isles_assets.publication.evidence import Evidence
 from isles_assets.publication.guard import (
     keep_sample_from_hub,
@@ -110,12 +110,7 @@ def publish(pilot: Setup, target: Target, *, allow_synthetic: bool) -> tuple[Pub
     if pilot.publishes_to_hub:
         keep_sample_from_hub(pilot.repo, publication.sidecars, allowed=allow_synthetic)
         keep_undecoded_from_hub(Evidence(pilot.tree, pilot.folder), publication)
-    published = target.publish(publication)
-    for product in pilot.dataset.products:
-        sidecars: Mapping[str, Sidecar] = publication.made[product.name]
-        for sidecar in sidecars.values():  # a local target linked the files, so their ctime is new
-            update_noted_status(product, pilot.folder, sidecar)
-    return publication, published
+    return publication, publishing.publish(target, publication, pilot.folder)
 
 
 def verify(pilot: Setup, log: Log) -> list[Finding]:

@@ -49,6 +49,10 @@ class Config:
         subject, *others = self.schema
         return pa.schema([subject, *self.added, *others])
 
+    def columns_in(self, split: str) -> pa.Schema:
+        """Return the columns that the files of `split` have. `load_dataset` gives null for the others."""
+        return self.schema if split == SPLIT and not self.joined else self.columns
+
     @property
     def splits(self) -> Mapping[str, str]:
         """The splits in the card's order: for each, a glob over the repo that matches its files and no others."""

@@ -32,8 +32,6 @@ CODE_VERSION = 6
 LOWEST_DATASETS = "4.4.0"
 """The lowest version of `datasets` that reads the dataset as the card says. It is the first one with `Nifti`."""
 
-_MASKS = (Content.MASK, Content.LABELS)
-
 
 def dataset_info(config: Config, contents: Mapping[str, Contents]) -> "DatasetInfo":
     """Return features, splits and sizes in bytes of `config`, which holds `contents` by split."""
@@ -99,7 +97,7 @@ def text_of_card(publication: Publication) -> str:
         product.card_parts(publication.repo, made[product.name], publication.manifest)
         for product in publication.dataset.products
     ]
-    whole, other, _ = release.examples
+    whole, other = release.examples
     summary_header, summary = summary_by_centre(publication)
     columns = [f"`{volume.column}`" for volume in release.volumes if release.known(volume) is Known.OUTCOME]
     text = (
@@ -122,8 +120,8 @@ def text_of_card(publication: Publication) -> str:
             first=min(publication.subjects),
             whole=whole,
             other=other,
-            other_is_mask=release.by_column[other].content in _MASKS if other in release.by_column else False,
-            masks=[volume for volume in release.volumes if volume.content in _MASKS],
+            other_is_mask=release.by_column[other].content.is_mask if other in release.by_column else False,
+            masks=[volume for volume in release.volumes if volume.content.is_mask],
             inexact=tables.inexact_masks(publication),
             glance=tables.at_a_glance(publication),
             splits=tables.splits(publication),

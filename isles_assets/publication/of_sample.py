@@ -6,6 +6,7 @@ A data folder is cleared only if everything in it is known to come from the samp
 import shutil
 from pathlib import Path
 
+from isles_assets.lib.files import remove
 from isles_assets.lib.findings import Finding, Refusal, name_some
 from isles_assets.products.building import read_sidecars
 from isles_assets.products.dataset import Dataset
@@ -42,10 +43,7 @@ def remove_sample(dataset: Dataset, folder: DataFolder) -> list[Path]:
     # The tree goes before its listing, which shows that it is the sample: an interrupted removal can be repeated.
     shutil.rmtree(folder.sample, ignore_errors=True)
     for path in parts:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        remove(path)
     return parts
 
 

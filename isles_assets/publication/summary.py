@@ -2,8 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from statistics import median
 
+from isles_assets.lib.words import spread
 from isles_assets.publication.publication import Publication
 from isles_assets.release.clinical import Kind, Variable
 
@@ -52,12 +52,7 @@ def _distribution(variable: Variable, values: Sequence[float | str | None]) -> s
     if variable.kind is Kind.LEVEL:
         counts = Counter(map(str, known))
         return ", ".join([*(f"{counts[level]} {level}" for level in sorted(counts)), *missing])
-    return ", ".join([*spread([float(value) for value in known]), *missing])
-
-
-def spread(values: Sequence[float]) -> list[str]:
-    """Return the median of `values`, with the least and greatest; nothing if there are none."""
-    return [f"{median(values):.3g} ({min(values):.3g} to {max(values):.3g})"] if values else []
+    return ", ".join(filter(None, [spread([float(value) for value in known]), *missing]))
 
 
 def _of_products(publication: Publication, groups: dict[str, Sequence[str]]) -> Iterator[Sequence[str]]:

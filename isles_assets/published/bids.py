@@ -7,7 +7,6 @@ Source:
     BIDS specification 1.10, https://bids.neuroimaging.io/bep024.
 """
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ import numpy as np
 
 import isles_assets
 from isles_assets.hub.reading import open_revision
+from isles_assets.lib.csv_text import csv_text
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress
 from isles_assets.lib.threads import map_in_threads
@@ -104,7 +104,9 @@ def export_bids(
         for files in _export_subjects(volumes, chosen, new, choice.workers, log):
             exported.ways += Counter(file.how for file in files)
             rows += [(file.path, file.column, file.source) for file in files]
-        _write_csv(new / BIDS_MARK, [("file", "column", "file_of_release"), *sorted(rows)])
+        report = csv_text([("file", "column", "file_of_release"), *sorted(rows)])
+        (new / BIDS_MARK).parent.mkdir()
+        (new / BIDS_MARK).write_bytes(report.encode())
         _write_descriptions(volumes, new)
         write_participants(release, volumes.subjects, clinical, new)
     return exported
@@ -265,9 +267,3 @@ def _readme(volumes: Volumes) -> str:
 
 Licence: {release.record.license_name}, {release.record.license_url}
 """
-
-
-def _write_csv(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)

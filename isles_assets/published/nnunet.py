@@ -4,7 +4,6 @@ Source:
     nnU-Net 2.8, documentation/dataset_format.md and nnunetv2.experiment_planning.verify_dataset_integrity.
 """
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 
 import isles_assets
 from isles_assets.hub.reading import open_revision
+from isles_assets.lib.csv_text import csv_text
 from isles_assets.lib.findings import Finding, Refusal, name_some
 from isles_assets.lib.progress import Progress
 from isles_assets.lib.threads import map_in_threads
@@ -49,7 +49,6 @@ Source: nnunetv2/preprocessing/normalization/map_channel_name_to_normalization.p
 """
 
 _READS_SHEARED = "NibabelIO"
-_MASKS = (Content.MASK, Content.LABELS)
 _REPORT = ("case", "column", "file", "change", "detail", "voxels")
 
 
@@ -103,7 +102,7 @@ def default_channels(release: Release) -> tuple[str, ...]:
 
 def masks(release: Release) -> tuple[str, ...]:
     """Return the columns that may be the target."""
-    return tuple(v.column for v in release.volumes if v.content in _MASKS and v.grid is Grid.COMMON)
+    return tuple(v.column for v in release.volumes if v.content.is_mask and v.grid is Grid.COMMON)
 
 
 def export_nnunet(
@@ -145,10 +144,8 @@ def export_nnunet(
         else:
             exported.no_splits = "a restored tree has no folds; --tables names a dataset to take them from"
         (new / "dataset.json").write_text(json_text(_description(task, exported)))
-        with (new / MARK).open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(_REPORT)
-            writer.writerows([getattr(change, name) for name in _REPORT] for change in exported.changes)
+        rows = [[getattr(change, name) for name in _REPORT] for change in exported.changes]
+        (new / MARK).write_bytes(csv_text([_REPORT, *rows]).encode())
     return exported
 
 
@@ -203,7 +200,7 @@ def _check_number(folder: Path) -> None:
 
 def _unfit(release: Release, volume: Volume) -> str:
     """Return why a volume cannot be a channel; empty if it can."""
-    if volume.content in _MASKS:
+    if volume.content.is_mask:
         return "is a mask, and no image"
     if volume.dimensions != 3:
         return "is a series of frames, and nnU-Net takes volumes of three axes"

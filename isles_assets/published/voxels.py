@@ -156,7 +156,7 @@ def resample(values: NDArray[np.float64], affine: Affine, reference: Lattice, vo
     Args:
         affine: Voxel to RAS+ of `values`, in mm.
     """
-    nearest = volume.content in (Content.MASK, Content.LABELS)
+    nearest = volume.content.is_mask
     to_source = np.linalg.inv(affine) @ reference.affine
     padded = np.pad(values, 1, constant_values=volume.background)
     result = np.empty(reference.shape)

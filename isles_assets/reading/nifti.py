@@ -243,7 +243,7 @@ def inspect(file: BinaryIO | DigestingReader, content: Content, sink: VoxelSink 
             stored = np.frombuffer(chunk, header.dtype)
             if stored.dtype.kind in "fc":
                 non_finite += stored.size - int(np.count_nonzero(np.isfinite(stored)))
-            if content in (Content.MASK, Content.LABELS) and is_numeric(header.dtype):
+            if content.is_mask and is_numeric(header.dtype):
                 marks.add(header, stored)
             sink(header, done, stored)
             done += stored.size

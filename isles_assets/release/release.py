@@ -35,7 +35,7 @@ class Release:
     variables: tuple[Variable, ...]  # in the order of the published columns
     dictionary: Dictionary | None
     record: ZenodoRecord
-    examples: tuple[str, str, str]  # columns in the card's examples: two volumes and a variable
+    examples: tuple[str, str]  # columns of volumes in the card's examples
     first_look: tuple[str, ...]  # clinical variables to look at first
     centre: str = ""  # variable that states where a subject was treated
     earlier: tuple[ZenodoRecord, ...] = ()

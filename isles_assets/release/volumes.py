@@ -22,6 +22,11 @@ class Content(StrEnum):
     MASK = "binary mask"
     LABELS = "label mask"
 
+    @property
+    def is_mask(self) -> bool:
+        """Whether the voxels are labels, one or several."""
+        return self in (Content.MASK, Content.LABELS)
+
 
 @dataclass(frozen=True)
 class Volume:

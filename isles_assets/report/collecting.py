@@ -244,7 +244,7 @@ def _unusual(
         for name, outlier in outliers(values[measure.key]).items():
             unusual[name].append((measure.title, outlier))
     for volume in release.volumes:
-        if volume.content in (Content.MASK, Content.LABELS):
+        if volume.content.is_mask:
             decoded = {name: voxels for name, subject in subjects.items() if (voxels := subject.voxels(volume.column))}
             empty = [name for name, voxels in decoded.items() if voxels.empty]
             for name, outlier in rare(empty, len(decoded)).items():

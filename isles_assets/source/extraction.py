@@ -24,6 +24,7 @@ from isles_assets.lib.files import (
     atomic_write,
     lack_of_space,
     lock,
+    remove,
     remove_leftovers,
     sync,
     sync_folder,
@@ -138,7 +139,7 @@ def _opened(tree: Path, identity: Mapping[str, str], log: Callable[[str], None])
             sync_folder(part)
             for path in part.iterdir():
                 if path.name != _LOCK:
-                    _remove(path)
+                    remove(path)
             with atomic_write(part / _NOTE) as temporary:
                 temporary.write_text(json.dumps(identity))
         yield
@@ -218,7 +219,7 @@ def _remove_others(part: Path, by_path: Mapping[Path, Member]) -> None:
             is_folder = stat.S_ISDIR(status.st_mode) and path in folders
             is_file = stat.S_ISREG(status.st_mode) and path in by_path and status.st_size == by_path[path].size
             if not (is_folder or is_file or path in spared):
-                _remove(path)
+                remove(path)
                 if name in names:
                     names.remove(name)
 
@@ -274,14 +275,6 @@ def _files(folder: Path) -> Iterator[os.stat_result]:
         for name in names:
             with suppress(FileNotFoundError):  # another process has just renamed or removed it
                 yield Path(root, name).lstat()
-
-
-def _remove(path: Path) -> None:
-    """Remove a file, a link or a folder with all in it."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
 
 
 def _check_release(archive: Path, release: Release, names: Container[str]) -> None:

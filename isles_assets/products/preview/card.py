@@ -1,12 +1,13 @@
 """The preview's parts of the dataset card: how to load its table, counts over all subjects, columns, and folds."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from isles_assets.lib.findings import name_some
 from isles_assets.lib.markdown import markdown_table
+from isles_assets.lib.words import spread
 from isles_assets.products.preview.facts import all_facts
 from isles_assets.products.preview.folds import FOLD, FOLDS, centre_of, folds
 from isles_assets.products.preview.pictures import PICTURES
@@ -55,18 +56,14 @@ def summary(sidecars: Mapping[str, Sidecar]) -> list[tuple[str, str]]:
     """Return what describes a group of subjects: what, and its median with the least and greatest value."""
     facts = [sidecar.facts for sidecar in sidecars.values()]
     spacings = [fact["ncct_spacing_mm"] for fact in facts if fact["ncct_spacing_mm"]]
-    return [
-        ("final infarct, ml", _spread(fact["lesion_ml"] for fact in facts if fact["lesion_ml"] is not None)),
-        ("NCCT in-plane spacing, mm", _spread(min(spacing) for spacing in spacings)),
-        ("NCCT slice spacing, mm", _spread(max(spacing) for spacing in spacings)),
-        ("NCCT slices", _spread(fact["ncct_shape"][2] for fact in facts if fact["ncct_shape"])),
-        ("CTP frames", _spread(fact["ctp_frames"] for fact in facts if fact["ctp_frames"])),
-    ]
-
-
-def _spread(values: Iterable[float]) -> str:
-    known = sorted(values)
-    return f"{median(known):.3g} ({known[0]:.3g} to {known[-1]:.3g})" if known else "unknown"
+    values = {
+        "final infarct, ml": [fact["lesion_ml"] for fact in facts if fact["lesion_ml"] is not None],
+        "NCCT in-plane spacing, mm": [min(spacing) for spacing in spacings],
+        "NCCT slice spacing, mm": [max(spacing) for spacing in spacings],
+        "NCCT slices": [fact["ncct_shape"][2] for fact in facts if fact["ncct_shape"]],
+        "CTP frames": [fact["ctp_frames"] for fact in facts if fact["ctp_frames"]],
+    }
+    return [(name, spread(known) or "unknown") for name, known in values.items()]
 
 
 def _counts(release: Release, facts_of: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:

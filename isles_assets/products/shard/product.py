@@ -26,7 +26,7 @@ from isles_assets.products.shard.footer import PackedSource
 from isles_assets.products.sidecar import BuiltFile, Sidecar
 from isles_assets.products.sources import Source, UnfitError, Voxels, check_entry, clinical_digest, read_source
 from isles_assets.release.release import Release
-from isles_assets.release.volumes import Content, Volume
+from isles_assets.release.volumes import Volume
 from isles_assets.tables.clinical import clinical_fields
 from isles_assets.tables.folder import DataFolder
 from isles_assets.tables.manifest import ManifestRow
@@ -139,7 +139,7 @@ class Shard(Product):
         masks = {
             column.removesuffix("_mask"): counts  # as in the names of the preview's facts
             for column, counts in voxels.items()
-            if self.release.by_column[column].content in (Content.MASK, Content.LABELS)
+            if self.release.by_column[column].content.is_mask
         }
         return {
             **{f"{name}_voxels": mask.marked for name, mask in masks.items()},

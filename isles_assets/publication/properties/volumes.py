@@ -12,7 +12,7 @@ from isles_assets.publication.property import enforced
 from isles_assets.reading.nifti import SYNTHETIC_MARK
 from isles_assets.release.problems import Problem
 from isles_assets.release.release import Release
-from isles_assets.release.volumes import Content, Volume
+from isles_assets.release.volumes import Volume
 from isles_assets.tables.manifest import ROUNDING_MM, VolumeEntry
 
 _LOOK = "look at it in a viewer; if it is the release's own, waive it"
@@ -73,7 +73,7 @@ def _labels_looked_at(evidence: Evidence) -> str:
     masks: dict[str, set[int]] = {}
     count = 0
     for _, volume, source in _sources(evidence):
-        if source.voxels and volume.content in (Content.MASK, Content.LABELS):
+        if source.voxels and volume.content.is_mask:
             masks.setdefault(volume.column, set()).update(source.voxels.labels)
             count += 1
     seen = "; ".join(f"{column} holds {_ranges(labels) or 'none'}" for column, labels in masks.items())
@@ -171,7 +171,7 @@ def volumes_decoded(evidence: Evidence) -> Iterator[Finding]:
 def mask_labels(evidence: Evidence) -> Iterator[Finding]:
     """Masks hold nothing but 0 and the labels that are expected; others are counted and published as they are."""
     for subject, volume, source in _sources(evidence):
-        if not (source.voxels and volume.content in (Content.MASK, Content.LABELS)):
+        if not (source.voxels and volume.content.is_mask):
             continue
         if source.voxels.no_labels:
             problem, found = f"holds {source.voxels.no_labels}", source.voxels.no_labels
