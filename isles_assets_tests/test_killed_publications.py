@@ -240,7 +240,7 @@ def is_held(hub: HubServer, path: str, sha256: str) -> bool:
     """Whether a branch or tag has the file, and its bytes are there."""
     repo = hub.store.repos[REPO]
     held = [repo.commits[oid].files.get(path) for oid in repo.refs.values()]
-    return any(file and file.sha256 == sha256 for file in held) and sha256_of(hub.store.objects.path(sha256)) == sha256
+    return any(file and file.sha256 == sha256 for file in held) and sha256_of(hub.object_path(sha256)) == sha256
 
 
 def assert_nothing_freed_is_lost(work: Work) -> None:

@@ -175,7 +175,7 @@ def dataset_info(hub: "HubServer", call: Call, repo_id: str, revision: str | Non
         "tags": [],
         "cardData": _front_matter(readme.content.decode()) if readme and readme.content else None,
         "siblings": siblings,
-        "usedStorage": sum(hub.store.objects.path(sha256).stat().st_size for sha256 in tuple(repo.objects)),
+        "usedStorage": sum(map(hub.object_size, tuple(repo.objects))),
     }
     expand = {"id", *call.multiple("expand")}
     return answer({key: value for key, value in info.items() if len(expand) == 1 or key in expand})
@@ -489,7 +489,7 @@ def lfs_files(hub: "HubServer", call: Call, repo_id: str) -> Response:
             "oid": oid,
             "pushedAt": _date(next(iter(repo.commits.values()))),
             "ref": "main",
-            "size": hub.store.objects.path(oid).stat().st_size,
+            "size": hub.object_size(oid),
         }
         for oid in sorted(repo.objects)
     ]
@@ -503,8 +503,7 @@ def delete_lfs_files(hub: "HubServer", call: Call, repo_id: str) -> Response:
     with hub.store.lock:
         for oid in gone:
             repo.objects.remove(oid)
-            hub.cas.forget(oid)
-            hub.store.objects.path(oid).unlink()
+            hub.forget(oid)
         for oid, commit in repo.commits.items():
             left = {path: file for path, file in commit.files.items() if not (file.is_lfs and file.sha256 in gone)}
             repo.commits[oid] = replace(commit, files=left)
@@ -555,7 +554,7 @@ def _apply(hub: "HubServer", repo: Repo, files: dict[str, File], key: str, value
                     "Your push was rejected because an LFS pointer pointed to a file that does not exist. For instance,"
                     f" this can happen if you used git push --no-verify to push your changes. Offending file: - {path}",
                 )
-            files[path] = File(hub.store.objects.path(value["oid"]).stat().st_size, value["oid"])
+            files[path] = File(hub.object_size(value["oid"]), value["oid"])
         case "deletedFile" if path in files:
             del files[path]
         case "deletedFolder" if below := [name for name in files if name.startswith(f"{path.rstrip('/')}/")]:

@@ -33,6 +33,8 @@ XORB_FOOTER = b"XETBLOB"
 PLAIN, LZ4, GROUPED_LZ4 = range(3)
 
 HOUR = 3600
+ASSEMBLED = 8
+"""Number of files that stay assembled."""
 
 
 class MalformedError(Exception):
@@ -174,18 +176,20 @@ class Arriving(NamedTuple):
 class Cas:
     """The storage: xorbs in a folder, and the lists of chunks and files in memory. Threads may share one object.
 
-    Each uploaded file is also assembled in `objects` at once, which verifies its SHA-256.
+    Each uploaded file is assembled at once, which verifies its SHA-256. Only the last few stay assembled, because the
+    xorbs have their bytes, and a chunk that several files share is stored once.
     """
 
-    def __init__(self, root: Path, objects: Objects) -> None:
+    def __init__(self, root: Path, *, believed: bool) -> None:
         self.grants: dict[str, Grant] = {}
         self.signed: dict[str, tuple[str, range | None]] = {}
         self.uploads: dict[str, Arriving] = {}
-        self._root, self._objects = root / "xorbs", objects
+        self._root, self._assembled = root / "xorbs", Objects(root / "assembled", believed=believed)
         self._root.mkdir(parents=True, exist_ok=True)
         self._frames: dict[str, list[Frame]] = {}
         self._files: dict[str, XetFile] = {}
         self._by_sha256: dict[str, XetFile] = {}
+        self._recent: dict[str, None] = {}
         self._lock = threading.Lock()
 
     # Rights
@@ -235,16 +239,17 @@ class Cas:
         """
         files = list(files_of(shard))
         for file in files:
-            assembled = self._assembled(file)
-            self._objects.accept([assembled], file.sha256, assembled.stat().st_size)
+            written = self._written(file)
+            self._assembled.accept([written], file.sha256, written.stat().st_size)
             with self._lock:
                 self._files[file.xet_hash] = self._by_sha256[file.sha256] = file
+            self._keep(file.sha256)
             repo.objects.add(file.sha256)
         return [file.sha256 for file in files]
 
-    def _assembled(self, file: XetFile) -> Path:
+    def _written(self, file: XetFile) -> Path:
         """Return a new file with the content."""
-        whole = self._objects.incoming()
+        whole = self._assembled.incoming()
         try:
             with whole.open("wb") as target:
                 for segment in file.segments:
@@ -253,6 +258,17 @@ class Cas:
             whole.unlink()
             raise
         return whole
+
+    def _keep(self, sha256: str) -> None:
+        """Keep an assembled file, and drop those before the last few."""
+        with self._lock:
+            self._recent[sha256] = None
+            for oldest in list(self._recent)[:-ASSEMBLED]:
+                self._drop(oldest)
+
+    def _drop(self, sha256: str) -> None:
+        self._recent.pop(sha256, None)
+        self._assembled.path(sha256).unlink(missing_ok=True)
 
     def _unpacked(self, segment: Segment) -> bytes:
         with self._lock:
@@ -274,11 +290,24 @@ class Cas:
         file = self._by_sha256.get(sha256)
         return file and file.xet_hash
 
+    def whole(self, sha256: str) -> Path:
+        """Return the path of a file, which is assembled again if it is not one of the last few."""
+        path = self._assembled.path(sha256)
+        if not path.exists():
+            self._written(self._by_sha256[sha256]).rename(path)
+            self._keep(sha256)
+        return path
+
+    def total(self) -> int:
+        """Return the bytes of all files; shared chunks count in each."""
+        return sum(map(self.size, tuple(self._files)))
+
     def forget(self, sha256: str) -> None:
         """Forget the file, but keep its chunks."""
         with self._lock:
-            if (file := self._by_sha256.pop(sha256, None)) is not None:
-                del self._files[file.xet_hash]
+            file = self._by_sha256.pop(sha256)
+            del self._files[file.xet_hash]
+            self._drop(sha256)
 
     def may_read(self, xet_hash: str, repo: Repo) -> bool:
         """Return whether the file is in the repository."""
@@ -328,10 +357,5 @@ class Cas:
             whole = whole[: frame.start] + plain_frame(bytes(content)) + whole[frame.end :]
             self.path(xorb).write_bytes(whole)
             self._frames[xorb] = frames(whole)
-            using = [file for file in self._files.values() if any(_has(each, xorb, index) for each in file.segments)]
-        for file in using:
-            self._assembled(file).rename(self._objects.path(file.sha256))
-
-
-def _has(segment: Segment, xorb: str, index: int) -> bool:
-    return segment.xorb == xorb and segment.first <= index < segment.end
+            for assembled in list(self._recent):
+                self._drop(assembled)

@@ -55,7 +55,7 @@ class HubServer:
         port: int = 0,
     ) -> None:
         self.store = Store(root, believes=believes)
-        self.xet, self.cas = xet, Cas(root, self.store.objects)
+        self.xet, self.cas = xet, Cas(root, believed=believes)
         self.tokens = dict(tokens or {})
         self.multipart_above, self.part_size = multipart_above, part_size
         self.regular_up_to = regular_up_to
@@ -201,11 +201,27 @@ class HubServer:
     def content(self, repo: str, path: str, revision: str = "main") -> bytes:
         """Return the stored bytes of a file."""
         file = self._commit(repo, revision).files[path]
-        return self.store.objects.path(file.sha256).read_bytes() if file.content is None else file.content
+        return self.object_path(file.sha256).read_bytes() if file.content is None else file.content
 
     def stored_bytes(self) -> int:
         """Return the bytes of all large objects. Unfinished uploads do not count."""
-        return self.store.objects.total()
+        return self.store.objects.total() + self.cas.total()
+
+    def object_path(self, sha256: str) -> Path:
+        """Return the path of a large object's bytes, whether they came by LFS or by Xet."""
+        return self.store.objects.path(sha256) if self.cas.xet_hash(sha256) is None else self.cas.whole(sha256)
+
+    def object_size(self, sha256: str) -> int:
+        """Return the bytes of a large object."""
+        xet_hash = self.cas.xet_hash(sha256)
+        return self.store.objects.size(sha256) if xet_hash is None else self.cas.size(xet_hash)
+
+    def forget(self, sha256: str) -> None:
+        """Delete a large object for good."""
+        if self.cas.xet_hash(sha256) is None:
+            self.store.objects.path(sha256).unlink()
+        else:
+            self.cas.forget(sha256)
 
     @property
     def strays(self) -> list[Record]:
