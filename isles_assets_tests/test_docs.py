@@ -138,7 +138,8 @@ FIGURES = {
         "the real release ({size}, {subjects} subjects)",
         f"({ISLES24.record.size:,} bytes, md5 `{ISLES24.record.md5}`)",
         f"With `free_disk: true` in `zenodo_archive` and `subject_shard`, {_FREED_AT_LAST / 1e9:.0f} GB do",
-        f"up to {STAGE_SIZE - 1} that an earlier run has left, and the {STAGE_SIZE} that are being made",
+        f"up to {STAGE_SIZE - 1} that an earlier run has left, the {STAGE_SIZE} that are being sent, and "
+        f"the {STAGE_SIZE} that are being made",
         f"The {len(ISLES24.subjects) % STAGE_SIZE} of {{subjects}} that are left at the end",
         "reads {workbooks} workbooks",
         "reads {headers} headers",

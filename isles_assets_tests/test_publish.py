@@ -475,15 +475,39 @@ def test_shards_can_be_freed_group_by_group_and_published_by_copies(hub, target,
     assert again.digest == publication.digest and published.revision == hub.head(REPO)
 
 
-def test_fewer_than_two_groups_are_on_the_disk_at_any_moment(hub, freeing):
-    """What an earlier run has left, and the group that is being made."""
+def test_fewer_than_three_groups_are_on_the_disk_at_any_moment(hub, target, freeing):
+    """What an earlier run has left, a group that is being sent, and the group that is made meanwhile."""
     folder, build = freeing
-    left = STAGE_SIZE - 1
+    left, most = STAGE_SIZE - 1, MAX_LOCAL_SUBJECTS * len(CONFIGS)
     build(some=SUBJECTS[:left])
     assert shards_here(folder) == left * len(CONFIGS) and not uploads(hub)
-    _, _, held = build()
-    assert max(held) == MAX_LOCAL_SUBJECTS * len(CONFIGS)
+
+    def stage_slowly(sidecars):
+        if not uploads(hub):
+            eventually(lambda: shards_here(folder) == most)
+        stage_and_free(target, SHARD, folder, lambda sidecar: [], sidecars)
+
+    _, _, held = build(stage=stage_slowly)
+    assert max(held) <= most
     assert shards_here(folder) == (len(SUBJECTS) - left) % STAGE_SIZE * len(CONFIGS)
+    assert len(uploads(hub)) == len(set(uploads(hub)))
+
+
+def test_an_interrupted_run_does_not_wait_for_what_is_being_sent(many, data, tmp_path):
+    begun, ended = threading.Event(), threading.Event()
+
+    def stage(sidecars):
+        begun.set()
+        assert ended.wait(LONG)
+
+    schemas = {config.name: annotated_schema(config) for config in CONFIGS}
+    build = Build(many / MANY.record.top, DataFolder(tmp_path / "data", MANY), schemas)
+    rows = list(read_manifest(data).values())
+    outcomes = build_subjects(SHARD, build, rows, workers=1, log=print, stage=stage)
+    while not begun.is_set():
+        next(outcomes)
+    outcomes.close()  # as an exception in the loop over it does
+    ended.set()
 
 
 def test_a_group_of_which_some_cannot_be_made_is_no_room_for_the_next(freeing):
@@ -527,10 +551,11 @@ def test_a_break_while_staging_costs_nothing_that_was_done(hub, target, whole, f
     fault = hub.fail(**UPLOAD, after=27, times=10_000, how=status(400))
     with pytest.raises(TransientRefusal, match="which resumes"):
         build()
-    assert shards_here(folder) == 10
+    in_vain_and_next = 2 * STAGE_SIZE
+    assert shards_here(folder) == in_vain_and_next * len(CONFIGS)
     fault.times = fault.hits
     outcomes, publication, _ = build()
-    assert sum(outcome.written for outcome in outcomes) == 10
+    assert sum(outcome.written for outcome in outcomes) == len(SUBJECTS) - 2 * STAGE_SIZE - in_vain_and_next
     target.publish(publication)
     assert is_there(hub, whole)
     assert len(uploads(hub)) == len(set(uploads(hub))) == LARGE_FILES

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from functools import partial
 from threading import Event, Thread
 from typing import Generic, TypeVar
 
@@ -71,8 +72,11 @@ class Asked(Generic[Result]):
         except BaseException as error:  # raised where the answer is asked for
             self._result.set_exception(error)
 
-    def answer(self, seconds: float) -> Result:
+    def answer(self, seconds: float | None = None) -> Result:
         """Return what the function returns, or raise what it raises.
+
+        Args:
+            seconds: None: however long it takes.
 
         Raises:
             NoAnswerError: It takes longer than `seconds`.
@@ -82,4 +86,23 @@ class Asked(Generic[Result]):
         except FutureTimeoutError:
             if self._result.done():  # the function itself raised it
                 raise
-            raise NoAnswerError(f"nothing within {readable_time(seconds)}") from None
+            raise NoAnswerError(f"nothing within {readable_time(seconds or 0)}") from None
+
+
+class InBackground(Generic[Item]):
+    """Calls of a `function`, one after the other, in a thread that does not keep the process alive."""
+
+    def __init__(self, function: Callable[[Item], object]):
+        self._function = function
+        self._last: Asked[object] | None = None
+
+    def start(self, item: Item) -> None:
+        """Call the function with `item`, once the call before is finished. Raises what that call raises."""
+        self.finish()
+        self._last = Asked(partial(self._function, item))
+
+    def finish(self) -> None:
+        """Wait for the last call. Raises what it raises, once."""
+        last, self._last = self._last, None
+        if last:
+            last.answer()

@@ -5,11 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from isles_assets.lib.files import FileStatus, atomic_write, lack_of_space, status_of, write_errors_refused
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress
+from isles_assets.lib.threads import InBackground
 from isles_assets.lib.words import counted
 from isles_assets.lib.workers import map_in_processes
 from isles_assets.products.product import Build, Product
@@ -20,9 +22,10 @@ from isles_assets.tables.manifest import ManifestRow
 
 STAGE_SIZE = 5
 """Number of subjects that are staged, and then freed, together."""
-MAX_LOCAL_SUBJECTS = 2 * STAGE_SIZE - 1
-"""Number of subjects whose files are on the disk at a time, if they are staged: the group that is being built, and
-less than a group from an earlier run. Subjects that may not be staged come on top."""
+MAX_LOCAL_SUBJECTS = 3 * STAGE_SIZE - 1
+"""Number of subjects whose files are on the disk at a time, if they are staged: a group that is being built, the group
+that is being staged meanwhile, and less than a group from an earlier run, which is staged with the first. Subjects that
+may not be staged come on top."""
 
 Stage = Callable[[Sequence[Sidecar]], None]
 """Stages and frees the files of finished subjects."""
@@ -210,17 +213,20 @@ def build_subjects(
 ) -> Iterator[Outcome]:
     """Build the subjects that are not up to date, and yield an outcome for each row. A failure stops no other subject.
 
-    Files built without decoding are built again if `build.decode`. A full group of finished subjects is staged.
-    A smaller one waits for the next run, so that a run of one subject makes no commit of its own.
+    Files built without decoding are built again if `build.decode`. A full group of finished subjects is staged while
+    the next group is built. A smaller one waits for the next run, so that a run of one subject makes no commit of its
+    own.
 
     Args:
         workers: Number of processes.
         log: Where progress is reported.
-        stage: Called with at least `STAGE_SIZE` sidecars, or with what is left of a group of which subjects failed, and
-            with subjects that a killed run freed in part. None: all files stay.
+        stage: Called in a thread with at least `STAGE_SIZE` sidecars, or with what is left of a group of which subjects
+            failed, and with subjects that a killed run freed in part. None: all files stay. An interrupted caller does
+            not wait for it.
 
     Raises:
         Refusal: The disk has no room for the files. Nothing was written.
+        Exception: Whatever `stage` raises, once the group that is being built is complete.
     """
     folder = build.folder
     current = up_to_date(product, folder, rows, build.root, decode=build.decode, workers=workers)
@@ -230,12 +236,14 @@ def build_subjects(
     for subject, sidecar in current.items():
         yield Outcome(subject, sidecar, written=False)
     unstaged = [sidecar for sidecar in current.values() if not sidecar.freed]
-    if stage:
+    staging = InBackground(stage) if stage else None
+    if staging:
         if partly_freed := [s for s in current.values() if s.freed and product.expected_files(folder, s)]:
-            stage(partly_freed)  # a run was killed while it freed them
+            staging.start(partly_freed)  # a run was killed while it freed them
         while len(unstaged) >= STAGE_SIZE:
-            stage(unstaged[:STAGE_SIZE])
+            staging.start(unstaged[:STAGE_SIZE])
             unstaged = unstaged[STAGE_SIZE:]
+        staging.finish()
     _check_room(product, folder, batches, workers, frees=stage is not None)
     log(_work_to_do(len(current), len(to_build)))
     progress = Progress("subject", len(to_build), log)
@@ -246,9 +254,11 @@ def build_subjects(
             if isinstance(result, Sidecar):
                 unstaged.append(result)
             yield Outcome(subject, result, written=isinstance(result, Sidecar))
-        if stage and unstaged and max(len(unstaged), len(batch)) >= STAGE_SIZE:
-            stage(unstaged)  # also if some of the batch failed: the next batch needs the room
+        if staging and unstaged and max(len(unstaged), len(batch)) >= STAGE_SIZE:
+            staging.start(unstaged)  # also if some of the batch failed: the next batch needs the room
             unstaged = []
+    if staging:
+        staging.finish()
 
 
 def _work_to_do(current: int, to_build: int) -> str:
@@ -277,13 +287,14 @@ def read_sidecars(product: Product, folder: DataFolder) -> list[Sidecar]:
 def _check_room(
     product: Product, folder: DataFolder, batches: Sequence[Sequence[ManifestRow]], workers: int, *, frees: bool
 ) -> None:
-    """Raise `Refusal` unless the disk has room for each batch.
+    """Raise `Refusal` unless the disk has room for each batch; if it `frees`, beside the batch before.
 
     A file that replaces another needs room for both until it is complete, which is true of one subject per worker. If
     the replaced file has further links, because a local target publishes it, its room is not freed at all.
     """
     needed = 0
-    for batch in batches:
+    together = [[*before, *batch] for before, batch in pairwise([[], *batches])] if frees else batches
+    for batch in together:
         sizes = {row.subject: product.bytes_needed(row) for row in batch}
         replaced = {
             row.subject: _freed_by_replacing(product, folder, row.subject) for row in batch if sizes[row.subject]
