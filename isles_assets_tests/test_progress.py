@@ -1,12 +1,15 @@
 """Progress is told in numbers that people can use."""
 
 import re
+import threading
 import time
+from contextlib import suppress
 
 import pytest
 
-from isles_assets.lib.progress import ByteProgress, Progress, readable_time
+from isles_assets.lib.progress import ByteProgress, Progress, announced, readable_time
 from isles_assets.lib.words import counted
+from isles_assets_tests.processes import LONG
 
 
 @pytest.mark.parametrize(
@@ -72,3 +75,22 @@ def test_progress_of_one_is_told_in_the_singular_and_its_end_has_no_time_left():
 def test_without_bytes_so_far_the_time_left_is_unknown_where_it_is_told_by_bytes():
     first, *_ = told(2, [0, 5], size=5)
     assert first == "1 of 2 subjects, time left unknown"
+
+
+@pytest.mark.parametrize("error", [None, ValueError])
+def test_work_without_progress_is_announced_and_its_time_told_until_it_ends(error):
+    said, enough = [], threading.Event()
+
+    def log(words: str) -> None:
+        said.append(words)
+        if len(said) == 3:
+            enough.set()
+
+    with suppress(ValueError), announced("Sending 2 files", log, 0.01):
+        assert enough.wait(LONG)
+        if error:
+            raise error
+    for thread in threading.enumerate():
+        if thread.name.endswith("(repeat)"):
+            thread.join(LONG)
+    assert said[0] == "Sending 2 files" and re.fullmatch(r"Sending 2 files: \d+ s so far", said[2])

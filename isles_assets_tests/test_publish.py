@@ -22,6 +22,7 @@ from isles_assets.hub.staging import stage_and_free
 from isles_assets.hub.verification import card_valid, remote_matches_local
 from isles_assets.lib.files import free_space
 from isles_assets.lib.findings import Finding, Refusal, TransientRefusal
+from isles_assets.lib.progress import readable_bytes
 from isles_assets.products.building import MAX_LOCAL_SUBJECTS, STAGE_SIZE, build_subjects, state_of
 from isles_assets.products.config import CARD, CROISSANT, LOOK_PATH, METADATA, VOLUMES
 from isles_assets.products.dataset import Dataset
@@ -242,6 +243,16 @@ def test_files_are_sent_ten_at_a_time_and_more_if_they_are_small(megabytes, numb
     groups = list(groups_of(files))
     assert [len(group) for group in groups] == numbers
     assert [file for group in groups for file in group] == files
+
+
+def test_a_group_is_told_before_it_is_sent_and_after(hub, small):
+    said = []
+    HuggingFaceHub(REPO, DATASET, endpoint=hub.endpoint, log=said.append).publish(small)
+    size = readable_bytes(sum(file.size for file in small.files))
+    number = len(small.files)
+    before, after = [words for words in said if "sen" in words.lower()]
+    assert before == f"Sending {number} files, {size}"
+    assert re.fullmatch(rf"{number} of {number} files sent, {size}, .*/s", after)
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from isles_assets.hub.sending import send
 from isles_assets.hub.target import Destination, Published, Target
 from isles_assets.hub.xet import check_cache, lack_of_room_explained, limit_memory
 from isles_assets.lib.findings import Finding, Refusal, name_some
-from isles_assets.lib.progress import Progress
+from isles_assets.lib.progress import Progress, announced, readable_bytes
 from isles_assets.lib.secrets import without_secrets
 from isles_assets.lib.words import counted
 from isles_assets.products.config import CARD
@@ -425,12 +425,14 @@ class HuggingFaceHub(Target):
                 self._api.preupload_lfs_files(self.repo, group, repo_type=_TYPE, revision=branch)
 
         additions: list[CommitOperationAdd] = []
-        by_lfs = not self._sends_by_xet(sum(file.size for file in files))
-        progress = Progress("file", len(files), self.log)
+        total = sum(file.size for file in files)
+        by_lfs = not self._sends_by_xet(total)
+        progress = Progress("file sent", len(files), self.log, size=total, plural="files sent")
         for group in groups_of(files):
-            additions += send(group, self.dataset, upload, headline, by_lfs=by_lfs)
-            for file in group:
-                progress.advance(file.size)
+            size = sum(file.size for file in group)
+            with announced(f"Sending {counted(len(group), 'file')}, {readable_bytes(size)}", self.log):
+                additions += send(group, self.dataset, upload, headline, by_lfs=by_lfs)
+            progress.advance(size, len(group))
         return additions
 
     def _sends_by_xet(self, size: int) -> bool:

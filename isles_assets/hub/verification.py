@@ -68,7 +68,9 @@ def remote_matches_local(
 def _read_back(target: Target, files: Sequence[PublicationFile], log: Callable[[str], None]) -> Iterator[Finding]:
     """Yield a finding for each of `files` of which the target returns other bytes than it states."""
     revision = target.opened()
-    progress = Progress("file read back", len(files), log, plural="files read back")
+    progress = Progress(
+        "file read back", len(files), log, size=sum(file.size for file in files), plural="files read back"
+    )
     for file, digest in map_in_threads(lambda f: digest_of(revision.file(f.path, f.size)), files, _STREAMS):
         if isinstance(digest, Refusal):
             raise digest

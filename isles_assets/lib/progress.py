@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from isles_assets.lib.words import counted
 
@@ -11,6 +12,9 @@ LOOP_INTERVAL = 5.0
 
 STREAM_INTERVAL = 30.0
 """Seconds between two messages on a stream."""
+
+WAIT_INTERVAL = 60.0
+"""Seconds between two messages on work whose progress cannot be seen."""
 
 
 def readable_bytes(size: float) -> str:
@@ -28,6 +32,23 @@ def readable_time(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+@contextmanager
+def announced(words: str, log: Callable[[str], None], every: float = WAIT_INTERVAL) -> Iterator[None]:
+    """Log what the block does, and then how long it has taken so far, in a thread, until the block ends."""
+    log(words)
+    start, ended = time.monotonic(), threading.Event()
+
+    def repeat() -> None:
+        while not ended.wait(every):
+            log(f"{words}: {readable_time(time.monotonic() - start)} so far")
+
+    threading.Thread(target=repeat, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 class Progress:
@@ -55,9 +76,9 @@ class Progress:
         self._start = self._logged = time.monotonic()
         self._lock = threading.Lock()
 
-    def advance(self, size: int) -> None:
-        """Count one more item as done, with `size` bytes that `pass_bytes` has not counted."""
-        self._count(1, size)
+    def advance(self, size: int, items: int = 1) -> None:
+        """Count so many more items as done, with `size` bytes that `pass_bytes` has not counted."""
+        self._count(items, size)
 
     def pass_bytes(self, size: int) -> None:
         """Count `size` more bytes of an item that is not done yet."""
