@@ -5,6 +5,7 @@ disturbs. So a kill falls where it shall also on a busy machine. ROUNDS says how
 test, each time in another part of its length; SEED has the same moments again.
 """
 
+import hashlib
 import logging
 import os
 import random
@@ -240,7 +241,10 @@ def is_held(hub: HubServer, path: str, sha256: str) -> bool:
     """Whether a branch or tag has the file, and its bytes are there."""
     repo = hub.store.repos[REPO]
     held = [repo.commits[oid].files.get(path) for oid in repo.refs.values()]
-    return any(file and file.sha256 == sha256 for file in held) and sha256_of(hub.object_path(sha256)) == sha256
+    return (
+        any(file and file.sha256 == sha256 for file in held)
+        and hashlib.sha256(hub.object_bytes(sha256)).hexdigest() == sha256
+    )
 
 
 def assert_nothing_freed_is_lost(work: Work) -> None:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 import yaml
 
+from isles_assets_tests.hub_server.cas import XetObject
 from isles_assets_tests.hub_server.http import Call, RefusedError, Response, answer, refusal
 from isles_assets_tests.hub_server.store import MAIN, Commit, File, Repo, Upload, WrongBytesError
 from isles_assets_tests.hub_server.tokens import Token
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from isles_assets_tests.hub_server.server import HubServer
 
 Route = Callable[..., Response]
+Content = bytes | Path | XetObject
 ROUTES: list[tuple[str, re.Pattern[str], Route]] = []
 REPO = r"(?P<repo_id>[^/]+/[^/]+?)"
 API = f"/api/datasets/{REPO}"
@@ -175,7 +177,7 @@ def dataset_info(hub: "HubServer", call: Call, repo_id: str, revision: str | Non
         "tags": [],
         "cardData": _front_matter(readme.content.decode()) if readme and readme.content else None,
         "siblings": siblings,
-        "usedStorage": sum(map(hub.object_size, tuple(repo.objects))),
+        "usedStorage": sum(size_of(hub.stored(sha256)) for sha256 in tuple(repo.objects)),
     }
     expand = {"id", *call.multiple("expand")}
     return answer({key: value for key, value in info.items() if len(expand) == 1 or key in expand})
@@ -489,7 +491,7 @@ def lfs_files(hub: "HubServer", call: Call, repo_id: str) -> Response:
             "oid": oid,
             "pushedAt": _date(next(iter(repo.commits.values()))),
             "ref": "main",
-            "size": hub.object_size(oid),
+            "size": size_of(hub.stored(oid)),
         }
         for oid in sorted(repo.objects)
     ]
@@ -554,7 +556,7 @@ def _apply(hub: "HubServer", repo: Repo, files: dict[str, File], key: str, value
                     "Your push was rejected because an LFS pointer pointed to a file that does not exist. For instance,"
                     f" this can happen if you used git push --no-verify to push your changes. Offending file: - {path}",
                 )
-            files[path] = File(hub.object_size(value["oid"]), value["oid"])
+            files[path] = File(size_of(hub.stored(value["oid"])), value["oid"])
         case "deletedFile" if path in files:
             del files[path]
         case "deletedFolder" if below := [name for name in files if name.startswith(f"{path.rstrip('/')}/")]:
@@ -588,10 +590,10 @@ def resolve(hub: "HubServer", call: Call, repo_id: str, revision: str, path: str
     etag = file.sha256 if file.is_lfs else file.blob_id
     headers |= {"ETag": f'"{etag}"', "Content-Type": "application/octet-stream"}
     if file.content is not None:
-        return piece(call, file.content, file.size, headers)
+        return piece(call, file.content, headers)
     headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(file.size)}
     if not hub.xet:
-        return piece(call, hub.store.objects.path(file.sha256), file.size, headers)
+        return piece(call, hub.stored(file.sha256), headers)
     if (xet_hash := hub.cas.xet_hash(file.sha256)) is not None:
         refresh = f"{hub.endpoint}/api/datasets/{repo_id}/xet-read-token/{commit.oid}"
         headers |= {"X-Xet-Hash": xet_hash, "Link": f'<{refresh}>; rel="xet-auth"'}
@@ -599,16 +601,27 @@ def resolve(hub: "HubServer", call: Call, repo_id: str, revision: str, path: str
     return Response(302, f"Found. Redirecting to {address}".encode(), headers | {"Location": address})
 
 
-def piece(call: Call, content: bytes | Path, size: int, headers: Mapping[str, str]) -> Response:
+def piece(call: Call, content: Content, headers: Mapping[str, str]) -> Response:
     """Return a response with the content, or with the requested range of it."""
+    size = size_of(content)
     start, length, status, extra = 0, size, 200, dict(headers)
     if (wanted := byte_range(call.record.range, size)) is not None:
         start, length, status = wanted.start, len(wanted), 206
         if not length:
             raise RefusedError(416, "Range Not Satisfiable", headers={"Content-Range": f"bytes */{size}"})
         extra["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
-    body = content[start : start + length] if isinstance(content, bytes) else (content, start, length)
-    return Response(status, body, extra)
+    match content:
+        case Path():
+            return Response(status, (content, start, length), extra)
+        case XetObject():
+            return Response(status, content.read(range(start, start + length)), extra)
+        case _:
+            return Response(status, content[start : start + length], extra)
+
+
+def size_of(content: Content) -> int:
+    """Return the bytes of the content."""
+    return content.stat().st_size if isinstance(content, Path) else len(content)
 
 
 def byte_range(header: str | None, size: int) -> range | None:

@@ -7,18 +7,20 @@ each file. To read a file, a client requests this list, with addresses from whic
 The formats are those of Xet's protocol specification (huggingface.co/docs/xet: xorb, shard), as hf_xet 1.8 writes them.
 """
 
+import hashlib
 import struct
 import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from isles_assets_tests.hub_server.store import Objects, Repo
+from isles_assets_tests.hub_server.store import Repo, WrongBytesError
 
 # A shard: a header, then entries of one size. A run of them ends with an entry whose hash is all ones.
 SHARD_TAG = b"HFRepoMetaData\0" + bytes.fromhex("556967456a7b815783a5bdd95ccdd14aa9")
@@ -33,8 +35,6 @@ XORB_FOOTER = b"XETBLOB"
 PLAIN, LZ4, GROUPED_LZ4 = range(3)
 
 HOUR = 3600
-ASSEMBLED = 8
-"""Number of files that stay assembled."""
 
 
 class MalformedError(Exception):
@@ -176,20 +176,19 @@ class Arriving(NamedTuple):
 class Cas:
     """The storage: xorbs in a folder, and the lists of chunks and files in memory. Threads may share one object.
 
-    Each uploaded file is assembled at once, which verifies its SHA-256. Only the last few stay assembled, because the
-    xorbs have their bytes, and a chunk that several files share is stored once.
+    The SHA-256 of an uploaded file is verified at once. No file is stored as a whole, and a xorb that several share is
+    stored once.
     """
 
     def __init__(self, root: Path, *, believed: bool) -> None:
         self.grants: dict[str, Grant] = {}
         self.signed: dict[str, tuple[str, range | None]] = {}
         self.uploads: dict[str, Arriving] = {}
-        self._root, self._assembled = root / "xorbs", Objects(root / "assembled", believed=believed)
+        self._root, self._believed = root / "xorbs", believed
         self._root.mkdir(parents=True, exist_ok=True)
         self._frames: dict[str, list[Frame]] = {}
         self._files: dict[str, XetFile] = {}
         self._by_sha256: dict[str, XetFile] = {}
-        self._recent: dict[str, None] = {}
         self._lock = threading.Lock()
 
     # Rights
@@ -239,36 +238,19 @@ class Cas:
         """
         files = list(files_of(shard))
         for file in files:
-            written = self._written(file)
-            self._assembled.accept([written], file.sha256, written.stat().st_size)
+            self._verify(file)
             with self._lock:
                 self._files[file.xet_hash] = self._by_sha256[file.sha256] = file
-            self._keep(file.sha256)
             repo.objects.add(file.sha256)
         return [file.sha256 for file in files]
 
-    def _written(self, file: XetFile) -> Path:
-        """Return a new file with the content."""
-        whole = self._assembled.incoming()
-        try:
-            with whole.open("wb") as target:
-                for segment in file.segments:
-                    target.write(self._unpacked(segment))
-        except MalformedError:
-            whole.unlink()
-            raise
-        return whole
-
-    def _keep(self, sha256: str) -> None:
-        """Keep an assembled file, and drop those before the last few."""
-        with self._lock:
-            self._recent[sha256] = None
-            for oldest in list(self._recent)[:-ASSEMBLED]:
-                self._drop(oldest)
-
-    def _drop(self, sha256: str) -> None:
-        self._recent.pop(sha256, None)
-        self._assembled.path(sha256).unlink(missing_ok=True)
+    def _verify(self, file: XetFile) -> None:
+        digest = hashlib.sha256()
+        for segment in file.segments:
+            digest.update(self._unpacked(segment))
+        if digest.hexdigest() != file.sha256 and not self._believed:
+            stated = f"{file.sha256} was announced"
+            raise WrongBytesError(f"the bytes that arrived have the SHA-256 {digest.hexdigest()}, {stated}")
 
     def _unpacked(self, segment: Segment) -> bytes:
         with self._lock:
@@ -290,13 +272,10 @@ class Cas:
         file = self._by_sha256.get(sha256)
         return file and file.xet_hash
 
-    def whole(self, sha256: str) -> Path:
-        """Return the path of a file, which is assembled again if it is not one of the last few."""
-        path = self._assembled.path(sha256)
-        if not path.exists():
-            self._written(self._by_sha256[sha256]).rename(path)
-            self._keep(sha256)
-        return path
+    def content(self, sha256: str, wanted: range) -> bytes:
+        """Return a range of the bytes of a file."""
+        skipped, segments = self.segments(self._by_sha256[sha256].xet_hash, wanted)
+        return b"".join(map(self._unpacked, segments))[skipped : skipped + len(wanted)]
 
     def total(self) -> int:
         """Return the bytes of all files; shared chunks count in each."""
@@ -305,9 +284,7 @@ class Cas:
     def forget(self, sha256: str) -> None:
         """Forget the file, but keep its chunks."""
         with self._lock:
-            file = self._by_sha256.pop(sha256)
-            del self._files[file.xet_hash]
-            self._drop(sha256)
+            del self._files[self._by_sha256.pop(sha256).xet_hash]
 
     def may_read(self, xet_hash: str, repo: Repo) -> bool:
         """Return whether the file is in the repository."""
@@ -357,5 +334,18 @@ class Cas:
             whole = whole[: frame.start] + plain_frame(bytes(content)) + whole[frame.end :]
             self.path(xorb).write_bytes(whole)
             self._frames[xorb] = frames(whole)
-            for assembled in list(self._recent):
-                self._drop(assembled)
+
+
+@dataclass(frozen=True)
+class XetObject:
+    """A file that was uploaded by Xet."""
+
+    cas: Cas
+    sha256: str
+
+    def __len__(self) -> int:
+        return self.cas.size(self.cas.xet_hash(self.sha256) or "")
+
+    def read(self, wanted: range) -> bytes:
+        """Return a range of its bytes."""
+        return self.cas.content(self.sha256, wanted)

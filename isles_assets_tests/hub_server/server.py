@@ -16,7 +16,7 @@ from huggingface_hub.utils._xet import abort_xet_session
 
 import isles_assets_tests.hub_server.xet  # noqa: F401 - it adds its routes to those of `api`
 from isles_assets_tests.hub_server import api
-from isles_assets_tests.hub_server.cas import Cas
+from isles_assets_tests.hub_server.cas import Cas, XetObject
 from isles_assets_tests.hub_server.faults import Fault, How, hold
 from isles_assets_tests.hub_server.http import Call, DroppedError, Listener, Record, RefusedError, Response, refusal
 from isles_assets_tests.hub_server.store import Commit, File, RefMove, Repo, Store
@@ -201,20 +201,21 @@ class HubServer:
     def content(self, repo: str, path: str, revision: str = "main") -> bytes:
         """Return the stored bytes of a file."""
         file = self._commit(repo, revision).files[path]
-        return self.object_path(file.sha256).read_bytes() if file.content is None else file.content
+        return self.object_bytes(file.sha256) if file.content is None else file.content
 
     def stored_bytes(self) -> int:
         """Return the bytes of all large objects. Unfinished uploads do not count."""
         return self.store.objects.total() + self.cas.total()
 
-    def object_path(self, sha256: str) -> Path:
-        """Return the path of a large object's bytes, whether they came by LFS or by Xet."""
-        return self.store.objects.path(sha256) if self.cas.xet_hash(sha256) is None else self.cas.whole(sha256)
+    def stored(self, sha256: str) -> Path | XetObject:
+        """Return a large object: the path of its bytes if they came by LFS."""
+        is_of_lfs = self.cas.xet_hash(sha256) is None
+        return self.store.objects.path(sha256) if is_of_lfs else XetObject(self.cas, sha256)
 
-    def object_size(self, sha256: str) -> int:
+    def object_bytes(self, sha256: str) -> bytes:
         """Return the bytes of a large object."""
-        xet_hash = self.cas.xet_hash(sha256)
-        return self.store.objects.size(sha256) if xet_hash is None else self.cas.size(xet_hash)
+        there = self.stored(sha256)
+        return there.read_bytes() if isinstance(there, Path) else there.read(range(len(there)))
 
     def forget(self, sha256: str) -> None:
         """Delete a large object for good."""

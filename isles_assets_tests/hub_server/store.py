@@ -185,9 +185,6 @@ class Objects:
         self.accept([arrived], file.sha256, file.size)
         return file
 
-    def size(self, sha256: str) -> int:
-        return self.path(sha256).stat().st_size
-
     def link(self, path: Path) -> File:
         """Store the large file at `path` as a hard link, and return the file."""
         with path.open("rb") as content:

@@ -156,8 +156,8 @@ def telemetry(hub: "HubServer", call: Call) -> Response:
 def stored(hub: "HubServer", call: Call, kind: str, name: str) -> Response:
     """Return the content at a signed address: a range of a xorb, or a whole file for clients without hf_xet."""
     signed(hub, call)
-    file = hub.cas.path(name) if kind == "xorbs" else hub.object_path(name)
-    return piece(call, file, file.stat().st_size, {"Content-Type": "application/octet-stream"})
+    file = hub.cas.path(name) if kind == "xorbs" else hub.stored(name)
+    return piece(call, file, {"Content-Type": "application/octet-stream"})
 
 
 def signed(hub: "HubServer", call: Call) -> None:
