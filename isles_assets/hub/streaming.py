@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from huggingface_hub import constants
 
 from isles_assets.hub.denials import denial_of, one_line
@@ -108,20 +109,21 @@ def loading_explained(location: str) -> Iterator[None]:
 
 def first_row(rows: "datasets.IterableDataset") -> dict[str, Any]:
     """Return the first row, decoded."""
-    return dict(rows.features.decode_example(first_undecoded(rows)))
+    (row,) = first_stored_row(rows).to_pylist()
+    return dict(rows.features.decode_example(row))
 
 
-def first_undecoded(rows: "datasets.IterableDataset") -> dict[str, Any]:
-    """Return the first row, with the stored bytes of volumes and pictures.
+def first_stored_row(rows: "datasets.IterableDataset") -> pa.Table:
+    """Return the first row with volumes and pictures as they are stored. They stay in Arrow's memory, uncopied.
 
     A dataset in one file is read to its end: threads of Arrow read the next row groups ahead, and abort a process that
     ends meanwhile ("terminate called without an active exception"; https://github.com/apache/arrow/issues/45214).
     """
-    undecoded = iter(rows.decode(False))
-    first = next(undecoded)
+    stored = rows.with_format("arrow").iter(batch_size=1)
+    first = next(stored)
     if rows.num_shards == 1:
-        deque(undecoded, maxlen=0)
-    return dict(first)
+        deque(stored, maxlen=0)
+    return first
 
 
 def subject_rows(location: str, config: str, split: str = SPLIT, **options: Any) -> "datasets.IterableDataset":

@@ -1,6 +1,5 @@
 """Checks that compare what is published with the publication. They return findings, and change nothing."""
 
-import io
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from math import prod
@@ -8,12 +7,13 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from huggingface_hub import DatasetCard
 
 from isles_assets.hub.changes import PUBLISH, REPORT_TO_HUB, RETURNS_OTHER_BYTES, differences
 from isles_assets.hub.denials import denial_of
 from isles_assets.hub.reading import digest_of, way_back
-from isles_assets.hub.streaming import first_undecoded, rows_of, subject_rows
+from isles_assets.hub.streaming import first_stored_row, rows_of, subject_rows
 from isles_assets.hub.target import Target
 from isles_assets.lib.findings import Finding, Refusal
 from isles_assets.lib.progress import Progress, readable_bytes
@@ -122,13 +122,12 @@ def _loads(target: Target, config: Config, split: str, publication: Publication,
         if dataset.features != features(config):
             yield Finding("has other features than declared", PUBLISH, path=name)
         for columns in _column_groups(config, split, publication) if decode else ():
-            row = first_undecoded(rows_of(target.location, name, split, columns=columns, **options))
+            row = first_stored_row(rows_of(target.location, name, split, columns=columns, **options))
             for column in columns:
-                value = row.pop(column)
-                if value is None and split == SPLIT and column in config.volumes:
+                if row[column].null_count == 0:
+                    _decode_fully(row[column], dataset.features[column])
+                elif split == SPLIT and column in config.volumes:
                     yield Finding(f"has no {column} in its first row", PUBLISH, path=name)
-                elif value is not None:
-                    _decode_fully(value, dataset.features[column])
         column = ""
         subjects = tuple(row[SUBJECT_COLUMN] for row in subject_rows(target.location, name, split, **options))
     except Refusal:  # a full disk here is no fault of the published dataset
@@ -166,8 +165,8 @@ def _column_groups(config: Config, split: str, publication: Publication) -> Iter
     yield group
 
 
-def _decode_fully(value: Any, feature: Any) -> None:
-    """Decode the stored `value` of a volume or picture to its end. Raises what its reader raises for damage.
+def _decode_fully(stored: pa.ChunkedArray, feature: Any) -> None:
+    """Decode one `stored` volume or picture to its end. Raises what its reader raises for damage.
 
     `datasets` decompresses a whole volume at once, which may take gigabytes, so it decodes only small ones. Our own
     reader decodes all, in pieces.
@@ -175,14 +174,23 @@ def _decode_fully(value: Any, feature: Any) -> None:
     import datasets
 
     if isinstance(feature, datasets.Nifti):
-        decoded = inspect(io.BytesIO(value["bytes"]), Content.CT)
+        decoded = inspect(pa.BufferReader(_bytes_of(stored)), Content.CT)
         if decoded.garbage:
             raise NiftiError(f"has {decoded.garbage} bytes after its end, at which the library stops")
         header = decoded.header
         if prod(header.shape) * np.dtype(header.dtype).itemsize <= _LARGEST_FOR_LIBRARY:
-            feature.decode_example(value).dataobj[..., -1]
+            feature.decode_example(stored[0].as_py()).dataobj[..., -1]
     elif isinstance(feature, datasets.Image):
-        feature.decode_example(value).load()
+        feature.decode_example(stored[0].as_py()).load()
+
+
+def _bytes_of(stored: pa.ChunkedArray) -> pa.Buffer:
+    """Return the bytes of one volume where they are; a scalar of Arrow would copy them."""
+    values = stored.chunk(0).field("bytes")
+    _, offsets, data = values.buffers()
+    width = np.int64 if pa.types.is_large_binary(values.type) else np.int32
+    start, end = np.frombuffer(offsets, width)[values.offset : values.offset + 2].tolist()
+    return data.slice(start, end - start)
 
 
 def card_valid(target: Target, publication: Publication) -> list[Finding]:
