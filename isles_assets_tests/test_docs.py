@@ -15,7 +15,7 @@ from isles_assets.graph.settings import Settings
 from isles_assets.hub import denials, huggingface, verification
 from isles_assets.hub.local import KEPT_FOR_READERS
 from isles_assets.hub.xet import LIMITS
-from isles_assets.lib.progress import STREAM_INTERVAL, readable_bytes, readable_time
+from isles_assets.lib.progress import LOOP_INTERVAL, STREAM_INTERVAL, WAIT_INTERVAL, readable_bytes, readable_time
 from isles_assets.products.building import MAX_LOCAL_SUBJECTS, STAGE_SIZE
 from isles_assets.products.dataset import Dataset
 from isles_assets.products.preview import tables
@@ -164,6 +164,15 @@ FIGURES = {
         f"{_MONITORING['cancel_timeout_seconds'] // 60} min after cancelling, is failed; none lasts longer than "
         f"{in_words(_MONITORING['max_runtime_seconds'] / 86400)} days",
         f"{_RETENTION['success']} days, skipped ones {_RETENTION['skipped']}",
+    ],
+    "docs/watching.md": [
+        f"| each {STREAM_INTERVAL:.0f} s | the rate of your line",
+        f"about 10 min left` | each {LOOP_INTERVAL:.0f} s |",
+        f"before each group of {in_words(huggingface._GROUP_FILES)} files or more, and each {WAIT_INTERVAL:.0f} s",
+        f"or {MAX_LOCAL_SUBJECTS * ISLES24.record.size / len(ISLES24.subjects) / 1e9:.0f} GB with `free_disk`",
+        f"`this went on for {readable_time(LONG.in_all)}`",
+        f"Up to {denials._LONGEST_PAUSE / 60:.0f} minutes are waited for",
+        "`Surveyed {headers} volumes of {subjects} subjects`",
     ],
     "docs/settings.md": ["the release, {size}, is downloaded and extracted"],
     "docs/commands.md": [f"with {ROOM / 1e9:.0f} GB of disk"],

@@ -7,7 +7,7 @@ from isles_assets.doctor.folder import folder_lines
 from isles_assets.doctor.lines import Line, Status, Topic, blockers
 from isles_assets.doctor.settings import settings_lines
 from isles_assets.doctor.target import target_lines
-from isles_assets.doctor.tree import listing_lines, listing_of, tree_lines
+from isles_assets.doctor.tree import archive_and_tree_lines
 from isles_assets.doctor.versions import version_lines
 from isles_assets.doctor.zenodo import rate_lines, record_lines
 from isles_assets.lib.threads import Asked, NoAnswerError
@@ -58,7 +58,7 @@ def _of_setup(setup: Setup, take_over: str) -> list[Line]:
     folder = Asked(lambda: list(folder_lines(setup)))
     record = Asked(lambda: list(record_lines(setup)))
     rate = Asked(lambda: list(rate_lines(setup)))
-    tree = Asked(lambda: list(_listing_and_tree(setup)))
+    tree = Asked(lambda: list(archive_and_tree_lines(setup)))
     target = Asked(lambda: list(target_lines(setup, take_over)))
     of_zenodo = [line for asked in (record, rate) for line in _answer(Topic.ZENODO, asked, _OF_NETWORK, Status.BLOCKER)]
     return [
@@ -67,12 +67,6 @@ def _of_setup(setup: Setup, take_over: str) -> list[Line]:
         *_answer(Topic.TREE, tree, _IN_ALL),
         *_answer(Topic.TARGET, target, _IN_ALL, Status.BLOCKER),
     ]
-
-
-def _listing_and_tree(setup: Setup) -> Lines:
-    listing = listing_of(setup)
-    yield from listing_lines(setup, listing)
-    yield from tree_lines(setup, listing)
 
 
 def _answer(topic: Topic, asked: Asked[list[Line]], seconds: float, status: Status = Status.NOTE) -> list[Line]:

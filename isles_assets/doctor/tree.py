@@ -8,13 +8,26 @@ from isles_assets.lib.progress import readable_bytes
 from isles_assets.lib.words import counted
 from isles_assets.publication.evidence import Evidence
 from isles_assets.publication.properties import properties_of
-from isles_assets.publication.waivers import judge
+from isles_assets.publication.waivers import judge, read_waivers
 from isles_assets.settings.setup import ListingQuestion, Setup
 from isles_assets.source.listing import BRIEF
 from isles_assets.source.zenodo import Zenodo
 from isles_assets.tables.listing import Listing, obtain_listing
 
 _ASSETS = {Topic.LISTING: "archive_listing", Topic.TREE: "raw_tree"}
+
+
+def archive_and_tree_lines(setup: Setup) -> Iterator[Line]:
+    """Yield the lines on listing and tree; if the waivers cannot be read, only that, because these judge both."""
+    try:
+        read_waivers(setup.folder.waivers)
+    except Refusal as refusal:
+        if setup.folder.root.is_dir():  # else the line on the data folder says so
+            yield from lines_of(Topic.TREE, Status.BLOCKER, refusal)
+        return
+    listing = listing_of(setup)
+    yield from listing_lines(setup, listing)
+    yield from tree_lines(setup, listing)
 
 
 def listing_lines(setup: Setup, listing: Listing | Refusal) -> Iterator[Line]:
@@ -35,7 +48,8 @@ def listing_lines(setup: Setup, listing: Listing | Refusal) -> Iterator[Line]:
     what = f"{counted(len(listing.members), 'file')}, {readable_bytes(size)}"
     what += f" in {counted(len(blocks), 'block')}" if blocks else ""
     yield fine(Topic.LISTING, f"{what}, by {listing.origin}")
-    yield from _judged(setup, listing, Topic.LISTING)
+    stopping, _ = _judged(_evidence(setup, listing), Topic.LISTING)
+    yield from stopping
 
 
 def tree_lines(setup: Setup, listing: Listing | Refusal) -> Iterator[Line]:
@@ -47,7 +61,19 @@ def tree_lines(setup: Setup, listing: Listing | Refusal) -> Iterator[Line]:
     if setup.uses_zenodo and not setup.folder.has_extracted(setup.tree):
         mend = "move it away; or set ISLES_RAW_ROOT to it, to use it whatever it is"
         yield Line(Topic.TREE, Status.BLOCKER, f"{setup.tree} was not extracted here", mend)
-    yield from _judged(setup, Listing() if isinstance(listing, Refusal) else listing, Topic.TREE)
+    evidence = _evidence(setup, Listing() if isinstance(listing, Refusal) else listing)
+    try:
+        stopping, notes = _judged(evidence, Topic.TREE)
+    except Refusal as refusal:
+        yield from lines_of(Topic.TREE, Status.BLOCKER, refusal)
+        return
+    yield from stopping
+    size = readable_bytes(sum(file.size for file in evidence.inventory.values()))
+    held = f"{counted(len(evidence.inventory), 'file')}, {size}, in {setup.tree}"
+    is_as_listed = evidence.listing.members and not evidence.listing.why_not and not stopping
+    compared = ", by name and size as listed" if is_as_listed else ""
+    odd = f"; {counted(notes, 'note')}" if notes else ""
+    yield fine(Topic.TREE, f"{held}{compared}{odd}")
 
 
 def listing_of(setup: Setup) -> Listing | Refusal:
@@ -59,25 +85,22 @@ def listing_of(setup: Setup) -> Listing | Refusal:
         return refusal
 
 
-def _judged(setup: Setup, listing: Listing, topic: Topic) -> Iterator[Line]:
-    """Yield what the properties of the asset of `topic` find, as its checks would."""
-    release = setup.dataset.release
-    evidence = Evidence(setup.tree, setup.folder, fresh_tree=True).with_listing(listing)
-    try:
-        if topic is Topic.TREE:
-            size = sum(file.size for file in evidence.inventory.values())
-            compared = "" if listing.why_not else ", by name and size as listed"
-            held = f"{counted(len(evidence.inventory), 'file')}, {readable_bytes(size)}, in {setup.tree}"
-        notes = 0
-        for prop in (prop for prop in properties_of(release) if prop.asset == _ASSETS[topic]):
-            judgement = judge(release, prop.find(evidence), evidence.waivers)
-            notes += len(judgement.notes)
-            if judgement.stopping:
-                yield line_of_findings(topic, Status.BLOCKER, prop.name, judgement.stopping)
-                compared = ""
-    except Refusal as refusal:
-        yield from lines_of(topic, Status.BLOCKER, refusal)
-        return
-    if topic is Topic.TREE:
-        odd = f"; {counted(notes, 'note')}" if notes else ""
-        yield fine(topic, f"{held}{compared if listing.members else ''}{odd}")
+def _evidence(setup: Setup, listing: Listing) -> Evidence:
+    return Evidence(setup.tree, setup.folder, fresh_tree=True).with_listing(listing)
+
+
+def _judged(evidence: Evidence, topic: Topic) -> tuple[list[Line], int]:
+    """Return what the checks of the asset of `topic` would stop at, and the number of notes.
+
+    Raises:
+        Refusal: The tree cannot be read.
+    """
+    release = evidence.release
+    of_asset = [prop for prop in properties_of(release) if prop.asset == _ASSETS[topic]]
+    judgements = {prop.name: judge(release, prop.find(evidence), evidence.waivers) for prop in of_asset}
+    stopping = [
+        line_of_findings(topic, Status.BLOCKER, name, judgement.stopping)
+        for name, judgement in judgements.items()
+        if judgement.stopping
+    ]
+    return stopping, sum(len(judgement.notes) for judgement in judgements.values())
