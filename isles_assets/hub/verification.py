@@ -107,11 +107,22 @@ def loads(target: Target, publication: Publication, *, decode: bool = True) -> l
     Raises:
         Refusal: `datasets` cannot write to its cache on this disk.
     """
+    sizes = _sizes_of_first_row(publication)
+
+    def largest_volume(config: Config) -> int:
+        return max((sizes.get(column, 0) for column in config.volumes), default=0)
+
+    # The largest volume comes first: memory that the others leave with the allocators would come on top.
+    found = {
+        (config.name, split): list(_loads(target, config, split, publication, decode))
+        for config in sorted(publication.dataset.configs, key=largest_volume, reverse=True)
+        for split in config.splits
+    }
     return [
         finding
         for config in publication.dataset.configs
         for split in config.splits
-        for finding in _loads(target, config, split, publication, decode)
+        for finding in found[config.name, split]
     ]
 
 
@@ -149,13 +160,7 @@ def _place(config: str, split: str) -> str:
 
 def _column_groups(config: Config, split: str, publication: Publication) -> Iterator[list[str]]:
     """Yield the columns in groups. The first row's volumes of a group fit into `_FETCHED_TOGETHER`."""
-    sizes = {
-        column: source.size
-        for sidecar in publication.sidecars
-        if sidecar.subject == publication.subjects[0] and split == SPLIT
-        for column, source in sidecar.sources.items()
-        if column in config.volumes
-    }
+    sizes = _sizes_of_first_row(publication) if split == SPLIT else {}
     group: list[str] = []
     for column in config.columns_in(split).names:
         if group and sum(sizes.get(name, 0) for name in (*group, column)) > _FETCHED_TOGETHER:
@@ -163,6 +168,13 @@ def _column_groups(config: Config, split: str, publication: Publication) -> Iter
             group = []
         group.append(column)
     yield group
+
+
+def _sizes_of_first_row(publication: Publication) -> dict[str, int]:
+    """Return the compressed bytes of the first subject's volumes, by column."""
+    first = publication.subjects[0]
+    sidecars = [sidecar for sidecar in publication.sidecars if sidecar.subject == first]
+    return {column: source.size for sidecar in sidecars for column, source in sidecar.sources.items()}
 
 
 def _decode_fully(stored: pa.ChunkedArray, feature: Any) -> None:
