@@ -342,7 +342,7 @@ def _release_scale(comparisons: Comparisons) -> Iterator[str]:
     )
     whole = comparison.count(release_scale.WHOLE, release_scale.BUILT).high
     yield f"""After the kill, {built - whole:.0f} of {whole:.0f} shards were built again, and nothing that was complete.
-        Stages are the seconds of Dagster's steps, added up; steps that run side by side add up to more than the run."""
+        Stages are the seconds of Dagster's steps, added up; a step that was killed has none."""
 
 
 _SEEN_AT_RELEASE_SCALE = (release_scale.PROCESSES, release_scale.FILES)

@@ -167,7 +167,7 @@ FIGURES = {
     ],
     "docs/watching.md": [
         f"| each {STREAM_INTERVAL:.0f} s | the rate of your line",
-        f"about 10 min left` | each {LOOP_INTERVAL:.0f} s |",
+        f"about 8 min left` | each {LOOP_INTERVAL:.0f} s |",
         f"before each group of {in_words(huggingface._GROUP_FILES)} files or more, and each {WAIT_INTERVAL:.0f} s",
         f"or {MAX_LOCAL_SUBJECTS * ISLES24.record.size / len(ISLES24.subjects) / 1e9:.0f} GB with `free_disk`",
         f"`this went on for {readable_time(LONG.in_all)}`",

@@ -212,8 +212,8 @@ def test_what_is_there_already_needs_no_room(places):
     assert list(room_needed(record, places, shards=200).values()) == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("free_disk", "room"), [(False, "149 TB for shards"), (True, "9 TB for shards")])
-def test_free_disk_asks_for_room_for_nine_subjects_of_149(server, tmp_path, free_disk, room):
+@pytest.mark.parametrize(("free_disk", "room"), [(False, "149 TB for shards"), (True, "14 TB for shards")])
+def test_free_disk_asks_for_room_for_fourteen_subjects_of_149(server, tmp_path, free_disk, room):
     release = replace(ISLES24, record=replace(ISLES24.record, size=149 * 10**12))
     config = {"ops": {"zenodo_archive": {"config": {"free_disk": free_disk}}}}
     with Project.of(from_zenodo(server, tmp_path / "data"), release=release) as project:
