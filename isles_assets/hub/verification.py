@@ -1,7 +1,7 @@
 """Checks that compare what is published with the publication. They return findings, and change nothing."""
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import PurePosixPath
 from typing import Any
@@ -114,7 +114,9 @@ def loads(target: Target, publication: Publication, *, decode: bool = True) -> l
 
     # The largest volume comes first: memory that the others leave with the allocators would come on top.
     found = {
-        (config.name, split): list(_loads(target, config, split, publication, decode))
+        (config.name, split): list(
+            _loads(target, config, split, publication, _column_groups(config, split, sizes) if decode else ())
+        )
         for config in sorted(publication.dataset.configs, key=largest_volume, reverse=True)
         for split in config.splits
     }
@@ -126,13 +128,16 @@ def loads(target: Target, publication: Publication, *, decode: bool = True) -> l
     ]
 
 
-def _loads(target: Target, config: Config, split: str, publication: Publication, decode: bool) -> Iterator[Finding]:
+def _loads(
+    target: Target, config: Config, split: str, publication: Publication, to_decode: Iterable[Sequence[str]]
+) -> Iterator[Finding]:
+    """Yield the findings on one split. The columns `to_decode` are fetched group by group."""
     name, options, column = config.name, target.load_options, ""
     try:
         dataset = rows_of(target.location, name, split, **options)
         if dataset.features != features(config):
             yield Finding("has other features than declared", PUBLISH, path=name)
-        for columns in _column_groups(config, split, publication) if decode else ():
+        for columns in to_decode:
             row = first_stored_row(rows_of(target.location, name, split, columns=columns, **options))
             for column in columns:
                 if row[column].null_count == 0:
@@ -158,12 +163,16 @@ def _place(config: str, split: str) -> str:
     return config if split == SPLIT else f"{config}, split {split}"
 
 
-def _column_groups(config: Config, split: str, publication: Publication) -> Iterator[list[str]]:
-    """Yield the columns in groups. The first row's volumes of a group fit into `_FETCHED_TOGETHER`."""
-    sizes = _sizes_of_first_row(publication) if split == SPLIT else {}
+def _column_groups(config: Config, split: str, sizes: Mapping[str, int]) -> Iterator[list[str]]:
+    """Yield the columns in groups. The first row's volumes of a group fit into `_FETCHED_TOGETHER`.
+
+    Args:
+        sizes: Compressed bytes of the first row's volumes, which only `train` has, by column.
+    """
     group: list[str] = []
     for column in config.columns_in(split).names:
-        if group and sum(sizes.get(name, 0) for name in (*group, column)) > _FETCHED_TOGETHER:
+        fetched = sum(sizes.get(name, 0) for name in (*group, column)) if split == SPLIT else 0
+        if group and fetched > _FETCHED_TOGETHER:
             yield group
             group = []
         group.append(column)
